@@ -1,0 +1,1 @@
+"""Scheelite's data acquisition: from blocks of samples to files of pulses."""

@@ -1,0 +1,40 @@
+"""Blocks, as digitizers deliver them, and the gaps between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daq.model.clock import Anchor
+
+Samples = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples [start, stop) of one digitizer were lost; `exact` where the hardware counted them."""
+
+    start: int
+    stop: int
+    exact: bool = True
+    cause: str = "overflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Contiguous samples of all channels of one digitizer.
+
+    `samples` is int16, [channel, sample], read-only; `start` is the 64-bit number of its first
+    sample. `anchors` lie in [start, stop) and are part of the stream, like the samples.
+    """
+
+    start: int
+    samples: Samples
+    anchors: tuple[Anchor, ...] = ()
+
+    @property
+    def stop(self) -> int:
+        """One past the number of the last sample."""
+        return self.start + self.samples.shape[1]

@@ -1,0 +1,130 @@
+"""The dtypes of what the core produces; they are the contract, from the core to the file.
+
+Field titles carry meaning and [unit]; the store writes them into the file as attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+
+class Cause(IntEnum):
+    """Why a record was taken."""
+
+    LEVEL = 1
+    EDGE = 2
+
+
+class Flag(IntEnum):
+    """Bits of a record's `flags`."""
+
+    SATURATED = 1  # a sample at the end of the ADC's range
+    PILED_UP = 2  # another trigger of this channel inside the record
+
+
+def described(fields: Sequence[tuple[str, str, str]]) -> np.dtype[np.void]:
+    """A packed structured dtype from (name, format, "meaning [unit]") rows."""
+    return np.dtype([((title, name), form) for name, form, title in fields])
+
+
+def plain(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    """The same fields without titles, as files and buffers hold them."""
+    assert dtype.names is not None
+    return np.dtype([(name, dtype[name]) for name in dtype.names])
+
+
+def titles(dtype: np.dtype[np.void]) -> dict[str, str]:
+    """Field name -> its "meaning [unit]"."""
+    assert dtype.fields is not None and dtype.names is not None
+    return {name: str(dtype.fields[name][2]) for name in dtype.names}  # type: ignore[misc]
+
+
+RECORD = described(
+    [
+        ("record", "<i8", "number of this record in its channel, from 0, without holes"),
+        ("trigger", "<i8", "digitizer sample at which the trigger condition became true"),
+        ("start", "<i8", "digitizer sample of the first sample of the record"),
+        ("t_ns", "<i8", "UTC of the trigger sample by the clock anchors [ns]"),
+        ("cause", "<u1", "why the record was taken (1 level, 2 edge)"),
+        ("flags", "<u1", "bits: 1 saturated, 2 piled up"),
+        ("epoch", "<u2", "settings epoch the record was taken in"),
+        ("baseline", "<f4", "mean of the pretrigger [ADC counts]"),
+        ("baseline_rms", "<f4", "standard deviation of the pretrigger [ADC counts]"),
+        ("height", "<f4", "largest excursion in the trigger's direction from baseline [ADC counts]"),
+        ("crc", "<u4", "CRC-32 of the record's samples as little-endian bytes"),
+    ]
+)
+
+EVENT = described(
+    [
+        ("event", "<i8", "number of the event in the run, from 0, without holes"),
+        ("t_ns", "<i8", "UTC of the earliest record of the event [ns]"),
+        ("n_records", "<u2", "records that belong to the event"),
+        ("channels", "<u8", "bit i: the run's i-th channel has a record in the event"),
+        ("absent", "<u8", "bit i: the run's i-th digitizer was silent, its veto unknown"),
+    ]
+)
+
+MEMBER = described(
+    [
+        ("event", "<i8", "number of the event"),
+        ("channel", "<u2", "index into the channel table"),
+        ("record", "<i8", "number of the record in that channel"),
+    ]
+)
+
+GAP = described(
+    [
+        ("digitizer", "<u2", "index into the digitizer table"),
+        ("start", "<i8", "first digitizer sample lost"),
+        ("stop", "<i8", "one past the last digitizer sample lost"),
+        ("exact", "<u1", "1 where the hardware counted, 0 where it is an estimate"),
+        ("cause", "S16", "what lost the samples"),
+    ]
+)
+
+ANCHOR = described(
+    [
+        ("digitizer", "<u2", "index into the digitizer table"),
+        ("sample", "<i8", "digitizer sample"),
+        ("t_ns", "<i8", "UTC at which it was converted [ns]"),
+    ]
+)
+
+# The causes in their fixed precedence: a sample with several counts for the first.
+DEAD_CAUSES = ("gap", "saturated", "holdoff")
+
+LEDGER = described(
+    [
+        ("channel", "<u2", "index into the channel table"),
+        ("start", "<i8", "first digitizer sample of the row"),
+        ("stop", "<i8", "one past its last; live + all causes = stop - start"),
+        ("live", "<i8", "samples in which the channel could trigger"),
+        ("gap", "<i8", "samples lost at the digitizer"),
+        ("saturated", "<i8", "samples within a stretch at the end of the ADC's range"),
+        ("holdoff", "<i8", "samples after a trigger in which no other could follow"),
+    ]
+)
+
+READING = described(
+    [
+        ("t_ns", "<i8", "UTC at which the value was taken [ns]"),
+        ("instrument", "S32", "name of the instrument in the config"),
+        ("parameter", "S64", "parameter, with its channel where it has one"),
+        ("value", "<f8", "value in the unit; not-a-number where it is text or an error"),
+        ("unit", "S16", "unit of the value"),
+        ("source", "S8", "where it comes from: read, shadow or error"),
+        ("text", "S96", "the value as text where it is no number; the error's sentence"),
+    ]
+)
+
+MESSAGE = described(
+    [
+        ("t_ns", "<i8", "UTC [ns]"),
+        ("level", "S8", "info, warning or error"),
+        ("text", "S240", "one sentence"),
+    ]
+)

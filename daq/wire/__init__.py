@@ -1,0 +1,1 @@
+"""Messages between services: schemas, codec and sockets."""

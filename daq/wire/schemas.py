@@ -1,0 +1,200 @@
+"""The messages between services, typed and versioned.
+
+Every header carries `schema` (its tag) and `version`; `codec.decode` refuses another by name.
+Arrays travel as their own frame after the header, never inside it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+VERSION = 1
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Text = Annotated[str, Meta(max_length=4096)]
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", kw_only=True):
+    """What every header has."""
+
+    version: int = VERSION
+    seq: Count = 0
+
+
+# --- blocks: DEALER (digitizer service) <-> ROUTER (core) ------------------------------------
+
+
+class AnchorItem(msgspec.Struct, frozen=True, array_like=True):
+    """(sample, t_ns)."""
+
+    sample: Count
+    t_ns: Count
+
+
+class GapItem(msgspec.Struct, frozen=True, array_like=True):
+    """(start, stop, exact, cause) of samples lost."""
+
+    start: Count
+    stop: Count
+    exact: bool
+    cause: Annotated[str, Meta(max_length=16)]
+
+
+class StreamHello(Message, frozen=True, tag="stream-hello"):
+    """Digitizer to core, at connect and whenever the stream begins anew.
+
+    `epoch` names one uninterrupted numbering of samples. Samples [oldest, newest) can be sent
+    again. `can_wait` is true for a source that stops while nobody reads (replay).
+    """
+
+    digitizer: Name
+    epoch: Name
+    channels: list[Name]
+    rate_hz: Finite
+    volts_per_count: Finite
+    oldest: Count
+    newest: Count
+    can_wait: bool = False
+    anchors: list[AnchorItem] = []
+
+
+class StreamWant(Message, frozen=True, tag="stream-want"):
+    """Core to digitizer: send from `start` on; `credit` bytes may be on the way."""
+
+    start: Count
+    credit: Count
+
+
+class BlockHeader(Message, frozen=True, tag="block"):
+    """Digitizer to core; the next frame is int16 little-endian [channel, sample].
+
+    Gaps are the stretches that were lost between the previous block sent and this one; they end
+    at or before `start`.
+    """
+
+    digitizer: Name
+    epoch: Name
+    start: Count
+    n_channels: Count
+    n_samples: Count
+    anchors: list[AnchorItem] = []
+    gaps: list[GapItem] = []
+
+
+class StreamEnd(Message, frozen=True, tag="stream-end"):
+    """Digitizer to core: the stream is over after sample `stop` (a replayed file)."""
+
+    digitizer: Name
+    epoch: Name
+    stop: Count
+
+
+class StreamAck(Message, frozen=True, tag="stream-ack"):
+    """Core to digitizer: what is before `durable` need not be kept; `credit` bytes in all since
+    the StreamWant may have been sent."""
+
+    durable: Count
+    credit: Count
+
+
+# --- commands: ROUTER <- DEALER ---------------------------------------------------------------
+
+
+class Request(Message, frozen=True, tag="request"):
+    """One verb with its arguments; `id` comes back in the reply."""
+
+    id: Count
+    verb: Name
+    arguments: dict[str, Any] = {}  # Any: each verb's own struct checks them
+
+
+class ErrorItem(msgspec.Struct, frozen=True):
+    """An error on the wire."""
+
+    name: Name
+    message: Text
+    retryable: bool = False
+
+
+class Reply(Message, frozen=True, tag="reply"):
+    """Exactly one of result and error counts; `error` is None where the verb was done."""
+
+    id: Count
+    result: dict[str, Any] = {}
+    error: ErrorItem | None = None
+
+
+# --- state: XPUB, the latest value, also to who comes late ------------------------------------
+
+
+class State(Message, frozen=True, tag="state"):
+    """The latest state of a service; `body` is the service's own (documented beside it).
+
+    `progress` counts work done: a service whose progress stands still while it should move hangs.
+    """
+
+    service: Name
+    pid: Count
+    boot: Name
+    state: Name
+    t_ns: Count
+    progress: Count = 0
+    body: dict[str, Any] = {}
+
+
+# --- raw: ROUTER <- DEALER, guaranteed --------------------------------------------------------
+
+
+class RawRequest(Message, frozen=True, tag="raw-request"):
+    """The next `n_samples` of `channel`, undecimated."""
+
+    id: Count
+    channel: Name
+    n_samples: Annotated[int, Meta(ge=1, le=2**26)]
+
+
+class RawReply(Message, frozen=True, tag="raw-reply"):
+    """Contiguous samples from `start`; the next frame is int16 little-endian. Or an error."""
+
+    id: Count
+    channel: Name
+    start: Count = 0
+    rate_hz: Finite = 0.0
+    volts_per_count: Finite = 0.0
+    error: ErrorItem | None = None
+
+
+# --- traces and pulses: PUB, for eyes ---------------------------------------------------------
+
+
+class Traces(Message, frozen=True, tag="traces"):
+    """Minimum and maximum per bin for channels of one digitizer.
+
+    The next frame is float32 [channel, bin, 2] in volts (minimum, maximum); bin i covers the
+    `bin_samples` samples from `start + i * bin_samples`. `triggers` are (channel index in
+    `channels`, sample).
+    """
+
+    digitizer: Name
+    channels: list[Name]
+    start: Count
+    bin_samples: Count
+    rate_hz: Finite
+    t_ns: Count
+    triggers: list[tuple[Count, Count]] = []
+
+
+class Pulses(Message, frozen=True, tag="pulses"):
+    """Some records of one channel; frames follow: RECORD rows, then int16 [record, sample]."""
+
+    channel: Name
+    n_records: Count
+    record_length: Count
+    pretrigger: Count
+    rate_hz: Finite
+    volts_per_count: Finite

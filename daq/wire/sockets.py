@@ -1,0 +1,182 @@
+"""The sockets, each named for its promise; ZeroMQ lives here alone."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from daq.errors import ServiceTimeoutError, UsageError, WireError, by_name
+from daq.wire import codec
+from daq.wire.schemas import Reply, Request, State
+
+MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
+
+Context = zmq.Context[zmq.Socket[bytes]]
+Socket = zmq.Socket[bytes]
+POLLIN = zmq.POLLIN
+
+
+def context() -> Context:
+    """The context of this process; sockets made from it do not linger."""
+    return zmq.Context.instance()
+
+
+def poller(*sockets: Socket) -> zmq.Poller:
+    """A poller that wakes when one of `sockets` can be read."""
+    poll = zmq.Poller()
+    for socket in sockets:
+        poll.register(socket, zmq.POLLIN)
+    return poll
+
+
+def serve_blocks(endpoint: str) -> Socket:
+    """The core's end of `blocks`: ROUTER, nothing is dropped, credit bounds what is on the way."""
+    socket = _socket(zmq.ROUTER, hwm=0)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
+    return _bind(socket, endpoint)
+
+
+def join_blocks(endpoint: str, identity: str) -> Socket:
+    """A digitizer's end of `blocks`: DEALER, known to the core by its name."""
+    socket = _socket(zmq.DEALER, hwm=0)
+    socket.setsockopt(zmq.IDENTITY, identity.encode())
+    socket.connect(endpoint)
+    return socket
+
+
+def serve_requests(endpoint: str) -> Socket:
+    """A service's end of `commands` or `raw`: ROUTER; frames are [peer, header, ...]."""
+    return _bind(_socket(zmq.ROUTER, max_bytes=MAX_HEADER), endpoint)
+
+
+def publish(endpoint: str, hwm: int = 50) -> Socket:
+    """The publishing end of `traces` or `pulses`: lossy, for eyes."""
+    return _bind(_socket(zmq.PUB, hwm=hwm), endpoint)
+
+
+def subscribe(*endpoints: str, topics: tuple[bytes, ...] = (b"",), hwm: int = 50) -> Socket:
+    """A subscriber to any number of publishers; frames are [topic, header, ...]."""
+    socket = _socket(zmq.SUB, hwm=hwm)
+    for topic in topics:
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+    for endpoint in endpoints:
+        socket.connect(endpoint)
+    return socket
+
+
+class StatePublisher:
+    """The latest state of one service, sent at once also to a subscriber who comes late.
+
+    Frames are [service name, State header]. Call `serve` when `socket` can be read.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.socket = _socket(zmq.XPUB, max_bytes=MAX_HEADER)
+        # without it only the first subscriber of a topic would be told the last value
+        self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        _bind(self.socket, endpoint)
+        self._seq = itertools.count(1)
+        self._last: list[bytes] | None = None
+
+    def publish(self, state: State) -> None:
+        """Send a new state to whoever listens, and keep it for who comes later."""
+        numbered = _renumbered(state, next(self._seq))
+        self._last = [state.service.encode(), codec.encode(numbered)]
+        self.socket.send_multipart(self._last)
+
+    def serve(self) -> None:
+        """Answer new subscriptions with the last value."""
+        while self.socket.poll(0):
+            if self.socket.recv()[:1] == b"\x01" and self._last is not None:
+                self.socket.send_multipart(self._last)
+
+
+class Caller:
+    """One client of a service's `commands`: ask, wait for the one reply, or say who was silent.
+
+    Not for two threads at once: the lock guards the socket, which belongs to one caller at a time.
+    """
+
+    def __init__(self, endpoint: str, service: str) -> None:
+        self._socket = _socket(zmq.DEALER, max_bytes=MAX_HEADER)
+        self._socket.connect(endpoint)
+        self._service = service
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def call(self, verb: str, timeout_s: float = 5.0, **arguments: Any) -> dict[str, Any]:
+        """The result of `verb`; raises the service's error by name, or ServiceTimeoutError."""
+        with self._lock:
+            request = Request(id=next(self._ids), verb=verb, arguments=arguments)
+            self._socket.send(codec.encode(request))
+            return self._result(request, timeout_s)
+
+    def close(self) -> None:
+        """Give the socket back; a request still on its way is forgotten."""
+        self._socket.close(0)
+
+    def _result(self, request: Request, timeout_s: float) -> dict[str, Any]:
+        while self._socket.poll(timeout_s * 1000):
+            reply = codec.decode(self._socket.recv(), Reply)
+            if reply.id != request.id:
+                continue  # the late answer to a question that was given up
+            if reply.error is not None:
+                raise by_name(reply.error.name)(reply.error.message)
+            return reply.result
+        raise ServiceTimeoutError(
+            f"{self._service} did not answer {request.verb!r} within {timeout_s:g} s"
+        )
+
+
+@contextmanager
+def calling(endpoint: str, service: str) -> Iterator[Caller]:
+    """A Caller for the length of a with block."""
+    caller = Caller(endpoint, service)
+    try:
+        yield caller
+    finally:
+        caller.close()
+
+
+def receive(socket: Socket, n_frames: int | None = None) -> list[bytes]:
+    """The next message's frames; WireError where their number is not `n_frames`."""
+    frames = socket.recv_multipart()
+    if n_frames is not None and len(frames) != n_frames:
+        raise WireError(f"expected {n_frames} frames, found {len(frames)}")
+    return frames
+
+
+def _socket(kind: int, hwm: int = 1000, max_bytes: int = -1) -> Socket:
+    socket = context().socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, hwm)
+    socket.setsockopt(zmq.RCVHWM, hwm)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    return socket
+
+
+def _bind(socket: Socket, endpoint: str) -> Socket:
+    try:
+        if endpoint.startswith("ipc://"):
+            Path(endpoint.removeprefix("ipc://")).parent.mkdir(0o700, parents=True, exist_ok=True)
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise UsageError(f"cannot listen on {endpoint}: {error.strerror}") from error
+    return socket
+
+
+def _renumbered(state: State, seq: int) -> State:
+    return msgspec.structs.replace(state, seq=seq)
