@@ -37,4 +37,4 @@ class Block:
     @property
     def stop(self) -> int:
         """One past the number of the last sample."""
-        return self.start + self.samples.shape[1]
+        return self.start + int(self.samples.shape[1])

@@ -24,7 +24,10 @@ class TriggerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation."""
+    """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation.
+
+    `counts_offset` is what to add to a sample to get the source's own counts (recorded files).
+    """
 
     name: str
     digitizer: str
@@ -35,6 +38,8 @@ class Channel:
     pretrigger: int
     volts_per_count: float
     trigger: TriggerSettings
+    mass_g: float = 0.0
+    counts_offset: int = 0
 
     @property
     def record_rate_hz(self) -> float:

@@ -38,7 +38,8 @@ def plain(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
 
 def titles(dtype: np.dtype[np.void]) -> dict[str, str]:
     """Field name -> its "meaning [unit]"."""
-    assert dtype.fields is not None and dtype.names is not None
+    assert dtype.fields is not None
+    assert dtype.names is not None
     return {name: str(dtype.fields[name][2]) for name in dtype.names}  # type: ignore[misc]
 
 
@@ -53,7 +54,11 @@ RECORD = described(
         ("epoch", "<u2", "settings epoch the record was taken in"),
         ("baseline", "<f4", "mean of the pretrigger [ADC counts]"),
         ("baseline_rms", "<f4", "standard deviation of the pretrigger [ADC counts]"),
-        ("height", "<f4", "largest excursion in the trigger's direction from baseline [ADC counts]"),
+        (
+            "height",
+            "<f4",
+            "largest excursion in the trigger's direction from baseline [ADC counts]",
+        ),
         ("crc", "<u4", "CRC-32 of the record's samples as little-endian bytes"),
     ]
 )
@@ -65,6 +70,7 @@ EVENT = described(
         ("n_records", "<u2", "records that belong to the event"),
         ("channels", "<u8", "bit i: the run's i-th channel has a record in the event"),
         ("absent", "<u8", "bit i: the run's i-th digitizer was silent, its veto unknown"),
+        ("late", "<u1", "1: its digitizer had been silent and came back after the event's time"),
     ]
 )
 
@@ -95,7 +101,7 @@ ANCHOR = described(
 )
 
 # The causes in their fixed precedence: a sample with several counts for the first.
-DEAD_CAUSES = ("gap", "saturated", "holdoff")
+DEAD_CAUSES = ("gap", "saturated", "edge", "holdoff")
 
 LEDGER = described(
     [
@@ -105,6 +111,7 @@ LEDGER = described(
         ("live", "<i8", "samples in which the channel could trigger"),
         ("gap", "<i8", "samples lost at the digitizer"),
         ("saturated", "<i8", "samples within a stretch at the end of the ADC's range"),
+        ("edge", "<i8", "samples too near a start, gap or stop for a whole record"),
         ("holdoff", "<i8", "samples after a trigger in which no other could follow"),
     ]
 )

@@ -50,9 +50,7 @@ def _decoder(kinds: tuple[type[schemas.Message], ...]) -> msgspec.json.Decoder[A
     return msgspec.json.Decoder(reduce(or_, kinds))
 
 
-def _refusal(
-    frame: bytes | memoryview, kinds: tuple[type[M], ...], error: Exception
-) -> WireError:
+def _refusal(frame: bytes | memoryview, kinds: tuple[type[M], ...], error: Exception) -> WireError:
     """What to say of bytes that are none of `kinds`: another version is named before all else."""
     try:
         envelope = _ENVELOPE.decode(frame)

@@ -19,7 +19,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=4096)]
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", kw_only=True):
+class Message(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="schema", kw_only=True
+):
     """What every header has."""
 
     version: int = VERSION

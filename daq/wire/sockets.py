@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import zmq
 
 from daq.errors import ServiceTimeoutError, UsageError, WireError, by_name
 from daq.wire import codec
-from daq.wire.schemas import Reply, Request, State
+from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
 
 MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
@@ -29,7 +29,13 @@ def context() -> Context:
     return zmq.Context.instance()
 
 
-def poller(*sockets: Socket) -> zmq.Poller:
+class HasFileno(Protocol):
+    """Something of the operating system's that can be read, such as a waker's socket."""
+
+    def fileno(self) -> int: ...
+
+
+def poller(*sockets: Socket | HasFileno) -> zmq.Poller:
     """A poller that wakes when one of `sockets` can be read."""
     poll = zmq.Poller()
     for socket in sockets:
@@ -45,11 +51,30 @@ def serve_blocks(endpoint: str) -> Socket:
 
 
 def join_blocks(endpoint: str, identity: str) -> Socket:
-    """A digitizer's end of `blocks`: DEALER, known to the core by its name."""
+    """A digitizer's end of `blocks`: DEALER, known to the core by its name; use `offer`."""
     socket = _socket(zmq.DEALER, hwm=0)
     socket.setsockopt(zmq.IDENTITY, identity.encode())
+    # nothing is queued for a core that is away: it would get stale blocks when it comes back
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.connect(endpoint)
     return socket
+
+
+def join_requests(endpoint: str) -> Socket:
+    """A client's end of `commands` for who must not wait: DEALER; use `offer`."""
+    socket = _socket(zmq.DEALER, max_bytes=MAX_HEADER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.connect(endpoint)
+    return socket
+
+
+def offer(socket: Socket, *frames: bytes | memoryview) -> bool:
+    """Send without waiting; False where the peer is away or cannot take more, and nothing went."""
+    try:
+        socket.send_multipart(frames, flags=zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True
 
 
 def serve_requests(endpoint: str) -> Socket:
@@ -124,7 +149,7 @@ class Caller:
         self._socket.close(0)
 
     def _result(self, request: Request, timeout_s: float) -> dict[str, Any]:
-        while self._socket.poll(timeout_s * 1000):
+        while self._socket.poll(round(timeout_s * 1000)):
             reply = codec.decode(self._socket.recv(), Reply)
             if reply.id != request.id:
                 continue  # the late answer to a question that was given up
@@ -152,6 +177,41 @@ def receive(socket: Socket, n_frames: int | None = None) -> list[bytes]:
     if n_frames is not None and len(frames) != n_frames:
         raise WireError(f"expected {n_frames} frames, found {len(frames)}")
     return frames
+
+
+def receive_block(socket: Socket) -> tuple[bytes, bytes, memoryview]:
+    """The next message on `blocks`: peer, header and samples (empty without any), uncopied."""
+    frames = socket.recv_multipart(copy=False)
+    if len(frames) not in (2, 3):
+        raise WireError(f"expected 2 or 3 frames, found {len(frames)}")
+    samples = frames[2].buffer if len(frames) == 3 else memoryview(b"")
+    return frames[0].bytes, frames[1].bytes, samples
+
+
+def show(socket: Socket, frames: list[bytes]) -> None:
+    """Publish to whoever looks; a viewer that is too slow misses it."""
+    socket.send_multipart(frames)
+
+
+def raw_samples(
+    endpoint: str, channel: str, n_samples: int, timeout_s: float
+) -> tuple[RawReply, bytes]:
+    """The next samples of a channel from a core's `raw`, with what is known of them."""
+    socket = _socket(zmq.DEALER)
+    socket.connect(endpoint)
+    try:
+        socket.send(codec.encode(RawRequest(id=1, channel=channel, n_samples=n_samples)))
+        if not socket.poll(round(timeout_s * 1000)):
+            raise ServiceTimeoutError(
+                f"core did not deliver {n_samples} samples of {channel} within {timeout_s:g} s"
+            )
+        header, *rest = receive(socket)
+    finally:
+        socket.close(0)
+    reply = codec.decode(header, RawReply)
+    if reply.error is not None:
+        raise by_name(reply.error.name)(reply.error.message)
+    return reply, b"".join(rest)
 
 
 def _socket(kind: int, hwm: int = 1000, max_bytes: int = -1) -> Socket:

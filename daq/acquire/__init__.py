@@ -1,0 +1,1 @@
+"""The triggered core: a deterministic function of the samples, without I/O or clocks."""

@@ -1,0 +1,62 @@
+"""Sorted, disjoint half-open intervals of sample numbers, and how much of a stretch they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Interval = tuple[int, int]
+
+
+class Intervals:
+    """A growing union of [start, stop); what lies before a sample can be forgotten."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Iterable[Interval] = ()) -> None:
+        self._parts: list[Interval] = []
+        for start, stop in sorted(parts):
+            self.add(start, stop)
+
+    def add(self, start: int, stop: int) -> None:
+        """Take [start, stop) in; nothing where it is empty."""
+        if stop <= start:
+            return
+        at = len(self._parts)
+        while at and self._parts[at - 1][1] >= start:
+            at -= 1
+        end = at
+        while end < len(self._parts) and self._parts[end][0] <= stop:
+            start, stop = min(start, self._parts[end][0]), max(stop, self._parts[end][1])
+            end += 1
+        self._parts[at:end] = [(start, stop)]
+
+    def within(self, start: int, stop: int) -> list[Interval]:
+        """The parts of the union inside [start, stop)."""
+        cut = [(max(a, start), min(b, stop)) for a, b in self._parts if a < stop and b > start]
+        return [(a, b) for a, b in cut if b > a]
+
+    def forget_before(self, sample: int) -> None:
+        """Drop what lies before `sample`."""
+        self._parts = [(max(a, sample), b) for a, b in self._parts if b > sample]
+
+    def parts(self) -> list[Interval]:
+        """The union as a list, sorted."""
+        return list(self._parts)
+
+
+def measure(parts: Iterable[Interval]) -> int:
+    """How many samples disjoint intervals hold."""
+    return sum(stop - start for start, stop in parts)
+
+
+def shares(causes: list[Intervals], start: int, stop: int) -> list[int]:
+    """Samples of [start, stop) that each cause takes; one in several causes is the first's."""
+    taken = Intervals()
+    result, before = [], 0
+    for cause in causes:
+        for part in cause.within(start, stop):
+            taken.add(*part)
+        covered = measure(taken.parts())
+        result.append(covered - before)
+        before = covered
+    return result

@@ -1,0 +1,194 @@
+"""The compiled loops over samples; all integer arithmetic, so that replays agree to the bit.
+
+Each is a pure function of its arguments. Loops are written so that LLVM vectorizes them: a block's
+maximum is taken first and looked into only where it can matter (block skip).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+I16 = npt.NDArray[np.int16]
+I64 = npt.NDArray[np.int64]
+F32 = npt.NDArray[np.float32]
+
+SKIP = 512  # samples whose maximum is taken at once
+RAIL_HIGH, RAIL_LOW = 32767, -32768
+FIR_SHIFT = 15  # filter coefficients are integers in units of 2^-15
+
+F = TypeVar("F", bound=Callable[..., Any])  # Any: a kernel's own signature stands beside it
+
+
+def _compile(kernel: F) -> F:
+    """Compiled at the first call, kept on disk, without the interpreter's lock."""
+    return cast(F, njit(cache=True, nogil=True, boundscheck=False)(kernel))
+
+
+@_compile
+def decimate(x: I16, taps: I16, factor: int, out: I16) -> None:
+    """out[j] = sum_k taps[k] x[j factor + k] / 2^15, rounded to nearest, clipped to int16.
+
+    The sum of |taps| must stay below 2^16 so that int32 cannot overflow. The slice and the int32
+    casts make this one pmaddwd per eight products.
+    """
+    n = taps.size
+    for j in range(out.size):
+        window = x[j * factor : j * factor + n]
+        total = np.int32(0)
+        for k in range(n):
+            total = np.int32(total + np.int32(np.int32(window[k]) * np.int32(taps[k])))
+        rounded = (np.int64(total) + (1 << (FIR_SHIFT - 1))) >> FIR_SHIFT
+        out[j] = min(max(int(rounded), RAIL_LOW), RAIL_HIGH)
+
+
+@_compile
+def level_crossings(
+    x: I16, threshold: int, rearm: int, armed: bool, found: I64, freed: I64
+) -> tuple[int, int, bool]:
+    """Where x rises to `threshold` while armed (found), and where it arms again (freed).
+
+    It arms at the first sample below `rearm`. `found` and `freed` have room for half of x and one
+    more. Returns how many there are of each and whether it is armed at the end.
+    """
+    n_found, n_freed, i, n = 0, 0, 0, x.size
+    while i < n:
+        if armed:
+            i = _first_at_least(x, i, threshold)
+            if i < n:
+                found[n_found] = i
+                n_found, armed = n_found + 1, False
+        else:
+            i = _first_below(x, i, rearm)
+            if i < n:
+                freed[n_freed] = i
+                n_freed, armed = n_freed + 1, True
+    return n_found, n_freed, armed
+
+
+@_compile
+def edge_crossings(
+    x: I16, span: int, threshold: int, rearm: int, armed: bool, found: I64, freed: I64
+) -> tuple[int, int, bool]:
+    """The same for the differences x[i] - x[i - span]; indices are into x, from `span` on."""
+    n_found, n_freed, i, n = 0, 0, span, x.size
+    while i < n:
+        if armed:
+            i = _first_step_at_least(x, span, i, threshold)
+            if i < n:
+                found[n_found] = i
+                n_found, armed = n_found + 1, False
+        else:
+            i = _first_step_below(x, span, i, rearm)
+            if i < n:
+                freed[n_freed] = i
+                n_freed, armed = n_freed + 1, True
+    return n_found, n_freed, armed
+
+
+@_compile
+def _first_at_least(x: I16, start: int, level: int) -> int:
+    i, n = start, x.size
+    while i + SKIP <= n:
+        block = x[i : i + SKIP]
+        top = block[0]
+        for k in range(SKIP):
+            top = max(top, block[k])
+        if top >= level:
+            break
+        i += SKIP
+    while i < n and x[i] < level:
+        i += 1
+    return i
+
+
+@_compile
+def _first_below(x: I16, start: int, level: int) -> int:
+    i, n = start, x.size
+    while i < n and x[i] >= level:
+        i += 1
+    return i
+
+
+@_compile
+def _first_step_at_least(x: I16, span: int, start: int, level: int) -> int:
+    i, n = start, x.size
+    while i + SKIP <= n:
+        late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
+        top = np.int32(-65536)
+        for k in range(SKIP):
+            top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
+        if top >= level:
+            break
+        i += SKIP
+    while i < n and np.int32(x[i]) - np.int32(x[i - span]) < level:
+        i += 1
+    return i
+
+
+@_compile
+def _first_step_below(x: I16, span: int, start: int, level: int) -> int:
+    i, n = start, x.size
+    while i < n and np.int32(x[i]) - np.int32(x[i - span]) >= level:
+        i += 1
+    return i
+
+
+@_compile
+def touches_rail(x: I16) -> bool:
+    """Whether any sample is at the end of the ADC's range."""
+    high, low = x[0], x[0]
+    for i in range(x.size):
+        high, low = max(high, x[i]), min(low, x[i])
+    return bool(high == RAIL_HIGH or low == RAIL_LOW)
+
+
+@_compile
+def rail_stretches(x: I16, after: int, starts: I64, stops: I64) -> int:
+    """The union of [i, i + 1 + after) over samples i at the rail, as stretches; how many.
+
+    Room for x.size // (after + 1) + 1 of them is always enough.
+    """
+    count = 0
+    for i in range(x.size):
+        if x[i] == RAIL_HIGH or x[i] == RAIL_LOW:
+            if count > 0 and i <= stops[count - 1]:
+                stops[count - 1] = i + 1 + after
+            else:
+                starts[count], stops[count] = i, i + 1 + after
+                count += 1
+    return count
+
+
+@_compile
+def min_max(x: I16, bin_samples: int, scale: float, out: F32) -> None:
+    """out[bin] = (minimum, maximum) of `bin_samples` samples, times `scale`."""
+    for j in range(out.shape[0]):
+        window = x[j * bin_samples : (j + 1) * bin_samples]
+        low, high = window[0], window[0]
+        for k in range(window.size):
+            low, high = min(low, window[k]), max(high, window[k])
+        out[j, 0], out[j, 1] = np.float32(low * scale), np.float32(high * scale)
+
+
+@_compile
+def describe(samples: I16, pretrigger: int, falling: bool, out: F32) -> None:
+    """out[record] = (baseline, its standard deviation, height) of int16 [record, sample]."""
+    for r in range(samples.shape[0]):
+        total, squares = np.int64(0), np.int64(0)
+        for k in range(pretrigger):
+            value = np.int64(samples[r, k])
+            total += value
+            squares += value * value
+        mean = total / pretrigger
+        variance = (squares - total * total / pretrigger) / pretrigger
+        low, high = samples[r, pretrigger], samples[r, pretrigger]
+        for k in range(pretrigger, samples.shape[1]):
+            low, high = min(low, samples[r, k]), max(high, samples[r, k])
+        out[r, 0] = mean
+        out[r, 1] = np.sqrt(max(variance, 0.0))
+        out[r, 2] = mean - low if falling else high - mean

@@ -1,0 +1,44 @@
+"""What the core produced between two commits: one unit, written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from daq.model.record import ANCHOR, EVENT, GAP, LEDGER, MEMBER, plain
+
+Rows = npt.NDArray[np.void]
+
+
+def no_rows(dtype: np.dtype[np.void]) -> Rows:
+    """An empty table of a described dtype."""
+    return np.empty(0, plain(dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Records of one channel: plain(RECORD) rows and int16 [record, sample]."""
+
+    channel: int
+    table: Rows
+    samples: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Everything derived from the samples since the last commit, in the dtypes of `record`."""
+
+    records: tuple[RecordBatch, ...] = ()
+    events: Rows = field(default_factory=lambda: no_rows(EVENT))
+    members: Rows = field(default_factory=lambda: no_rows(MEMBER))
+    gaps: Rows = field(default_factory=lambda: no_rows(GAP))
+    ledger: Rows = field(default_factory=lambda: no_rows(LEDGER))
+    anchors: Rows = field(default_factory=lambda: no_rows(ANCHOR))
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        tables = (self.events, self.members, self.gaps, self.ledger, self.anchors)
+        return not self.records and not any(len(table) for table in tables)

@@ -1,0 +1,1 @@
+"""Runs: their states and moves, as data."""

@@ -1,0 +1,243 @@
+"""The command line. Commands import what they need when they run, so that --help is quick.
+
+Exit codes: 0 done, 1 failed check, 2 usage or config, 3 instrument, 4 storage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daq.errors import ScheeliteError
+
+GROUP = "scheelite.commands"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Scheelite: the readout of a mK detector, from the SQUID to the file.",
+)
+run_app = typer.Typer(no_args_is_help=True, help="Begin and end runs.")
+config_app = typer.Typer(no_args_is_help=True, help="Check configs.")
+app.add_typer(run_app, name="run")
+app.add_typer(config_app, name="config")
+
+Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run folders.")]
+
+
+def main() -> None:
+    """The entry point: an error of ours is one sentence on standard error and its exit code."""
+    for entry in entry_points(group=GROUP):
+        app.command(entry.name)(entry.load())
+    try:
+        app()
+    except ScheeliteError as error:
+        sys.stderr.write(f"scheelite: {error}\n")
+        raise SystemExit(error.exit_code) from error
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the run [s].")] = 20.0,
+    out: Out = Path("runs"),
+    config: Annotated[Path | None, typer.Option(help="Another simulated bench.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """A short run on the simulated bench: bring it up, record, verify, report."""
+    from daq.services.demo import demo as act
+
+    result = act(config, seconds, out, _console(quiet=json_))
+    if json_:
+        _print_json(result.json())
+    result.check()
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="LJH files, each a channel.")],
+    out: Out = Path("runs"),
+    noise: Annotated[list[Path] | None, typer.Option(help="A noise file for each file.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-3, help="Records per second.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise between records.")] = 1,
+    json_: AsJson = False,
+) -> None:
+    """Recorded pulses as a digitizer: through the real sockets and pipeline, to an ordinary run."""
+    from daq.services.replay import replay as act
+
+    result = act(files, noise or [], rate, seed, out, _console(quiet=json_))
+    if json_:
+        _print_json(result.json())
+    result.check()
+
+
+@app.command()
+def sim(config: Config, json_: AsJson = False) -> None:
+    """The simulated bench of a config alone, until Ctrl-C."""
+    from daq.services.bench import run_bench
+
+    raise SystemExit(run_bench(_load(config), json_))
+
+
+@app.command()
+def up(config: Config, json_: AsJson = False) -> None:
+    """Start all services of a config in the background (and its bench, where it has one)."""
+    from daq.services import system
+
+    system.up(_load(config))
+    _tell_status(json_)
+
+
+@app.command()
+def down(json_: AsJson = False) -> None:
+    """End everything that `up` started; a run in progress is ended cleanly first."""
+    from daq.services import system
+
+    ended = system.down()
+    if json_:
+        _print_json({"ended": ended})
+    else:
+        _console().print(f"ended: {', '.join(ended)}")
+
+
+@app.command()
+def status(json_: AsJson = False) -> None:
+    """What is up, and what it is doing."""
+    _tell_status(json_)
+
+
+@run_app.command("start")
+def run_start(
+    comment: Annotated[str, typer.Option(help="Goes into the file.")] = "",
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself [s].")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Begin a run."""
+    from daq.services import system
+
+    settings = system.settings_of_what_is_up()
+    started = system.start_run(settings, comment=comment, duration_s=seconds)
+    _tell_run(started["run"], "is being recorded", json_)
+
+
+@run_app.command("stop")
+def run_stop(json_: AsJson = False) -> None:
+    """End the run, and wait until it is complete on disk."""
+    from daq.services import system
+
+    stopped = system.stop_run(system.settings_of_what_is_up(), "stopped by the operator")
+    _tell_run(stopped["run"], "is complete", json_)
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="Run folders, or files of runs.")],
+    json_: AsJson = False,
+) -> None:
+    """Prove runs whole, or name what is wrong. Exits 1 where something is."""
+    from daq.services.inspect import verify_all
+
+    report = verify_all(paths)
+    if json_:
+        _print_json({"ok": report.ok, "problems": report.problems, "records": report.records})
+    else:
+        _tell_verified(report)
+    raise SystemExit(0 if report.ok else 1)
+
+
+@app.command()
+def show(path: Annotated[Path, typer.Argument(help="A run.")], json_: AsJson = False) -> None:
+    """What is in a run."""
+    from daq.services.inspect import summary_json, summary_table
+
+    if json_:
+        _print_json(summary_json(path))
+    else:
+        _console().print(summary_table(path))
+
+
+@app.command()
+def gui(
+    config: Config,
+    screenshot: Annotated[Path | None, typer.Option(help="Save a picture and end.")] = None,
+    after: Annotated[float, typer.Option(min=0.1, help="The picture's time [s].")] = 5.0,
+) -> None:
+    """The live window."""
+    import subprocess
+
+    _load(config)
+    picture = ["--screenshot", str(screenshot), "--after", str(after)] if screenshot else []
+    command = [sys.executable, "-m", "gui", str(config), *picture]
+    raise SystemExit(subprocess.run(command, check=False).returncode)
+
+
+@config_app.command("check")
+def config_check(config: Config, json_: AsJson = False) -> None:
+    """Check a config: all its mistakes at once, each with its place."""
+    from daq.errors import SettingsError
+
+    try:
+        settings = _load(config)
+    except SettingsError as error:
+        if json_:
+            _print_json({"ok": False, "problems": error.problems})
+        raise
+    if json_:
+        _print_json({"ok": True, "problems": []})
+    else:
+        n = len(settings.channel_names)
+        _console().print(f"{config} is all right: {n} channels, {len(settings.sections)} sections")
+
+
+def _load(config: Path) -> Any:  # Any: naming Settings would import pydantic for --help
+    from daq.settings.loader import load
+
+    return load(config)
+
+
+def _console(quiet: bool = False) -> Any:  # Any: rich is imported only where something is shown
+    from rich.console import Console
+
+    return Console(stderr=quiet, quiet=quiet, highlight=False)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _tell_run(folder: str, what: str, json_: bool) -> None:
+    if json_:
+        _print_json({"run": folder})
+    else:
+        _console().print(f"{folder} {what}", soft_wrap=True)
+
+
+def _tell_status(json_: bool) -> None:
+    from daq.services import system
+    from daq.services.inspect import status_table
+
+    told = system.status()
+    if json_:
+        _print_json(told)
+    else:
+        _console().print(status_table(told))
+
+
+def _tell_verified(report: Any) -> None:  # Any: store.verify.Report, imported only by its command
+    console = _console()
+    for problem in report.problems:
+        console.print(f"[red]✗[/red] {problem}", soft_wrap=True)
+    n = sum(report.records.values())
+    console.print(f"whole: {n} records verified" if report.ok else f"{len(report.problems)} problems")
+
+
+if __name__ == "__main__":
+    main()

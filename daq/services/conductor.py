@@ -1,0 +1,222 @@
+"""Run control: applies an operator's verb to all services in order, and follows what happens.
+
+State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
+"reason"} or null, "services": {name: {"pid", "state", "problem"}}, "problem"}.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from daq.errors import NotConnectedError, ScheeliteError, StorageError
+from daq.run.states import RunState
+from daq.services.neighbors import Neighbors
+from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.settings.loader import Settings
+from daq.store import numbers
+from daq.wire import sockets
+from daq.wire.schemas import State
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 100
+CORE_TIMEOUT_S = 20.0
+
+
+class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "start"; `samples` as the core takes them."""
+
+    comment: str = ""
+    duration_s: float | None = None
+    samples: dict[str, int] | None = None
+
+
+class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "stop"."""
+
+    reason: str = "stopped by the operator"
+
+
+def service_names(settings: Settings) -> list[str]:
+    """All services of a config but run control, in the order they are started."""
+    digitizers = [f"digitizer.{name}" for name in settings.digitizer_names]
+    instruments = ["instruments"] if "instruments" in settings.sections else []
+    return ["folder", "core", *instruments, *digitizers]
+
+
+class Conductor:
+    """The service."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        waker: Waker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._stop, self._waker, self._clock = settings, stop, waker, clock
+        self._state = RunState()
+        self._run: int | None = None
+        self._folder: Path | None = None
+        self._began = 0.0
+        self._last: Result | None = None
+        self._problem = ""
+        self._progress = 0
+        verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
+            "start": Verb(StartRun, self._start),
+            "stop": Verb(StopRun, self._stop_run),
+            "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
+        }
+        endpoint = settings.endpoint
+        self._commands = CommandServer(endpoint("run.commands"), verbs)
+        self._beat = Beat(endpoint("run.state"), "run")
+        states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
+        self._neighbors = Neighbors(states)
+
+    def run(self) -> None:
+        """Serve until told to stop; a run in progress goes on in the core."""
+        poller = sockets.poller(
+            self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
+        )
+        try:
+            while not self._stop.is_set():
+                poller.poll(POLL_MS)
+                self._waker.clear()
+                self._neighbors.serve()
+                self._follow()
+                self._commands.serve()
+                self._beat.serve()
+                self._tell()
+        finally:
+            for part in (self._commands, self._beat, self._neighbors):
+                part.close()
+
+    # --- verbs ---
+
+    def _start(self, arguments: StartRun) -> Result:
+        self._state.move("start")
+        try:
+            self._begin(arguments)
+        except ScheeliteError as error:
+            self._state.move("fail")
+            self._problem = str(error)
+            raise
+        self._state.move("begin")
+        self._problem, self._began = "", self._clock()
+        return {"run": str(self._folder), "number": self._run}
+
+    def _begin(self, arguments: StartRun) -> None:
+        """Writer, core, digitizer: each must be there before the next is asked."""
+        needed = [name for name in self._neighbors.names if name != "instruments"]
+        lost = self._neighbors.lost(needed)
+        if lost:
+            raise NotConnectedError(
+                f"expected all services to be up, no news from {', '.join(lost)}"
+            )
+        folder = numbers.new_run(self._settings.data_dir)
+        self._folder, self._run = folder, numbers.run_number(folder)
+        try:
+            self._ask_core("start", run=self._run, folder=str(folder), **_given(arguments))
+        except ScheeliteError:
+            _remove_empty(folder)
+            self._run = self._folder = None
+            raise
+
+    def _stop_run(self, arguments: StopRun) -> Result:
+        self._state.move("stop")
+        try:
+            self._ask_core("stop", reason=arguments.reason)
+        except ScheeliteError as error:
+            self._fail(str(error))
+            raise
+        return {"run": str(self._folder), "number": self._run}
+
+    def _ask_core(self, verb: str, **arguments: object) -> Result:
+        with sockets.calling(self._settings.endpoint("core.commands"), "core") as core:
+            return core.call(verb, CORE_TIMEOUT_S, **arguments)
+
+    # --- what happens by itself ---
+
+    def _follow(self) -> None:
+        core, folder = self._neighbors.state("core"), self._neighbors.state("folder")
+        if core is not None:
+            self._follow_core(core)
+        if folder is not None and self._state.name == "stopping" and _folded(folder, self._run):
+            self._state.move("complete")
+            self._run = self._folder = None
+
+    def _follow_core(self, core: State) -> None:
+        run = core.body.get("run")
+        last = core.body.get("last") or {}
+        if run is not None and self._run is None and self._state.allows("adopt"):
+            self._adopt(int(run), Path(str(core.body["folder"])))
+        elif last.get("run") == self._run and self._run is not None:
+            self._last = last
+            if core.state == "failed":
+                self._fail(str(core.body.get("problem")))
+            elif self._state.allows("end"):
+                self._state.move("end")
+
+    def _adopt(self, run: int, folder: Path) -> None:
+        """The core is recording a run that we know nothing of: one of us was restarted."""
+        logger.warning("Run %d was found in progress.", run)
+        self._state.move("adopt")
+        self._run, self._folder, self._began = run, folder, self._clock()
+
+    def _fail(self, problem: str) -> None:
+        if self._state.allows("fail"):
+            self._state.move("fail")
+        self._problem = problem
+        self._run = self._folder = None
+        logger.error(problem)
+
+    # --- what is told ---
+
+    def _tell(self) -> None:
+        self._progress += 1
+        if self._beat.due(self._state.name):
+            self._beat.publish(self._state.name, progress=self._progress, body=self._body())
+
+    # Any: the body's shape is documented at the top of this module
+    def _body(self) -> dict[str, Any]:
+        running = self._run is not None
+        return {
+            "run": self._run,
+            "folder": str(self._folder) if self._folder else None,
+            "verbs": self._state.verbs,
+            "elapsed_s": self._clock() - self._began if running else 0.0,
+            "last": self._last,
+            "services": {**self._neighbors.table(), "run": self._own_row()},
+            "problem": self._problem,
+        }
+
+    def _own_row(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "state": self._state.name, "problem": self._problem}
+
+
+def _given(arguments: StartRun) -> dict[str, object]:
+    return {
+        key: value for key, value in msgspec.to_builtins(arguments).items() if value is not None
+    }
+
+
+def _folded(folder: State, run: int | None) -> bool:
+    return bool(folder.body.get("runs", {}).get(str(run), {}).get("complete"))
+
+
+def _remove_empty(folder: Path) -> None:
+    """A run that never began leaves nothing behind, but its number is used up."""
+    try:
+        for inner in (folder / "log", folder):
+            if inner.is_dir():
+                inner.rmdir()
+    except OSError as error:
+        raise StorageError(f"{folder}: a run that failed to begin cannot be removed") from error

@@ -1,0 +1,515 @@
+"""The core: blocks in, records out; one thread owns everything, between two polls nothing moves.
+
+State body: {"run", "folder", "elapsed_s", "last": {"run", "folder", "reason"} or null, "channels": {name:
+{"rate_hz", "records", "livetime_s"}}, "gaps", "lost_samples", "safe": {"records", "until_ns"},
+"unsafe", "digitizers": {name: {"state", "rate_hz", "next", "refused"}}, "problem"}. State is one
+of "idle", "running", "stopping", "failed".
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from daq.acquire.clocks import Clock
+from daq.errors import (
+    NotConnectedError,
+    RefusedError,
+    ScheeliteError,
+    StorageError,
+    UsageError,
+    WireError,
+)
+from daq.model.batch import Batch
+from daq.model.block import Block
+from daq.model.channel import Channel
+from daq.services.eyes import Eyes
+from daq.services.idle import Idle
+from daq.services.raw import RawServer, Source
+from daq.services.readings import ReadingInbox, Readings
+from daq.services.recording import DigitizerFacts, Recording, RunFacts, unended_runs
+from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.services.setup import channels_of, log_settings, silent_after_s, window_ns
+from daq.services.streams import Stream
+from daq.settings.loader import Settings
+from daq.settings.sections import Experiment
+from daq.store import names
+from daq.wire import codec, sockets
+from daq.wire.schemas import BlockHeader, Message, StreamEnd, StreamHello
+
+logger = logging.getLogger(__name__)
+
+COMMIT_S = 0.05
+POLL_MS = 20
+
+
+class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "start". `samples` says where to begin in each stream; default: now."""
+
+    run: int
+    folder: str
+    comment: str = ""
+    duration_s: float | None = None
+    samples: dict[str, int] | None = None
+
+
+class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "stop"."""
+
+    reason: str = "stopped"
+
+
+class Core:
+    """The service. `stop` ends it; a run in progress is ended cleanly first."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        waker: Waker,
+        now_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._stop, self._waker = settings, stop, waker
+        self._now_ns, self._clock = now_ns, clock
+        self._streams = {name: Stream(name) for name in settings.digitizer_names}
+        self._channels: dict[str, list[Channel]] = {}
+        self._clocks: dict[str, Clock] = {}
+        self._idle: dict[str, Idle] = {}
+        self._recording: Recording | None = None
+        self._failed, self._problem = False, ""
+        self._last: Result | None = None
+        self._progress, self._commit_due = 0, 0.0
+        self._inbox = ReadingInbox()
+        self._open_sockets()
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self._resume()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+            self._end_now("core terminated")
+        finally:
+            self._close_sockets()
+
+    # --- the loop ---
+
+    def _turn(self) -> None:
+        self._poller.poll(POLL_MS)
+        self._waker.clear()
+        self._take_blocks()
+        self._commands.serve()
+        self._raw.serve()
+        self._beat.serve()
+        self._guard(self._advance)
+        if self._beat.due(self._state()):
+            self._beat.publish(self._state(), progress=self._progress, body=self._body())
+
+    def _take_blocks(self) -> None:
+        until = self._clock() + POLL_MS / 1000
+        while self._blocks.poll(0) and self._clock() < until:
+            try:
+                peer, header, samples = sockets.receive_block(self._blocks)
+                message = codec.decode(header, BlockHeader, StreamHello, StreamEnd)
+            except WireError as error:
+                self._refuse(b"", error)
+                continue
+            self._dispatch(peer, message, samples)
+
+    def _dispatch(self, peer: bytes, message: Message, samples: memoryview) -> None:
+        stream = self._streams.get(message.digitizer)  # type: ignore[attr-defined]
+        if stream is None:
+            self._refuse(peer, WireError(f"{peer!r} is no digitizer of this config"))
+            return
+        try:
+            if isinstance(message, StreamHello):
+                self._greet(stream, peer, message)
+            elif isinstance(message, BlockHeader):
+                self._block(stream, message, samples)
+            elif isinstance(message, StreamEnd):
+                self._ended(stream, message)
+        except WireError as error:
+            stream.refused += 1
+            self._refuse(peer, error)
+
+    def _refuse(self, peer: bytes, error: WireError) -> None:
+        self._problem = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
+        logger.warning(self._problem)
+
+    # --- streams ---
+
+    def _greet(self, stream: Stream, peer: bytes, hello: StreamHello) -> None:
+        if hello.digitizer != stream.name or not stream.greet(peer, hello):
+            return
+        channels = channels_of(self._settings, hello)
+        self._channels[stream.name] = channels
+        self._clocks[stream.name] = Clock.at_rate(hello.rate_hz, stream.anchors)
+        self._eyes.watch(stream.name, channels)
+        start = self._where_to_begin(stream, hello)
+        if start is not None:
+            self._ask(stream, start)
+
+    def _where_to_begin(self, stream: Stream, hello: StreamHello) -> int | None:
+        """In a run, where it stands; without one, now; a source that can wait, waits for a run."""
+        recording = self._recording
+        if recording is not None:
+            if recording.epoch_of(stream.name) == hello.epoch:
+                return recording.pipeline.resumes_at(stream.name)
+            reason = f"digitizer {stream.name} began to number its samples anew"
+            self._guard(lambda: self._stop_run(recording, reason, gone=stream.name))
+        return None if hello.can_wait else max(hello.newest, hello.oldest)
+
+    def _ask(self, stream: Stream, start: int) -> None:
+        self._idle[stream.name] = self._fresh_idle(stream.name, start)
+        self._send(stream, stream.want(start, self._clock()))
+
+    def _fresh_idle(self, name: str, start: int) -> Idle:
+        return Idle(name, self._channels[name], start, self._clocks[name].anchors())
+
+    def _send(self, stream: Stream, message: Message) -> None:
+        sockets.offer(self._blocks, stream.peer, codec.encode(message))
+
+    def _block(self, stream: Stream, header: BlockHeader, samples: memoryview) -> None:
+        gaps, block = stream.take(header, samples, self._clock())
+        self._progress += 1
+        for anchor in block.anchors:
+            self._clocks[stream.name].take(anchor)
+        recording = self._recording
+        if recording is not None and not recording.stopped(stream.name):
+            self._guard(lambda: recording.feed(stream.name, gaps, block))
+        else:
+            if recording is None:  # else what the run took of this stream may not be durable yet
+                stream.durable = block.stop
+            for batch in self._idle[stream.name].feed(gaps, block):
+                self._show(batch, self._channels[stream.name])
+        self._look(stream, block)
+
+    def _look(self, stream: Stream, block: Block) -> None:
+        self._eyes.block(stream.name, block, self._clocks[stream.name].t_ns(block.start))
+        self._raw.feed(stream.name, block)
+
+    def _ended(self, stream: Stream, end: StreamEnd) -> None:
+        stream.ended = end.stop
+        recording = self._recording
+        if recording is not None and not recording.stopped(stream.name):
+            stops = {stream.name: end.stop}
+            self._guard(lambda: recording.stop_at(stops, "the stream ended"))
+
+    # --- what happens between blocks ---
+
+    def _advance(self) -> None:
+        recording = self._recording
+        if recording is not None:
+            if self._clock() >= self._commit_due or recording.pipeline.done:
+                self._commit_due = self._clock() + COMMIT_S
+                self._show(recording.commit(), recording.facts.channels)
+            for name, sample in recording.settle().items():
+                self._streams[name].durable = sample
+            self._watch_silence(recording)
+            if recording.pipeline.done:
+                self._finish(recording)
+        self._inbox.settle(self._recording)
+        for stream in self._streams.values():
+            message = stream.acknowledgment()
+            if message is not None:
+                self._send(stream, message)
+
+    def _watch_silence(self, recording: Recording) -> None:
+        """A digitizer without blocks for too long no longer holds the events, nor the end, up."""
+        for name, stream in self._streams.items():
+            quiet_s = self._clock() - stream.heard_s
+            if quiet_s < silent_after_s(self._settings, name) or recording.stopped(name):
+                continue
+            if recording.stopping:
+                recording.abandon(name)
+            elif not recording.silent(name):
+                self._problem = f"digitizer {name} has sent nothing for {quiet_s:.0f} s"
+                logger.warning(self._problem)
+                recording.silence(name)
+
+    def _finish(self, recording: Recording) -> None:
+        recording.end(self._now_ns())
+        self._last = {
+            "run": recording.facts.run,
+            "folder": str(recording.folder),
+            "reason": recording.reason,
+            "records": dict(recording.totals.records),
+        }
+        self._recording = None
+        for name, stream in self._streams.items():
+            if stream.streaming:
+                self._idle[name] = self._fresh_idle(name, stream.next)
+                stream.durable = stream.next
+
+    def _show(self, batch: Batch, channels: list[Channel]) -> None:
+        for records in batch.records:
+            self._eyes.records(channels[records.channel], records)
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        """A failing disk ends the recording, says so, and leaves the rest alive."""
+        try:
+            act()
+        except StorageError as error:
+            self._fail(error)
+
+    def _fail(self, error: StorageError) -> None:
+        recording, self._recording = self._recording, None
+        self._failed, self._problem = True, str(error)
+        logger.error(self._problem)
+        if recording is None:
+            return
+        self._last = {
+            "run": recording.facts.run,
+            "folder": str(recording.folder),
+            "reason": self._problem,
+            "records": dict(recording.totals.records),
+        }
+        try:
+            recording.drop()
+        except StorageError:
+            logger.warning("The log of run %d closed with the same error.", recording.facts.run)
+
+    # --- runs ---
+
+    def _start(self, arguments: StartRun) -> Result:
+        if self._recording is not None:
+            run = self._recording.facts.run
+            raise RefusedError(f"run {run} is being recorded; expected none")
+        folder = Path(arguments.folder)
+        facts = self._facts(arguments)
+        stops = {
+            d.name: d.start + round(arguments.duration_s * d.rate_hz)
+            for d in facts.digitizers
+            if arguments.duration_s is not None
+        }
+        recording = Recording.begin(folder, facts, log_settings(self._settings), stops)
+        if arguments.duration_s is not None:
+            recording.reason = f"{arguments.duration_s:g} s are over"
+        self._recording, self._failed, self._problem = recording, False, ""
+        self._inbox.begin(recording)
+        for stream in self._streams.values():
+            if stream.hello is not None and stream.hello.can_wait:
+                self._ask(stream, recording.pipeline.resumes_at(stream.name))
+        return {"folder": str(folder), "starts": recording.pipeline.starts()}
+
+    def _facts(self, arguments: StartRun) -> RunFacts:
+        starts = self._starts(arguments.samples or {})
+        digitizers = [self._digitizer_facts(name, start) for name, start in starts.items()]
+        return RunFacts(
+            run=arguments.run,
+            name=self._settings.section(Experiment).name,
+            comment=arguments.comment,
+            settings_toml=self._settings.text,
+            settings=self._settings.validated(),
+            channels=self._all_channels(),
+            digitizers=digitizers,
+            window_ns=window_ns(self._settings),
+            software=f"scheelite {importlib.metadata.version('scheelite')}",
+            host=socket.gethostname(),
+            user=getpass.getuser(),
+            t_ns=self._now_ns(),
+        )
+
+    def _all_channels(self) -> list[Channel]:
+        by_name = {c.name: c for channels in self._channels.values() for c in channels}
+        return [by_name[name] for name in self._settings.channel_names]
+
+    def _starts(self, asked: dict[str, int]) -> dict[str, int]:
+        """Where a run that begins now begins in each stream: at one moment of UTC in all."""
+        waiting = [n for n, s in self._streams.items() if not self._ready(s)]
+        if waiting:
+            raise NotConnectedError(
+                f"expected every digitizer to stream, found nothing from {', '.join(waiting)}: "
+                "see scheelite status"
+            )
+        moment = max(self._clocks[n].t_ns(s.next) for n, s in self._streams.items())
+        starts = {}
+        for name, stream in self._streams.items():
+            earliest = self._earliest(stream)
+            now = self._clocks[name].sample_at(moment) + 1
+            starts[name] = asked.get(name, earliest if self._can_wait(stream) else now)
+            if starts[name] < earliest:
+                raise UsageError(
+                    f"expected a start at {earliest} of {name} or later, found {starts[name]}"
+                )
+        return starts
+
+    def _ready(self, stream: Stream) -> bool:
+        quiet_s = self._clock() - stream.heard_s
+        recent = quiet_s < silent_after_s(self._settings, stream.name)
+        known = stream.name in self._clocks and self._clocks[stream.name].known
+        return known and (self._can_wait(stream) or (stream.streaming and recent))
+
+    def _can_wait(self, stream: Stream) -> bool:
+        return stream.hello is not None and stream.hello.can_wait
+
+    def _earliest(self, stream: Stream) -> int:
+        if self._can_wait(stream) and not stream.wanted and stream.hello is not None:
+            return stream.hello.oldest
+        return stream.next
+
+    def _digitizer_facts(self, name: str, start: int) -> DigitizerFacts:
+        hello = self._streams[name].hello
+        assert hello is not None  # _starts has seen it
+        anchors = [(a.sample, a.t_ns) for a in self._clocks[name].anchors()]
+        return DigitizerFacts(
+            name=name, rate_hz=hello.rate_hz, epoch=hello.epoch, start=start, anchors=anchors
+        )
+
+    def _stop_verb(self, arguments: StopRun) -> Result:
+        recording = self._recording
+        if recording is None:
+            raise RefusedError("no run is being recorded; expected one")
+        self._stop_run(recording, arguments.reason)
+        return {"folder": str(recording.folder), "stops": recording.pipeline.stops()}
+
+    def _stop_run(self, recording: Recording, reason: str, gone: str = "") -> None:
+        """End the run at the moment that the fastest stream has reached."""
+        fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
+        moment = max(recording.pipeline.t_ns(name, sample) for name, sample in fed.items())
+        stops = {
+            name: max(sample, self._sample_at(name, moment, sample)) for name, sample in fed.items()
+        }
+        recording.stop_at(stops, reason)
+        if gone:
+            recording.abandon(gone)
+
+    def _sample_at(self, name: str, moment: int, otherwise: int) -> int:
+        """The sample of a stream at a moment; a source that can wait ends where it is."""
+        if name not in self._clocks or self._can_wait(self._streams[name]):
+            return otherwise
+        return self._clocks[name].sample_at(moment)
+
+    def _end_now(self, reason: str) -> None:
+        """End the run with what is there: nobody will feed it any more."""
+        recording = self._recording
+        if recording is None:
+            return
+
+        def act() -> None:
+            fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
+            recording.stop_at(fed, reason)
+            self._finish(recording)
+
+        self._guard(act)
+
+    def _resume(self) -> None:
+        """Go on with the newest run that has no end; give older ones theirs."""
+        runs = unended_runs(self._settings.data_dir)
+        for i, folder in enumerate(runs):
+            try:
+                recording = Recording.resume(folder, log_settings(self._settings))
+            except ScheeliteError as error:
+                self._problem = f"run {names.run_number(folder)} cannot go on: {error}"
+                logger.warning(self._problem)
+                continue
+            self._recording = recording
+            if i < len(runs) - 1:
+                self._end_now("abandoned")
+            else:
+                self._adopt(recording)
+
+    def _adopt(self, recording: Recording) -> None:
+        logger.warning("Run %d goes on where its log ends.", recording.facts.run)
+        self._inbox.go_on(recording)
+        for stream in self._streams.values():
+            stream.heard_s = self._clock()
+
+    # --- what is told ---
+
+    def _source_of(self, channel: str) -> Source:
+        for name, channels in self._channels.items():
+            for c in channels:
+                if c.name == channel and self._streams[name].streaming:
+                    return Source(name, c.row, c.sample_rate_hz, c.volts_per_count)
+        if channel in self._settings.channel_names:
+            raise NotConnectedError(f"the digitizer of {channel} is not streaming")
+        known = ", ".join(self._settings.channel_names)
+        raise UsageError(f"expected one of the channels {known}, found {channel!r}")
+
+    def _state(self) -> str:
+        if self._recording is not None:
+            return "stopping" if self._recording.stopping else "running"
+        return "failed" if self._failed else "idle"
+
+    # Any: the body's shape is documented at the top of this module
+    def _body(self) -> dict[str, Any]:
+        recording = self._recording
+        return {
+            "run": recording.facts.run if recording else None,
+            "folder": str(recording.folder) if recording else None,
+            "elapsed_s": recording.elapsed_s if recording else 0.0,
+            "last": self._last,
+            "channels": {n: self._channel_body(n) for n in self._settings.channel_names},
+            "gaps": recording.pipeline.gaps if recording else 0,
+            "lost_samples": recording.pipeline.lost if recording else 0,
+            "safe": {
+                "records": recording.safe_records if recording else 0,
+                "until_ns": recording.safe_until_ns if recording else 0,
+            },
+            "unsafe": recording.unsafe_records if recording else 0,
+            "digitizers": {n: self._digitizer_body(s) for n, s in self._streams.items()},
+            "problem": self._problem,
+        }
+
+    def _channel_body(self, name: str) -> dict[str, Any]:
+        channel = next((c for cs in self._channels.values() for c in cs if c.name == name), None)
+        totals = self._recording.totals if self._recording else None
+        rate = channel.sample_rate_hz if channel else 1.0
+        return {
+            "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
+            "records": totals.records[name] if totals else 0,
+            "livetime_s": totals.livetime[name] / rate if totals else 0.0,
+        }
+
+    def _digitizer_body(self, stream: Stream) -> dict[str, Any]:
+        return {
+            "state": self._stream_state(stream),
+            "rate_hz": stream.hello.rate_hz if stream.hello else 0.0,
+            "next": stream.next,
+            "refused": stream.refused,
+        }
+
+    def _stream_state(self, stream: Stream) -> str:
+        if stream.hello is None:
+            return "absent"
+        if stream.ended is not None:
+            return "ended"
+        if not stream.streaming:
+            return "waiting"
+        quiet_s = self._clock() - stream.heard_s
+        return "silent" if quiet_s > silent_after_s(self._settings, stream.name) else "streaming"
+
+    # --- sockets ---
+
+    def _open_sockets(self) -> None:
+        endpoint = self._settings.endpoint
+        self._blocks = sockets.serve_blocks(endpoint("core.blocks"))
+        verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
+            "start": Verb(StartRun, self._start),
+            "stop": Verb(StopRun, self._stop_verb),
+            "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
+            "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
+        }
+        self._commands = CommandServer(endpoint("core.commands"), verbs)
+        self._raw = RawServer(endpoint("core.raw"), self._source_of)
+        self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
+        self._beat = Beat(endpoint("core.state"), "core")
+        self._poller = sockets.poller(
+            self._blocks, self._commands.socket, self._raw.socket, self._beat.socket, self._waker
+        )
+
+    def _close_sockets(self) -> None:
+        self._blocks.close(0)
+        for part in (self._commands, self._raw, self._eyes, self._beat):
+            part.close()

@@ -1,0 +1,299 @@
+"""One run being recorded: the pipeline, its log, and the door by which inputs enter.
+
+No sockets. What is not a sample is logged and synced before it is applied; samples are
+acknowledged only when everything they led to is durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from daq.acquire.pipeline import Pipeline, Start
+from daq.errors import StorageError
+from daq.model.batch import Batch, Rows
+from daq.model.block import Block, Gap
+from daq.model.channel import Channel
+from daq.model.clock import Anchor
+from daq.model.record import READING, plain
+from daq.store import names
+from daq.store.frames import Kind
+from daq.store.log import LogSettings, LogWriter, recover
+
+
+class DigitizerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run remembers of a digitizer as it was at the start."""
+
+    name: str
+    rate_hz: float
+    epoch: str
+    start: int
+    anchors: list[tuple[int, int]]
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a run is made of; the payload of its first frame, and what a restart reads."""
+
+    run: int
+    name: str
+    comment: str
+    settings_toml: str
+    settings: dict[str, Any]  # Any: the validated config, whatever its sections hold
+    channels: list[Channel]
+    digitizers: list[DigitizerFacts]
+    window_ns: int
+    software: str
+    host: str
+    user: str
+    t_ns: int
+
+
+class Totals(msgspec.Struct):
+    """What has been produced, by channel; `livetime` in digitizer samples."""
+
+    records: dict[str, int]
+    livetime: dict[str, int]
+
+    def count(self, batch: Batch, channels: list[Channel]) -> None:
+        """Add what a batch holds."""
+        for records in batch.records:
+            self.records[channels[records.channel].name] += len(records.table)
+        for row in batch.ledger:
+            self.livetime[channels[int(row["channel"])].name] += int(row["live"])
+
+
+class _Promise(msgspec.Struct, frozen=True):
+    """What a commit makes safe once it is durable."""
+
+    number: int
+    needed_from: dict[str, int]
+    records: int
+    until_ns: int
+
+
+class Saved(msgspec.Struct):
+    """A checkpoint: the pipeline's, and the totals so far."""
+
+    pipeline: bytes
+    totals: Totals
+    reason: str
+
+
+class _Durable:
+    """The last durable commit: written by the log's thread, read by ours; one int, no lock."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def reach(self, number: int) -> None:
+        """Everything up to this commit is synced."""
+        self.number = number
+
+
+class Recording:
+    """A run from its start to its last durable frame. One thread owns it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        facts: RunFacts,
+        pipeline: Pipeline,
+        totals: Totals,
+        writer: LogWriter,
+        durable: _Durable,
+    ) -> None:
+        self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
+        self.reason = ""  # why it is ending; empty while it is not
+        self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
+        self._writer, self._durable = writer, durable
+        self._promises: deque[_Promise] = deque()
+        self.next_commit = 0  # of the log; what is logged before it is durable with it
+        self.readings_behind_commit: frozenset[bytes] = frozenset()
+
+    # --- beginnings ---
+
+    @classmethod
+    def begin(
+        cls, folder: Path, facts: RunFacts, settings: LogSettings, stops: Mapping[str, int]
+    ) -> Recording:
+        """A new run: its facts are durable before the first sample is taken in."""
+        pipeline = Pipeline.fresh(facts.channels, facts.window_ns, _starts(facts))
+        pipeline.stop_at(stops)
+        names = [c.name for c in facts.channels]
+        totals = Totals(dict.fromkeys(names, 0), dict.fromkeys(names, 0))
+        durable = _Durable()
+        writer = LogWriter(folder, settings, durable.reach, time.monotonic)
+        recording = cls(folder, facts, pipeline, totals, writer, durable)
+        writer.external(Kind.RUN_START, msgspec.json.encode(facts))
+        recording.commit()
+        writer.sync()
+        return recording
+
+    @classmethod
+    def resume(cls, folder: Path, settings: LogSettings) -> Recording:
+        """A run whose core is gone, at its last commit; feed it from `pipeline.resumes_at` on."""
+        durable = _Durable()
+        writer, recovery = LogWriter.resume(folder, settings, durable.reach, time.monotonic)
+        if recovery.checkpoint is None:
+            writer.close()
+            raise StorageError(f"{folder}: its log ends before the run began")
+        facts = msgspec.json.decode(recovery.run_start, type=RunFacts)
+        saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
+        pipeline = Pipeline.resumed(facts.channels, facts.window_ns, saved.pipeline)
+        recording = cls(folder, facts, pipeline, saved.totals, writer, durable)
+        recording.reason = saved.reason
+        for frame in recovery.external:
+            if frame.kind is Kind.INPUT:
+                recording._apply(msgspec.json.decode(frame.payload))
+        tables = [f.payload for f in recovery.external if f.kind is Kind.READINGS]
+        rows = np.frombuffer(b"".join(tables), plain(READING))
+        recording.readings_behind_commit = frozenset(row.tobytes() for row in rows)
+        return recording
+
+    # --- samples ---
+
+    def feed(self, digitizer: str, gaps: list[Gap], block: Block | None) -> None:
+        """Take what came from a digitizer in."""
+        for gap in gaps:
+            self.pipeline.gap(digitizer, gap)
+        if block is not None:
+            self.pipeline.feed(digitizer, block)
+
+    def commit(self) -> Batch:
+        """Hand everything that became complete to the log, with the state behind it."""
+        batch = self.pipeline.take()
+        self.totals.count(batch, self.facts.channels)
+        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason)
+        number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
+        self._promises.append(self._promise(number))
+        self.next_commit = number + 1
+        return batch
+
+    def settle(self) -> dict[str, int]:
+        """Per digitizer, the sample before which nothing need be kept any more; {} for no news."""
+        news: dict[str, int] = {}
+        while self._promises and self._promises[0].number <= self._durable.number:
+            promise = self._promises.popleft()
+            news = promise.needed_from
+            self.safe_records, self.safe_until_ns = promise.records, promise.until_ns
+        return news
+
+    @property
+    def unsafe_records(self) -> int:
+        """Records that exist and are not durable yet."""
+        return sum(self.totals.records.values()) - self.safe_records
+
+    @property
+    def durable(self) -> int:
+        """The last durable commit."""
+        return self._durable.number
+
+    # --- how it stands ---
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stream has reached its end, so that the run will end soon."""
+        return any(self.stopped(d.name) for d in self.facts.digitizers)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of samples taken in, of the digitizer that is farthest."""
+        starts, fed = self.pipeline.starts(), self.pipeline.fed
+        return max((fed(d.name) - starts[d.name]) / d.rate_hz for d in self.facts.digitizers)
+
+    def epoch_of(self, digitizer: str) -> str:
+        """The numbering of samples that the run began in; "" for a digitizer it has none of."""
+        return next((d.epoch for d in self.facts.digitizers if d.name == digitizer), "")
+
+    def stopped(self, digitizer: str) -> bool:
+        """Whether the run wants no more samples of a digitizer."""
+        return self.pipeline.fed(digitizer) >= self.pipeline.stops()[digitizer]
+
+    def silent(self, digitizer: str) -> bool:
+        """Whether events no longer wait for a digitizer."""
+        return self.pipeline.silent(digitizer)
+
+    # --- the door ---
+
+    def enter(self, change: dict[str, Any]) -> None:
+        """Log an input, sync it, then apply it. Any: each input has its own few fields."""
+        self.commit()
+        self._writer.external(Kind.INPUT, msgspec.json.encode(change))
+        self._writer.sync()
+        self._apply(change)
+
+    def stop_at(self, stops: Mapping[str, int], reason: str) -> None:
+        """The run ends at these samples, for this reason."""
+        self.enter({"input": "stop", "stops": dict(stops), "reason": reason})
+
+    def silence(self, digitizer: str) -> None:
+        """A digitizer sends nothing; events no longer wait for it."""
+        self.enter({"input": "silent", "digitizer": digitizer, "at": self.pipeline.fed(digitizer)})
+
+    def abandon(self, digitizer: str) -> None:
+        """Nothing more will come from a digitizer before the stop."""
+        self.enter({"input": "abandon", "digitizer": digitizer, "at": self.pipeline.fed(digitizer)})
+
+    def keep_readings(self, rows: Rows) -> None:
+        """Readings of the instruments, durable when this returns."""
+        self._writer.external(Kind.READINGS, np.ascontiguousarray(rows).tobytes())
+        self._writer.sync()
+
+    def keep_message(self, row: Rows) -> None:
+        """One line of the run's own log."""
+        self._writer.external(Kind.MESSAGES, row.tobytes())
+
+    # --- the end ---
+
+    def end(self, t_ns: int) -> None:
+        """Everything was taken in: write the last frame and close the log."""
+        end = {"reason": self.reason, "t_ns": t_ns, "stops": self.pipeline.stops()}
+        self._writer.external(Kind.RUN_END, msgspec.json.encode(end))
+        self.commit()  # which makes the end count
+        self._writer.sync()
+        self.settle()
+        self._writer.close()
+
+    def drop(self) -> None:
+        """Let go of the log after it failed; what was durable stays."""
+        self._writer.close()
+
+    def _apply(self, change: Mapping[str, Any]) -> None:
+        match change["input"]:
+            case "stop":
+                self.reason = str(change["reason"])
+                self.pipeline.stop_at(change["stops"])
+            case "silent":
+                self.pipeline.silence(change["digitizer"])
+            case "abandon":
+                self.pipeline.abandon(change["digitizer"])
+
+    def _promise(self, number: int) -> _Promise:
+        names = [d.name for d in self.facts.digitizers]
+        until = min(self.pipeline.t_ns(n, self.pipeline.fed(n)) for n in names)
+        needed = {n: self.pipeline.needed_from(n) for n in names}
+        return _Promise(number, needed, sum(self.totals.records.values()), until)
+
+
+def _starts(facts: RunFacts) -> list[Start]:
+    return [
+        Start(
+            digitizer=d.name,
+            rate_hz=d.rate_hz,
+            sample=d.start,
+            anchors=tuple(Anchor(*anchor) for anchor in d.anchors),
+        )
+        for d in facts.digitizers
+    ]
+
+
+def unended_runs(data_dir: Path) -> list[Path]:
+    """Folders of the runs whose log has no end, oldest first."""
+    folders = names.run_folders(data_dir).values() if data_dir.is_dir() else []
+    return [f for f in folders if names.logs(f) and not recover(f).ended]

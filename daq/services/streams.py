@@ -1,0 +1,86 @@
+"""The core's side of `blocks`: one digitizer's stream, without sockets.
+
+Credit bounds what is on the way; a block is acknowledged only when all it led to is durable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from daq.errors import WireError
+from daq.model.block import Block, Gap
+from daq.model.clock import Anchor
+from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamHello, StreamWant
+
+WINDOW = 64 << 20  # bytes that may be on the way
+
+
+@dataclass(slots=True)
+class Stream:
+    """What the core knows of one digitizer. `peer` is its address on the ROUTER socket."""
+
+    name: str
+    peer: bytes = b""
+    hello: StreamHello | None = None
+    wanted: bool = False  # blocks were asked for, and none other may come
+    next: int = 0  # the sample that comes next
+    durable: int = 0
+    taken: int = 0  # bytes taken since the StreamWant
+    told: tuple[int, int] = (0, 0)  # the last acknowledgment sent
+    heard_s: float = 0.0  # when the last block came
+    ended: int | None = None
+    refused: int = 0  # messages that could not be understood
+    anchors: list[Anchor] = field(default_factory=list)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether blocks are under way."""
+        return self.wanted
+
+    def greet(self, peer: bytes, hello: StreamHello) -> bool:
+        """Take a hello; true where the stream is new to us and must be asked for."""
+        known = self.hello is not None and self.hello.epoch == hello.epoch
+        fresh = not known or not self.wanted or peer != self.peer
+        self.peer, self.hello = peer, hello
+        if not known:
+            self.ended = None
+        self.anchors = [Anchor(a.sample, a.t_ns) for a in hello.anchors]
+        if fresh:
+            self.wanted = False
+        return fresh
+
+    def want(self, start: int, now_s: float) -> StreamWant:
+        """Ask for everything from `start` on."""
+        self.wanted, self.next, self.taken, self.heard_s = True, start, 0, now_s
+        self.durable, self.told, self.ended = 0, (0, WINDOW), None
+        return StreamWant(start=start, credit=WINDOW)
+
+    def take(self, header: BlockHeader, frame: memoryview, now_s: float) -> tuple[list[Gap], Block]:
+        """The gaps before a block and the block; WireError where it is not what was agreed."""
+        hello = self.hello
+        if hello is None or not self.wanted or header.epoch != hello.epoch:
+            raise WireError(f"expected no block of {self.name} in epoch {header.epoch}, found one")
+        shape = (header.n_channels, header.n_samples)
+        if header.n_channels != len(hello.channels) or frame.nbytes != 2 * shape[0] * shape[1]:
+            raise WireError(
+                f"expected {len(hello.channels)} channels of int16 from {self.name}, "
+                f"found {shape[0]} x {shape[1]} samples in {frame.nbytes} bytes"
+            )
+        samples = np.frombuffer(frame, "<i2").reshape(shape)
+        samples.flags.writeable = False
+        self.taken += frame.nbytes
+        self.next, self.heard_s = header.start + header.n_samples, now_s
+        gaps = [Gap(g.start, g.stop, g.exact, g.cause) for g in header.gaps]
+        anchors = tuple(Anchor(a.sample, a.t_ns) for a in header.anchors)
+        return gaps, Block(header.start, samples, anchors)
+
+    def acknowledgment(self) -> Message | None:
+        """What to tell the digitizer now, if it is new enough to be worth a message."""
+        told_durable, told_credit = self.told
+        credit = self.taken + WINDOW
+        if not self.wanted or (self.durable <= told_durable and credit - told_credit < WINDOW // 4):
+            return None
+        self.told = (max(self.durable, told_durable), credit)
+        return StreamAck(durable=self.told[0], credit=credit)

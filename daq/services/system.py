@@ -1,0 +1,203 @@
+"""The whole system from outside: bring it up, ask it, take it down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from daq.errors import (
+    InstrumentError,
+    RefusedError,
+    ScheeliteError,
+    ServiceTimeoutError,
+    UsageError,
+)
+from daq.services import processes
+from daq.services.processes import Up
+from daq.settings.loader import Settings, load, runtime_dir
+from daq.wire import sockets
+
+UP_S, DOWN_S = 60.0, 120.0
+POLL_S = 0.1
+
+
+def up(settings: Settings) -> Up:
+    """Start every service in the background; returns when all of them report."""
+    runtime = processes.private_folder(runtime_dir())
+    found = processes.remembered(runtime)
+    if found is not None and processes.still_alive(found):
+        alive = ", ".join(processes.still_alive(found))
+        raise RefusedError(f"{found.config} is up already ({alive}); scheelite down ends it")
+    processes.forget(runtime)
+    supervisor = _spawn(settings, runtime)
+    try:
+        _wait_until_up(settings, runtime, supervisor)
+    except BaseException:
+        _end(supervisor)
+        raise
+    result = processes.remembered(runtime)
+    assert result is not None  # it was just waited for
+    return result
+
+
+def down() -> list[str]:
+    """End everything that `up` started, the run first; names of what was ended."""
+    runtime = runtime_dir()
+    found = processes.remembered(runtime)
+    alive = processes.still_alive(found) if found else []
+    if found is None or not alive:
+        processes.forget(runtime)
+        raise RefusedError("nothing is up")
+    everything = {"supervisor": found.supervisor, **found.services}
+    first = ["supervisor"] if "supervisor" in alive else list(reversed(alive))
+    for name in first:
+        os.kill(everything[name].pid, signal.SIGTERM)
+    _wait(lambda: not processes.still_alive(found), DOWN_S, "everything to end")
+    processes.forget(runtime)
+    return alive
+
+
+def settings_of_what_is_up() -> Settings:
+    """The config that is up; RefusedError where none is."""
+    found = processes.remembered(runtime_dir())
+    if found is None or not processes.still_alive(found):
+        raise RefusedError("nothing is up; scheelite up CONFIG starts the services")
+    return load(Path(found.config))
+
+
+# Any: the JSON of `status`
+def status() -> dict[str, Any]:
+    """{"run", "state", "services": {name: {"pid", "state", ...}}, ...}, also of what is down."""
+    found = processes.remembered(runtime_dir())
+    if found is None or not processes.still_alive(found):
+        return {"run": None, "state": "down", "services": {}, "problem": ""}
+    told = _told(load(Path(found.config)))
+    services = told.get("services", {})
+    for name, process in found.services.items():
+        row = services.setdefault(name, {"pid": None, "state": "lost", "problem": ""})
+        row["restarts"] = process.restarts
+        if process.state == "given up":
+            row.update(state="given up", problem=process.problem)
+        elif not processes.alive(process):
+            row["state"] = "lost"
+        else:
+            row["pid"] = process.pid
+            if name == "bench":
+                row["state"] = "up"
+    return {
+        "run": told.get("folder"),
+        "state": told.get("state", "lost"),
+        "services": services,
+        "core": told.get("core", {}),
+        "problem": told.get("problem", ""),
+    }
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """What run control and the core say of themselves."""
+    try:
+        told = ask(settings, "run", "status", timeout_s=2.0)
+    except ScheeliteError as error:
+        return {"problem": str(error)}
+    try:
+        told["core"] = ask(settings, "core", "status", timeout_s=2.0)
+    except ScheeliteError as error:
+        told["core"] = {"problem": str(error)}
+    return told
+
+
+def ask(
+    settings: Settings, service: str, verb: str, timeout_s: float = 30.0, **arguments: Any
+) -> dict[str, Any]:
+    """One verb to one service."""
+    with sockets.calling(settings.endpoint(f"{service}.commands"), service) as caller:
+        return caller.call(verb, timeout_s, **arguments)
+
+
+def start_run(settings: Settings, **arguments: Any) -> dict[str, Any]:
+    """Begin a run; {"run": folder, "number"}."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return ask(settings, "run", "start", **given)
+
+
+def stop_run(settings: Settings, reason: str) -> dict[str, Any]:
+    """End the run in progress and wait until it is complete on disk; {"run": folder, "number"}."""
+    stopped = ask(settings, "run", "stop", reason=reason)
+    wait_for_end(settings, int(stopped["number"]))
+    return stopped
+
+
+def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict[str, Any]:
+    """Wait until a run has ended and is complete on disk: run control's last word on it."""
+
+    def over() -> bool:
+        state = ask(settings, "run", "status")
+        return bool(state["run"] != run)
+
+    _wait(over, timeout_s, f"run {run} to be complete")
+    return ask(settings, "run", "status")
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Up]:
+    """The services for the length of a with block."""
+    result = up(settings)
+    try:
+        yield result
+    finally:
+        down()
+
+
+def _spawn(settings: Settings, runtime: Path) -> subprocess.Popen[bytes]:
+    logs = processes.private_folder(runtime / processes.LOGS)
+    for old in logs.glob("*.log"):
+        old.unlink()
+    with (logs / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "daq", "supervise", str(settings.path.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _wait_until_up(settings: Settings, runtime: Path, supervisor: subprocess.Popen[bytes]) -> None:
+    def all_report() -> bool:
+        if supervisor.poll() is not None:
+            words = processes.last_words(runtime / processes.LOGS / "supervisor.log")
+            raise UsageError(f"the services did not start: {words}")
+        found = processes.remembered(runtime)
+        if found is None:
+            return False
+        for name, process in found.services.items():
+            if process.state == "given up":
+                kind = InstrumentError if name == "bench" else UsageError
+                raise kind(f"{name} does not start: {process.problem}")
+        try:
+            told = ask(settings, "run", "status", timeout_s=1.0)
+        except ServiceTimeoutError:
+            return False
+        return all(row["state"] != "lost" for row in told["services"].values())
+
+    _wait(all_report, UP_S, "all services to report")
+
+
+def _end(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.terminate()
+    supervisor.wait(DOWN_S)
+
+
+def _wait(done: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > deadline:
+            raise ServiceTimeoutError(f"waited {timeout_s:g} s for {what}")
+        time.sleep(POLL_S)

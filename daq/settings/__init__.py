@@ -1,0 +1,1 @@
+"""Settings: one TOML file, checked as a whole before anything starts."""

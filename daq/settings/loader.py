@@ -1,0 +1,217 @@
+"""Load a config: every mistake of the whole file at once, each with its place."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from daq.errors import SettingsError, UsageError
+from daq.settings import units
+from daq.settings.sections import Channels, Endpoints, Experiment, Kinds
+
+GROUP = "scheelite.settings"
+REQUIRED = ("experiment", "kinds", "channels", "digitizers")
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A checked config: its text, where it came from, and its sections by name."""
+
+    path: Path
+    text: str
+    sections: Mapping[str, BaseModel]
+
+    def section(self, kind: type[S]) -> S:
+        """The section of one type; UsageError where the config has none."""
+        for section in self.sections.values():
+            if isinstance(section, kind):
+                return section
+        raise UsageError(f"{self.path} has no section for {kind.__name__.lower()}")
+
+    def endpoint(self, socket: str) -> str:
+        """Where a socket is, such as "core.blocks"."""
+        return self.section(Endpoints).of(socket, runtime_dir())
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Channels in the order of the config."""
+        return tuple(self.section(Channels).root)
+
+    @property
+    def digitizer_names(self) -> tuple[str, ...]:
+        """Digitizers that channels are on, in the order of the config."""
+        return tuple(dict.fromkeys(c.digitizer for c in self.section(Channels).root.values()))
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of the run folders, absolute."""
+        return Path(self.section(Experiment).data_dir).absolute()
+
+    def validated(self) -> dict[str, Any]:
+        """What was understood, as JSON-able values, for the file."""
+        return {name: s.model_dump(mode="json") for name, s in self.sections.items()}
+
+
+def runtime_dir() -> Path:
+    """The folder of this user's sockets and of what `up` remembers; made 0700 by who writes there.
+
+    SCHEELITE_RUNTIME overrides it, so that several systems can run side by side.
+    """
+    chosen = os.environ.get("SCHEELITE_RUNTIME")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(base) / "scheelite" if base else Path(f"/tmp/scheelite-{os.getuid()}")
+
+
+def load(path: Path) -> Settings:
+    """The settings in a TOML file; SettingsError lists every mistake with its place."""
+    return parse(_read(path), path)
+
+
+def parse(text: str, path: Path) -> Settings:
+    """The settings in a text; `path` is what the errors name."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), [f"not TOML: {error}"]) from error
+    known = {e.name: e for e in entry_points(group=GROUP)}
+    problems = [
+        f"{n}: unknown section (known: {', '.join(known)})" for n in document if n not in known
+    ]
+    problems += [f"{n}: section is missing" for n in REQUIRED if n not in document]
+    sections: dict[str, BaseModel] = {}
+    for name, entry in known.items():
+        if name in document or name in _DEFAULTED:
+            section, found = _section(entry.load(), document.get(name, {}), name)
+            problems += found
+            if section is not None:
+                sections[name] = section
+    problems += _contradictions(sections)
+    if problems:
+        raise SettingsError(str(path), [_with_line(p, text) for p in problems])
+    return Settings(path, text, sections)
+
+
+_DEFAULTED = ("endpoints", "storage", "events")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such config") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a config: {error}") from error
+
+
+def _section(kind: type[BaseModel], given: Any, name: str) -> tuple[BaseModel | None, list[str]]:
+    problems: list[str] = []
+    converted = _converted(given, name, problems)
+    said = {problem.partition(":")[0] for problem in problems}
+    try:
+        return kind.model_validate(converted), problems
+    except ValidationError as error:
+        found = [_problem(name, e) for e in error.errors(include_url=False)]
+        return None, problems + [f for f in found if f.partition(":")[0] not in said]
+
+
+def _converted(given: Any, place: str, problems: list[str]) -> Any:
+    """The same values with every `key = "12 mK"` turned into `key_k = 0.012`, at any depth."""
+    if not isinstance(given, dict):
+        return given
+    result: dict[str, Any] = {}
+    for key, value in given.items():
+        new_key, new_value = _quantity(key, value, f"{place}.{key}", problems)
+        if new_key in result:
+            problems.append(f"{place}.{key}: is given twice, with and without its unit")
+        result[new_key] = _converted(new_value, f"{place}.{key}", problems)
+    return result
+
+
+_LOOKS_LIKE_QUANTITY = re.compile(r"\A\s*[-+]?[0-9][0-9_.eE+-]*\s*[A-Za-zµ]+\s*\Z")
+
+
+def _quantity(key: str, value: Any, place: str, problems: list[str]) -> tuple[str, Any]:
+    if not isinstance(value, str) or not _LOOKS_LIKE_QUANTITY.match(value):
+        return key, value
+    own = units.suffix_of(key)
+    for suffix in (own,) if own else tuple(units.SUFFIXES):
+        try:
+            return (key if own else f"{key}_{suffix}"), units.convert(value, suffix)
+        except ValueError as error:
+            if own:
+                problems.append(f"{place}: {error}")
+                return key, value
+    return key, value
+
+
+def _problem(section: str, error: Mapping[str, Any]) -> str:
+    place = ".".join([section, *(str(part) for part in error["loc"])])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{place}: unknown key, found {error['input']!r}"
+    if error["type"] in ("missing", "value_error"):
+        return f"{place}: {message[0].lower()}{message[1:]}"
+    return f"{place}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
+
+
+def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """What no section can see alone."""
+    channels, kinds = sections.get("channels"), sections.get("kinds")
+    if not isinstance(channels, Channels):
+        return
+    digitizers = getattr(sections.get("digitizers"), "root", None)
+    taken: dict[tuple[str, int], str] = {}
+    for name, channel in channels.root.items():
+        place = f"channels.{name}"
+        if isinstance(kinds, Kinds) and channel.kind not in kinds.root:
+            yield f"{place}.kind: expected one of {_list(kinds.root)}, found {channel.kind!r}"
+        if digitizers is not None and channel.digitizer not in digitizers:
+            known = _list(digitizers)
+            yield f"{place}.digitizer: expected one of {known}, found {channel.digitizer!r}"
+        other = taken.setdefault((channel.digitizer, channel.input), name)
+        if other != name:
+            yield f"{place}.input: {channel.input} of {channel.digitizer} is already {other}'s"
+    if not channels.root:
+        yield "channels: expected at least one channel, found none"
+    if len(channels.root) > 64:
+        yield f"channels: expected at most 64, found {len(channels.root)}"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _with_line(problem: str, text: str) -> str:
+    """The problem with the line of the file it is in, where that can be found."""
+    place = problem.partition(":")[0].split(".")
+    line = _line_of(place, text)
+    return f"line {line}: {problem}" if line else problem
+
+
+def _line_of(place: list[str], text: str) -> int:
+    """Line of the deepest table or key of `place` that the text writes out; 0 for none."""
+    table: list[str] = []
+    best, depth = 0, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            found = table
+        elif key := re.match(r"\s*([A-Za-z0-9_\"'.-]+)\s*=", line):
+            found = [*table, key[1].strip("\"'")]
+        else:
+            continue
+        matches = len(found) <= len(place) and found == place[: len(found)]
+        if matches and len(found) > depth:
+            best, depth = number, len(found)
+    return best

@@ -1,0 +1,340 @@
+"""Where blocks are cut, and where a core is killed, makes no difference: every stage and the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from daq.acquire.chain import Chain
+from daq.acquire.decimate import Decimator, reach, taps
+from daq.acquire.pipeline import Pipeline, Start
+from daq.acquire.tape import Tape
+from daq.acquire.traces import TraceMaker
+from daq.acquire.trigger import EdgeTrigger, LevelTrigger
+from daq.model.batch import Batch
+from daq.model.block import Block, Gap
+from daq.model.channel import Channel, TriggerSettings
+from daq.model.clock import Anchor
+from daq.model.record import DEAD_CAUSES, Flag
+
+LEVEL = TriggerSettings(
+    kind="level", threshold=60, rearm=20, falling=False, edge_span=4, holdoff=40
+)
+EDGE = replace(LEVEL, kind="edge", threshold=50, rearm=25, edge_span=6, holdoff=10)
+A = Channel(
+    name="A",
+    digitizer="d",
+    row=0,
+    sample_rate_hz=1000.0,
+    decimation=3,
+    record_length=64,
+    pretrigger=16,
+    volts_per_count=1.0,
+    trigger=LEVEL,
+)
+B = replace(A, name="B", row=1, decimation=1, record_length=50, pretrigger=8, trigger=EDGE)
+C = replace(A, name="C", digitizer="e", row=0, trigger=replace(LEVEL, falling=True))
+N = 3000
+WINDOW_NS = 5_000_000
+
+cuts = st.lists(st.integers(1, N - 1), max_size=25).map(sorted)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def stream(seed: int, rows: int = 2) -> np.ndarray:
+    """Pulses of both signs on noise, sometimes at the rail, sometimes piled up."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 8, (rows, N))
+    for row in x:
+        for at in rng.integers(0, N, rng.integers(0, 12)):
+            k = np.arange(min(400, N - at))
+            height = rng.choice([150, 400, -300, 60_000])
+            row[at : at + k.size] += height * (np.exp(-k / 60) - np.exp(-k / 3))
+    return np.clip(np.rint(x), -32768, 32767).astype(np.int16)
+
+
+def pieces(cuts: list[int], stop: int = N) -> list[tuple[int, int]]:
+    edges = [0, *sorted({c for c in cuts if 0 < c < stop}), stop]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+# --- each stage against its rule in plain lines ---
+
+
+def level_by_hand(x: list[int], settings: TriggerSettings) -> list[int]:
+    armed, found = False, []
+    for i, value in enumerate(-v for v in x) if settings.falling else enumerate(x):
+        if armed and value >= settings.threshold:
+            armed = False
+            found.append(i)
+        elif not armed and value < settings.rearm:
+            armed = True
+    return found
+
+
+def edge_by_hand(x: list[int], settings: TriggerSettings) -> list[int]:
+    span, sign = settings.edge_span, -1 if settings.falling else 1
+    steps = [sign * (x[i] - x[i - span]) for i in range(span, len(x))]
+    return [i + span for i in level_by_hand(steps, replace(settings, falling=False))]
+
+
+@given(seeds, cuts, st.booleans())
+def test_the_level_trigger_is_its_rule_wherever_blocks_are_cut(seed, cuts, falling):
+    x, settings = stream(seed)[0], replace(LEVEL, falling=falling)
+    trigger, armed, found = LevelTrigger(settings), False, []
+    for start, stop in pieces(cuts):
+        crossings = trigger.find(x[start:stop], armed)
+        found += [start + i for i in crossings.at.tolist()]
+        armed = crossings.armed
+    assert found == level_by_hand(x.tolist(), settings)
+
+
+@given(seeds, cuts, st.booleans())
+def test_the_edge_trigger_is_its_rule_wherever_blocks_are_cut(seed, cuts, falling):
+    x, settings = stream(seed)[0], replace(EDGE, falling=falling)
+    trigger, armed, found = EdgeTrigger(settings), False, []
+    for start, stop in pieces([c for c in cuts if c > settings.edge_span]):
+        first = max(start, settings.edge_span)
+        window = x[first - settings.edge_span : stop]
+        crossings = trigger.find(window, armed)
+        found += [first - settings.edge_span + i for i in crossings.at.tolist()]
+        armed = crossings.armed
+    assert found == edge_by_hand(x.tolist(), settings)
+
+
+@given(seeds, cuts, st.integers(2, 7), st.integers(0, 50))
+def test_decimation_is_one_sum_per_sample_wherever_blocks_are_cut(seed, cuts, factor, start):
+    x, decimator = stream(seed)[0], Decimator(factor, start)
+    got = np.concatenate([decimator.feed(x[a:b]) for a, b in pieces(cuts)])
+    weights, half = taps(factor).astype(np.int64), reach(factor)
+    j, by_hand = decimator.first, []
+    while (j * factor + half) < start + N:
+        window = x[j * factor - half - start : j * factor + half + 1 - start].astype(np.int64)
+        by_hand.append(min(max((int(weights @ window) + (1 << 14)) >> 15, -32768), 32767))
+        j += 1
+    assert got.tolist() == by_hand
+
+
+@given(seeds, cuts, st.data())
+def test_the_tape_gives_back_what_it_was_given(seed, cuts, data):
+    x, tape = stream(seed)[0], Tape(100)
+    for start, stop in pieces(cuts):
+        tape.append(x[start:stop])
+        keep = data.draw(st.integers(tape.start, tape.stop))
+        tape.forget_before(keep)
+        assert tape.read(keep, tape.stop).tolist() == x[keep - 100 : stop].tolist()
+
+
+@given(seeds, cuts, st.integers(1, 40))
+def test_trace_bins_lie_on_absolute_samples(seed, cuts, size):
+    x, maker = stream(seed), TraceMaker([0, 1], size, 1.0)
+    strips = [maker.feed(Block(a, x[:, a:b])) for a, b in pieces(cuts)]
+    bins = np.concatenate([s.bins for s in strips], axis=1)
+    cells = x[:, : N // size * size].reshape(2, -1, size)
+    assert np.array_equal(bins[..., 0], cells.min(axis=2))
+    assert np.array_equal(bins[..., 1], cells.max(axis=2))
+
+
+# --- one chain against a plain reference ---
+
+
+def records_by_hand(x: np.ndarray, c: Channel) -> list[int]:
+    """Triggers (record samples) with a whole record, of one uninterrupted stretch from 0."""
+    decimator = Decimator(c.decimation, 0)
+    y = decimator.feed(x).tolist()
+    find = {"level": level_by_hand, "edge": edge_by_hand}[c.trigger.kind]
+    kept, last = [], -(10**9)
+    for t in find(y, c.trigger):
+        if t - last >= c.trigger.holdoff and t >= c.pretrigger:
+            last = t
+            if t - c.pretrigger + c.record_length <= len(y):
+                kept.append(t + decimator.first)
+    return kept
+
+
+@given(seeds, cuts)
+def test_a_chain_cuts_exactly_the_records_of_the_rule(seed, cuts):
+    x = stream(seed)
+    for channel in (A, B):
+        chain = Chain.fresh(0, channel, 0)
+        batches = []
+        for start, stop in pieces(cuts):
+            chain.feed(x[channel.row, start:stop])
+            batches += chain.records()
+        batches += chain.finish(N)
+        triggers = [t for b in batches for t in b.table["trigger"].tolist()]
+        assert [t // channel.decimation for t in triggers] == records_by_hand(
+            x[channel.row], channel
+        )
+        y = Decimator(channel.decimation, 0)
+        whole, first = y.feed(x[channel.row]), y.first
+        for batch in batches:
+            for row, samples in zip(batch.table, batch.samples, strict=True):
+                at = int(row["start"]) // channel.decimation - first
+                assert samples.tolist() == whole[at : at + channel.record_length].tolist()
+
+
+@given(seeds, cuts)
+def test_the_ledger_adds_up_and_live_means_able_to_trigger(seed, cuts):
+    x = stream(seed)[1]
+    chain = Chain.fresh(0, B, 0)
+    rows = []
+    for start, stop in pieces(cuts):
+        chain.feed(x[start:stop])
+        chain.records()
+        rows += chain.ledger().tolist()
+    chain.finish(N)
+    rows += chain.ledger(N).tolist()
+    assert [r[1] for r in rows] == [0, *[r[2] for r in rows[:-1]]]
+    assert rows[-1][2] == N
+    assert all(r[2] - r[1] == sum(r[3:]) for r in rows)
+    railed = int(np.count_nonzero((x == 32767) | (x == -32768)))
+    assert sum(r[5] for r in rows) >= railed
+
+
+# --- the whole ---
+
+
+def flat(batches: list[Batch]) -> dict[str, list[object]]:
+    """Everything that came out, in an order that does not depend on the batches."""
+    records = [
+        (r.channel, row.tobytes(), samples.tobytes())
+        for b in batches
+        for r in b.records
+        for row, samples in zip(r.table, r.samples, strict=True)
+    ]
+    return {
+        "records": sorted(records),
+        "events": [row.tobytes() for b in batches for row in b.events],
+        "members": [row.tobytes() for b in batches for row in b.members],
+        "gaps": sorted(tuple(row.tolist()) for b in batches for row in b.gaps),
+        "ledger": sorted(tuple(row.tolist()) for b in batches for row in b.ledger),
+        "anchors": sorted(tuple(row.tolist()) for b in batches for row in b.anchors),
+    }
+
+
+ANCHORS = {
+    "d": [(0, 0), (1000, 10**9 + 300), (2000, 2 * 10**9 - 200)],
+    "e": [(0, 50), (1500, 15 * 10**8)],
+}
+GAPS = {"d": (1200, 1300), "e": (700, 701)}
+
+
+def fresh() -> Pipeline:
+    starts = [Start(digitizer=d, rate_hz=1000.0, sample=0, anchors=()) for d in ("d", "e")]
+    pipeline = Pipeline.fresh([A, B, C], WINDOW_NS, starts)
+    pipeline.stop_at({"d": N - 10, "e": N - 30})
+    return pipeline
+
+
+def feed(pipeline: Pipeline, digitizer: str, x: np.ndarray, start: int, stop: int) -> None:
+    """Samples [start, stop) but for the gap, which the digitizer names."""
+    gap = GAPS[digitizer]
+    anchors = [Anchor(*a) for a in ANCHORS[digitizer]]
+    for a, b in ((start, min(stop, gap[0])), (max(start, gap[1]), stop)):
+        if a < b:
+            if a == gap[1]:
+                pipeline.gap(digitizer, Gap(*gap))
+            told = tuple(anchor for anchor in anchors if a <= anchor.sample < b)
+            pipeline.feed(digitizer, Block(a, x[:, a:b], told))
+
+
+def result(x: dict[str, np.ndarray], order: list[tuple[str, int]], kills: set[int]) -> list[Batch]:
+    """Feed in the given order of (digitizer, stop); be killed after some of the steps."""
+    pipeline, batches = fresh(), []
+    at = {"d": 0, "e": 0}
+    for step, (digitizer, stop) in enumerate(order):
+        feed(pipeline, digitizer, x[digitizer], min(at[digitizer], stop), stop)
+        at[digitizer] = max(at[digitizer], stop)
+        batches.append(pipeline.take())
+        if step in kills:
+            pipeline = Pipeline.resumed([A, B, C], WINDOW_NS, pipeline.checkpoint())
+            at = {name: pipeline.resumes_at(name) for name in at}
+            for name, again in at.items():
+                reached = max([s for d, s in order[: step + 1] if d == name], default=0)
+                feed(pipeline, name, x[name], again, reached)
+                at[name] = max(again, reached)
+    assert pipeline.done
+    return batches
+
+
+@settings(max_examples=60)
+@given(seeds, cuts, cuts, st.sets(st.integers(0, 30), max_size=4), st.randoms())
+@example(1, [1250], [], {0, 1}, None)
+def test_cuts_kills_and_arrival_order_make_no_difference(seed, cuts_d, cuts_e, kills, shuffle):
+    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]
+    if shuffle is not None:
+        names = [name for name, _ in order]
+        shuffle.shuffle(names)
+        stops = {
+            "d": iter([s for n, s in order if n == "d"]),
+            "e": iter([s for n, s in order if n == "e"]),
+        }
+        order = [(name, next(stops[name])) for name in names]
+    undisturbed = flat(result(x, [("d", N), ("e", N)], set()))
+    assert flat(result(x, order, kills)) == undisturbed
+
+
+@given(seeds)
+def test_every_record_is_in_one_event_and_events_are_in_order_of_time(seed):
+    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    batches = result(x, [("d", N), ("e", N)], set())
+    records = [(r.channel, int(n)) for b in batches for r in b.records for n in r.table["record"]]
+    members = [(int(m["channel"]), int(m["record"])) for b in batches for m in b.members]
+    assert sorted(records) == sorted(members)
+    times = [int(e["t_ns"]) for b in batches for e in b.events]
+    assert times == sorted(times)
+
+
+@given(seeds, cuts)
+def test_the_parts_of_every_channel_add_up_to_its_run(seed, cuts):
+    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    batches = result(x, [*[("d", s) for _, s in pieces(cuts)], ("e", N)], set())
+    rows = [row for b in batches for row in b.ledger]
+    for index, stop in ((0, N - 10), (1, N - 10), (2, N - 30)):
+        mine = [r for r in rows if r["channel"] == index]
+        parts = sum(int(r["live"]) + sum(int(r[c]) for c in DEAD_CAUSES) for r in mine)
+        assert parts == stop
+    lost = {d: b - a for d, (a, b) in GAPS.items()}
+    for index, digitizer in ((0, "d"), (1, "d"), (2, "e")):
+        assert sum(int(r["gap"]) for r in rows if r["channel"] == index) == lost[digitizer]
+
+
+def test_history_that_is_gone_after_a_restart_breaks_the_stretch_and_says_so():
+    x = {"d": stream(7), "e": stream(8, rows=1)}
+    pipeline = fresh()
+    for name in ("d", "e"):
+        feed(pipeline, name, x[name], 0, 1000)
+    pipeline.take()
+    resumed = Pipeline.resumed([A, B, C], WINDOW_NS, pipeline.checkpoint())
+    resumed.feed("d", Block(1100, x["d"][:, 1100:2000]))  # 1000 to 1100 and the history are lost
+    feed(resumed, "e", x["e"], resumed.resumes_at("e"), N)
+    resumed.feed("d", Block(2000, x["d"][:, 2000:]))
+    batch = resumed.take()
+    assert [
+        (int(g["start"]), int(g["stop"]), int(g["exact"]))
+        for g in batch.gaps
+        if g["digitizer"] == 0
+    ] == [(1000, 1100, 0)]
+    for records in batch.records:
+        spans = records.table["start"], records.table["start"] + 64 * 3
+        assert (
+            all(stop <= 1000 or start >= 1100 for start, stop in zip(*spans, strict=True))
+            or records.channel == 2
+        )
+    assert resumed.done
+
+
+def test_saturation_and_pile_up_are_flagged():
+    x = np.zeros((1, N), np.int16)
+    x[0, 1000:1020] = 32767
+    x[0, 1030:1050] = 100
+    chain = Chain.fresh(0, replace(B, row=0, trigger=replace(LEVEL, holdoff=0)), 0)
+    chain.feed(x[0])
+    (batch,) = chain.records()
+    assert batch.table["trigger"].tolist() == [1000, 1030]
+    assert batch.table["flags"].tolist() == [Flag.SATURATED | Flag.PILED_UP, 0]
