@@ -212,7 +212,9 @@ class Core:
         if recording is not None:
             if self._clock() >= self._commit_due or recording.pipeline.done:
                 self._commit_due = self._clock() + COMMIT_S
-                self._show(recording.commit(), recording.facts.channels)
+                recording.commit()
+            for batch in recording.fresh():
+                self._show(batch, recording.facts.channels)
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)

@@ -113,6 +113,7 @@ class Recording:
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._promises: deque[_Promise] = deque()
+        self._fresh: list[Batch] = []
         self.next_commit = 0  # of the log; what is logged before it is durable with it
         self.readings_behind_commit: frozenset[bytes] = frozenset()
 
@@ -165,7 +166,7 @@ class Recording:
         if block is not None:
             self.pipeline.feed(digitizer, block)
 
-    def commit(self) -> Batch:
+    def commit(self) -> None:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = self.pipeline.take()
         self.totals.count(batch, self.facts.channels)
@@ -173,7 +174,12 @@ class Recording:
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
-        return batch
+        self._fresh.append(batch)
+
+    def fresh(self) -> list[Batch]:
+        """The batches since the last time, to be shown."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     def settle(self) -> dict[str, int]:
         """Per digitizer, the sample before which nothing need be kept any more; {} for no news."""

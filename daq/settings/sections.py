@@ -106,7 +106,7 @@ class Trigger(Section):
 class Kind(Section):
     """What channels of one kind share."""
 
-    decimation: int = Field(1, ge=1, le=1024, description="Digitizer samples per record sample.")
+    decimation: int = Field(1, ge=1, le=64, description="Digitizer samples per record sample.")
     record_length: int = Field(ge=16, le=1 << 20, description="Samples of a record.")
     pretrigger: int = Field(ge=8, description="Samples of a record before its trigger.")
     trigger: Trigger

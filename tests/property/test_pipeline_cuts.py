@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,7 @@ def stream(seed: int, rows: int = 2) -> np.ndarray:
 
 def pieces(cuts: list[int], stop: int = N) -> list[tuple[int, int]]:
     edges = [0, *sorted({c for c in cuts if 0 < c < stop}), stop]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 # --- each stage against its rule in plain lines ---

@@ -1,0 +1,272 @@
+"""The core as a service, on real sockets, with a digitizer of the test's own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daq.errors import NotConnectedError, RefusedError, StorageError, UsageError
+from daq.services import system
+from daq.services.core import Core
+from daq.services.service import Waker
+from daq.settings.loader import Settings, parse
+from daq.store import numbers
+from daq.store.log import recover
+from daq.wire import codec, sockets
+from daq.wire.schemas import Pulses, State, StreamHello, Traces
+from tests.system.digitizer_double import T0_NS, DigitizerDouble
+
+CONFIG = """
+[experiment]
+name = "t"
+data_dir = "{data}"
+[storage]
+sync_s = 0.02
+[digitizers.d]
+model = "scheelite-stream"
+resource = "tcp://127.0.0.1:1"
+silent_after_s = 0.5
+[kinds.k]
+record_length = 256
+pretrigger = 64
+trigger = {{ kind = "level", threshold = 100, rearm = 15, holdoff = 100 }}
+[channels]
+A = {{ kind = "k", digitizer = "d", input = 0 }}
+B = {{ kind = "k", digitizer = "d", input = 1 }}
+"""
+N = 40_000
+AT = [2000, 9000, 21_000, 38_000]
+
+
+def pulses() -> np.ndarray:
+    x = np.rint(np.random.default_rng(1).normal(0, 10, (2, N))).astype(np.int16)
+    k = np.arange(600)
+    for at in AT:
+        x[:, at : at + 600] += (500 * np.exp(-k / 100)).astype(np.int16)
+    return x
+
+
+def until(done: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Wait for a state that only another thread can bring about."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture
+def settings(runtime: Path, tmp_path: Path) -> Settings:
+    return parse(CONFIG.format(data=tmp_path / "runs"), Path("t.toml"))
+
+
+@contextmanager
+def core_of(settings: Settings) -> Iterator[Core]:
+    stop, waker = threading.Event(), Waker()
+    core = Core(settings, stop, waker)
+    thread = threading.Thread(target=core.run)
+    thread.start()
+    try:
+        yield core
+    finally:
+        stop.set()
+        waker.wake()
+        thread.join()
+        waker.close()
+
+
+@contextmanager
+def digitizer_of(
+    settings: Settings, samples: np.ndarray, **more: object
+) -> Iterator[DigitizerDouble]:
+    double = DigitizerDouble(settings.endpoint("core.blocks"), samples, **more)  # type: ignore[arg-type]
+    double.start()
+    try:
+        yield double
+    finally:
+        double.done.set()
+        double.join()
+
+
+def status(settings: Settings) -> dict:
+    return system.ask(settings, "core", "status")
+
+
+def ready(settings: Settings) -> bool:
+    return status(settings)["digitizers"]["d"]["state"] in ("waiting", "streaming")
+
+
+def start(settings: Settings, **more: object) -> Path:
+    until(lambda: ready(settings), "the digitizer")
+    folder = numbers.new_run(settings.data_dir)
+    run = numbers.run_number(folder)
+    system.ask(settings, "core", "start", run=run, folder=str(folder), **more)
+    return folder
+
+
+def test_a_stream_becomes_a_run_and_everything_is_acknowledged(settings):
+    with core_of(settings), digitizer_of(settings, pulses()) as digitizer:
+        folder = start(settings)
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        last = status(settings)["last"]
+        assert last["records"] == {"A": len(AT), "B": len(AT)}
+        assert last["reason"] == "the stream ended"
+        until(lambda: digitizer.durable == N, "the last acknowledgment")
+    recovery = recover(folder)
+    assert recovery.ended
+    assert recovery.problems == []
+
+
+def test_a_second_run_is_refused_while_one_is_recorded(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=10_000):
+        folder = start(settings)
+        with pytest.raises(RefusedError, match="run 1 is being recorded"):
+            system.ask(settings, "core", "start", run=2, folder=str(folder))
+
+
+def test_no_digitizer_no_run(settings, tmp_path):
+    with core_of(settings), pytest.raises(NotConnectedError, match="found nothing from d"):
+        system.ask(settings, "core", "start", run=1, folder=str(tmp_path / "run_000001"))
+
+
+def test_a_start_that_has_passed_is_refused(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), can_wait=False, hold_at=5000):
+        until(lambda: status(settings)["digitizers"]["d"]["next"] >= 5000, "samples")
+        with pytest.raises(UsageError, match="expected a start at 5000 of d or later, found 17"):
+            start(settings, samples={"d": 17})
+
+
+def test_a_run_of_given_length_has_exactly_that_many_samples(settings):
+    with core_of(settings), digitizer_of(settings, pulses()):
+        folder = start(settings, duration_s=1.5)
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        assert status(settings)["last"]["records"] == {"A": 2, "B": 2}
+        assert recover(folder).ended
+
+
+def test_a_gap_is_counted(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), gap=(12_000, 15_000), hold_at=30_000):
+        start(settings)
+        until(lambda: status(settings)["gaps"] == 1, "the gap")
+        assert status(settings)["lost_samples"] == 3000
+
+
+def test_a_digitizer_that_falls_silent_is_named_and_the_run_can_end(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=20_000):
+        folder = start(settings)
+        until(lambda: "d has sent nothing" in status(settings)["problem"], "the complaint")
+        assert status(settings)["digitizers"]["d"]["state"] == "silent"
+        system.ask(settings, "core", "stop")
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        assert recover(folder).ended
+
+
+def test_readings_are_kept_once_and_answered_when_durable(settings):
+    row = [T0_NS, "fridge", "input 6.temperature", 0.0102, "K", "read", ""]
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=20_000):
+        early = system.ask(settings, "core", "readings", boot="b", first=0, rows=[row])
+        assert early == {"taken": 1}
+        start(settings)
+        told = [[T0_NS + i, *row[1:]] for i in range(3)]
+        assert system.ask(settings, "core", "readings", boot="b", first=0, rows=told) == {
+            "taken": 3
+        }
+        assert system.ask(settings, "core", "readings", boot="b", first=1, rows=told[1:]) == {
+            "taken": 3
+        }
+
+
+def test_the_raw_channel_delivers_exactly_what_was_asked(settings):
+    x = pulses()
+    with core_of(settings), digitizer_of(settings, x, can_wait=False, hold_at=2000) as digitizer:
+        until(lambda: status(settings)["digitizers"]["d"]["next"] >= 2000, "samples")
+        answers: list[tuple] = []
+        endpoint = settings.endpoint("core.raw")
+        asking = threading.Thread(
+            target=lambda: answers.append(sockets.raw_samples(endpoint, "B", 1234, 20.0))
+        )
+        asking.start()
+        while asking.is_alive():  # the request has arrived when a block after it is answered
+            digitizer.hold_at = (digitizer.hold_at or 0) + 500
+            asking.join(0.05)
+        reply, samples = answers[0]
+        assert reply.rate_hz == 10e3
+        got = np.frombuffer(samples, "<i2")
+        assert got.tolist() == x[1, reply.start : reply.start + 1234].tolist()
+        with pytest.raises(UsageError, match="expected one of the channels A, B, found 'Z'"):
+            sockets.raw_samples(endpoint, "Z", 10, 5.0)
+
+
+def test_eyes_see_traces_and_pulses_and_a_late_joiner_the_state(settings):
+    endpoint = settings.endpoint
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=1000) as digitizer:
+        eyes = sockets.subscribe(endpoint("core.traces"), endpoint("core.pulses"))
+        states = sockets.subscribe(endpoint("core.state"))
+        assert states.poll(5000)
+        state = codec.decode(sockets.receive(states)[1], State)
+        assert state.service == "core"
+        start(settings)
+        until(lambda: status(settings)["digitizers"]["d"]["next"] >= 1000, "samples")
+        digitizer.go_on.set()
+        seen: set[type] = set()
+        while {Traces, Pulses} - seen:
+            assert eyes.poll(3_000), (seen, status(settings))
+            _, header, *arrays = sockets.receive(eyes)
+            message = codec.decode(header, Traces, Pulses)
+            seen.add(type(message))
+            if isinstance(message, Pulses):
+                n = message.n_records * message.record_length
+                assert np.frombuffer(arrays[1], "<i2").size == n
+            else:
+                assert np.frombuffer(arrays[0], "<f4").size % 4 == 0
+        for socket in (eyes, states):
+            socket.close(0)
+
+
+def test_a_stranger_and_another_version_are_refused_by_name_and_harmless(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=10_000):
+        start(settings)
+        stranger = sockets.join_blocks(settings.endpoint("core.blocks"), "stranger")
+        hello = StreamHello(
+            digitizer="x", epoch="e", channels=["a"], rate_hz=1.0, volts_per_count=1.0,
+            oldest=0, newest=0,
+        )  # fmt: skip
+        stranger.send(codec.encode(hello).replace(b'"version":1', b'"version":9'))
+        until(lambda: "version 9" in status(settings)["problem"], "the refusal")
+        stranger.send_multipart([b"\xff", b"\x00" * 10, b"", b"more"])
+        stranger.send(codec.encode(hello))
+        until(lambda: "no digitizer of this config" in status(settings)["problem"], "the refusal")
+        stranger.close(0)
+        until(lambda: status(settings)["digitizers"]["d"]["next"] == 10_000, "the other's blocks")
+
+
+def test_a_core_that_is_told_to_end_ends_its_run(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=10_000):
+        folder = start(settings)
+        until(lambda: status(settings)["digitizers"]["d"]["next"] == 10_000, "samples")
+    assert recover(folder).ended
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_its_name(settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with core_of(settings), digitizer_of(settings, pulses()):
+        until(lambda: ready(settings), "the digitizer")
+        folder = str(tmp_path / "file" / "run_000001")
+        with pytest.raises(StorageError, match="file/run_000001"):
+            system.ask(settings, "core", "start", run=1, folder=folder)
+        assert status(settings)["run"] is None
+
+
+def test_a_digitizer_that_numbers_anew_ends_the_run_by_name(settings):
+    with core_of(settings):
+        with digitizer_of(settings, pulses(), hold_at=10_000):
+            start(settings)
+            until(lambda: status(settings)["digitizers"]["d"]["next"] == 10_000, "samples")
+        with digitizer_of(settings, pulses(), epoch="f"):
+            until(lambda: status(settings)["run"] is None, "the end of the run")
+            assert "began to number its samples anew" in status(settings)["last"]["reason"]

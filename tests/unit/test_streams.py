@@ -1,0 +1,96 @@
+"""The core's side of a stream: credit, acknowledgment, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from daq.errors import WireError
+from daq.services.streams import WINDOW, Stream
+from daq.wire.schemas import AnchorItem, BlockHeader, GapItem, StreamAck, StreamHello
+
+
+def hello(epoch: str = "e", newest: int = 100) -> StreamHello:
+    return StreamHello(
+        digitizer="d",
+        epoch=epoch,
+        channels=["a", "b"],
+        rate_hz=1e3,
+        volts_per_count=1.0,
+        oldest=0,
+        newest=newest,
+    )
+
+
+def block(
+    start: int, n: int, epoch: str = "e", channels: int = 2
+) -> tuple[BlockHeader, memoryview]:
+    header = BlockHeader(
+        digitizer="d", epoch=epoch, start=start, n_channels=channels, n_samples=n,
+        anchors=[AnchorItem(start, 7)], gaps=[GapItem(start - 1, start, True, "overflow")],
+    )  # fmt: skip
+    return header, memoryview(np.arange(channels * n, dtype="<i2").tobytes())
+
+
+def streaming() -> Stream:
+    stream = Stream("d")
+    assert stream.greet(b"d", hello())
+    stream.want(100, now_s=1.0)
+    return stream
+
+
+def test_a_block_is_handed_on_with_its_gaps_and_anchors_and_cannot_be_changed():
+    stream = streaming()
+    gaps, taken = stream.take(*block(100, 5), now_s=2.0)
+    assert [(g.start, g.stop, g.exact, g.cause) for g in gaps] == [(99, 100, True, "overflow")]
+    assert taken.start == 100
+    assert taken.samples.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert [(a.sample, a.t_ns) for a in taken.anchors] == [(100, 7)]
+    assert stream.next == 105
+    assert stream.heard_s == 2.0
+    with pytest.raises(ValueError, match="read-only"):
+        taken.samples[0, 0] = 1
+
+
+def test_a_known_hello_is_no_news_and_a_new_epoch_is():
+    stream = streaming()
+    assert not stream.greet(b"d", hello())
+    assert stream.streaming
+    assert stream.greet(b"d", hello("f"))
+    assert not stream.streaming
+
+
+def test_a_hello_from_another_address_is_news():
+    assert streaming().greet(b"other", hello())
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (block(100, 5, epoch="f"), "epoch f"),
+        (block(100, 5, channels=3), "expected 2 channels"),
+        ((block(100, 5)[0], memoryview(b"xy")), "in 2 bytes"),
+    ],
+)
+def test_what_was_not_agreed_is_refused(bad, said):
+    stream = streaming()
+    with pytest.raises(WireError, match=said):
+        stream.take(*bad, now_s=2.0)
+    assert stream.next == 100
+
+
+def test_nothing_is_taken_before_it_was_asked_for():
+    stream = Stream("d")
+    stream.greet(b"d", hello())
+    with pytest.raises(WireError, match="expected no block"):
+        stream.take(*block(0, 5), now_s=0.0)
+
+
+def test_acknowledgments_say_what_is_durable_and_extend_the_credit():
+    stream = streaming()
+    assert stream.acknowledgment() is None
+    stream.durable = 103
+    assert stream.acknowledgment() == StreamAck(durable=103, credit=WINDOW)
+    assert stream.acknowledgment() is None
+    stream.taken = WINDOW // 2
+    assert stream.acknowledgment() == StreamAck(durable=103, credit=WINDOW + WINDOW // 2)
