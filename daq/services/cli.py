@@ -168,13 +168,14 @@ def gui(
     config: Config,
     screenshot: Annotated[Path | None, typer.Option(help="Save a picture and end.")] = None,
     after: Annotated[float, typer.Option(min=0.1, help="The picture's time [s].")] = 5.0,
+    theme: Annotated[str, typer.Option(help="auto, light or dark.")] = "auto",
 ) -> None:
     """The live window."""
     import subprocess
 
     _load(config)
     picture = ["--screenshot", str(screenshot), "--after", str(after)] if screenshot else []
-    command = [sys.executable, "-m", "gui", str(config), *picture]
+    command = [sys.executable, "-m", "gui", str(config), "--theme", theme, *picture]
     raise SystemExit(subprocess.run(command, check=False).returncode)
 
 

@@ -195,7 +195,7 @@ class Core:
         self._look(stream, block)
 
     def _look(self, stream: Stream, block: Block) -> None:
-        self._eyes.block(stream.name, block, self._clocks[stream.name].t_ns(block.start))
+        self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
     def _ended(self, stream: Stream, end: StreamEnd) -> None:

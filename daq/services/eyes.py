@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from daq.acquire.clocks import Clock
 from daq.acquire.traces import TraceMaker
 from daq.model.batch import RecordBatch
 from daq.model.block import Block
@@ -26,7 +27,8 @@ class Eyes:
     def __init__(self, traces_endpoint: str, pulses_endpoint: str) -> None:
         self._traces = sockets.publish(traces_endpoint)
         self._pulses = sockets.publish(pulses_endpoint)
-        self._seq = itertools.count(1)
+        # one count per topic: a client of one topic must see what it missed of that one
+        self._seq: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._makers: dict[str, TraceMaker] = {}
         self._channels: dict[str, list[Channel]] = {}
         self._marks: dict[str, list[tuple[int, int]]] = {}
@@ -44,21 +46,21 @@ class Eyes:
         for channel in channels:
             self._recent[channel.name] = deque()
 
-    def block(self, digitizer: str, block: Block, t_ns: int) -> None:
-        """Show a block; `t_ns` is the time of its first sample."""
+    def block(self, digitizer: str, block: Block, clock: Clock) -> None:
+        """Show a block."""
         maker, channels = self._makers[digitizer], self._channels[digitizer]
         strip = maker.feed(block)
         self._now[digitizer] = block.stop
         if not strip.bins.shape[1]:
             return
         header = Traces(
-            seq=next(self._seq),
+            seq=next(self._seq[digitizer]),
             digitizer=digitizer,
             channels=[c.name for c in channels],
             start=strip.start,
             bin_samples=maker.bin_samples,
             rate_hz=channels[0].sample_rate_hz,
-            t_ns=t_ns,
+            t_ns=clock.t_ns(strip.start),
             triggers=self._marks[digitizer],
         )
         self._marks[digitizer] = []
@@ -74,7 +76,7 @@ class Eyes:
         shown = slice(-SHOWN_PER_BATCH, None)
         table, samples = batch.table[shown], np.ascontiguousarray(batch.samples[shown])
         header = Pulses(
-            seq=next(self._seq),
+            seq=next(self._seq[channel.name]),
             channel=channel.name,
             n_records=len(table),
             record_length=channel.record_length,

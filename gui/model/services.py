@@ -1,0 +1,91 @@
+"""What each service last said of itself, and for how long it has said nothing."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from daq.errors import WireError
+from daq.wire.schemas import State
+
+STALE_S = 2.0  # services speak every second; after twice that an operator must know
+
+
+class RunBody(msgspec.Struct, frozen=True):
+    """What the conductor says; `verbs` are the commands allowed now."""
+
+    run: int | None = None
+    folder: str | None = None
+    verbs: list[str] = []
+    elapsed_s: float = 0.0
+    problem: str = ""
+
+
+class ChannelCounts(msgspec.Struct, frozen=True):
+    """What the core has counted in one channel during this run."""
+
+    rate_hz: float = 0.0
+    records: int = 0
+    livetime_s: float = 0.0
+
+
+class Safe(msgspec.Struct, frozen=True):
+    """What a power cut could not take any more."""
+
+    records: int = 0
+    until_ns: int = 0
+
+
+class DigitizerState(msgspec.Struct, frozen=True):
+    """How one digitizer's stream is doing, in the core's word."""
+
+    state: str = ""
+    rate_hz: float = 0.0
+
+
+class CoreBody(msgspec.Struct, frozen=True):
+    """What the core says."""
+
+    run: int | None = None
+    folder: str | None = None
+    channels: dict[str, ChannelCounts] = {}
+    gaps: int = 0
+    lost_samples: int = 0
+    safe: Safe = Safe()
+    unsafe: int = 0
+    digitizers: dict[str, DigitizerState] = {}
+    problem: str = ""
+
+
+B = TypeVar("B", RunBody, CoreBody)
+
+
+class Service(Generic[B]):
+    """One service as its states tell; `body` and `state` are the last ones heard."""
+
+    def __init__(self, name: str, body: type[B], born_s: float) -> None:
+        self.name, self._born_s = name, born_s
+        self.state, self.boot = "", ""
+        self.body: B = body()
+        self._heard_s: float | None = None
+
+    def hear(self, state: State, now_s: float) -> None:
+        """Take in a state; WireError where its body is not as documented."""
+        try:
+            self.body = msgspec.convert(state.body, type(self.body))
+        except msgspec.ValidationError as error:
+            raise WireError(f"expected the state of {self.name}, found: {error}") from error
+        self.state, self.boot, self._heard_s = state.state, state.boot, now_s
+
+    def is_fresh(self, now_s: float) -> bool:
+        """Whether it spoke within the last STALE_S."""
+        return self._heard_s is not None and now_s - self._heard_s <= STALE_S
+
+    def silence(self, now_s: float) -> str:
+        """One sentence about a service that says nothing; empty for one that speaks."""
+        since_s = self._born_s if self._heard_s is None else self._heard_s
+        if now_s - since_s <= STALE_S:
+            return ""
+        silent = f"{self.name}: no news for {now_s - since_s:.0f} s"
+        return silent if self._heard_s is not None else f"{silent}: is the service up?"

@@ -1,0 +1,1 @@
+"""The windows; everything they show comes from gui.model."""

@@ -1,0 +1,66 @@
+"""pyqtgraph, set up once for every plot: PySide6, thin lines, no range that moves by itself."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"  # it must know before it is imported
+
+import pyqtgraph as pg
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from gui.palette import TEXT_PX, Palette
+
+__all__ = ["curve", "lay_out", "n_columns", "pg", "plot", "sentence"]
+
+pg.setConfigOptions(antialias=False, useOpenGL=False)
+
+
+def plot(palette: Palette) -> pg.PlotWidget:
+    """An empty plot in the theme's colors; its ranges are set by who owns it."""
+    widget = pg.PlotWidget(background=palette.surface)
+    item = widget.getPlotItem()
+    item.setMenuEnabled(False)
+    item.hideButtons()
+    item.disableAutoRange()
+    item.setMouseEnabled(x=False, y=False)
+    for side in ("left", "right", "bottom"):
+        item.showAxis(side)
+        _style(item.getAxis(side), palette)
+    widget.setFocusPolicy(pg.QtCore.Qt.FocusPolicy.NoFocus)
+    return widget
+
+
+def curve(color: str) -> pg.PlotCurveItem:
+    """A line one pixel wide, with holes where it is not-a-number."""
+    return pg.PlotCurveItem(pen=pg.mkPen(color, width=1), connect="finite")
+
+
+def sentence(palette: Palette) -> pg.TextItem:
+    """A line of text, centered where it is put."""
+    return pg.TextItem("", color=palette.muted, anchor=(0.5, 0.5))
+
+
+def n_columns(widget: pg.PlotWidget) -> int:
+    """Pixel columns of the area that data are drawn in."""
+    return max(int(widget.getViewBox().width()), 16)
+
+
+def lay_out(parent: QWidget, *widgets: QWidget) -> None:
+    """Stack widgets in a parent, the last one taking the room."""
+    box = QVBoxLayout(parent)
+    box.setContentsMargins(8, 6, 8, 4)
+    box.setSpacing(2)
+    for widget in widgets:
+        box.addWidget(widget)
+    box.setStretchFactor(widgets[-1], 1)
+
+
+def _style(axis: pg.AxisItem, palette: Palette) -> None:
+    font = QFont()
+    font.setPixelSize(TEXT_PX["small"])
+    axis.setTickFont(font)
+    axis.setPen(palette.line)
+    axis.setTextPen(palette.muted)
+    axis.setStyle(tickLength=4, hideOverlappingLabels=True)
