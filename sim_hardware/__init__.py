@@ -1,0 +1,1 @@
+"""The simulated bench: instruments and digitizers that answer on real sockets."""

@@ -1,0 +1,1 @@
+"""The wire sides of the simulated instruments: text or bytes in, text or bytes out, no sockets."""

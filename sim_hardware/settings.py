@@ -1,0 +1,194 @@
+"""The `[bench]` table of the configuration: what is simulated, where, and how it behaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+NOW = "now"
+
+Kind = Literal["target", "silicon", "cwo"]
+KINDS: dict[str, Kind] = {"SI": "silicon", "CWO": "cwo"}
+Pace = Literal["clock", "flat-out"]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Port = Annotated[int, Field(ge=0, le=65535, description="TCP port; 0: chosen by the system")]
+
+
+class BenchError(Exception):
+    """A bench that cannot be, said in one sentence or, for settings, in one per mistake."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _start_utc(value: object) -> object:
+    """RFC 3339 text of a time given as text or as TOML's own date-time."""
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    if value != NOW and isinstance(value, str):
+        _instant(value)
+    return value
+
+
+def _instant(text: str) -> datetime:
+    expected = f'expected "{NOW}" or an RFC 3339 time with its offset, found "{text}"'
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if instant.tzinfo is None or not 1970 <= instant.year < 2200:
+        raise ValueError(expected)
+    return instant
+
+
+class BenchDigitizer(_Table):
+    """One simulated digitizer."""
+
+    port: Port
+    sample_rate_hz: float = Field(
+        ge=1e3, le=2e6, multiple_of=1, description="samples per second of its nominal clock [Hz]"
+    )
+    memory_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=600.0,
+        description="what it holds while nobody reads, at pace clock [s]",
+    )
+    clock_ppm: float = Field(
+        default=0.0,
+        ge=-1000.0,
+        le=1000.0,
+        description="how much faster than nominal its clock runs [ppm]",
+    )
+    channels: tuple[Name, ...] = Field(
+        min_length=1, max_length=64, description="names of its inputs, in order"
+    )
+
+
+class BenchInstrument(_Table):
+    """One simulated instrument that is asked and told in text."""
+
+    model: Literal["lakeshore372", "magnicon-xxf1"] = Field(description="which instrument it is")
+    port: Port
+
+
+class BenchSources(_Table):
+    """How often things happen in the detectors."""
+
+    target_rate_hz: float = Field(
+        default=1.0,
+        ge=0,
+        le=1e3,
+        description="low-energy excess and flat background, per crystal [Hz]",
+    )
+    line_rate_hz: float = Field(
+        default=0.5, ge=0, le=1e3, description="55Fe X-rays, per crystal [Hz]"
+    )
+    muon_rate_hz: float = Field(
+        default=0.5, ge=0, le=1e3, description="muons through everything [Hz]"
+    )
+    gamma_rate_hz: float = Field(
+        default=4.0, ge=0, le=1e3, description="gammas in the CWO alone [Hz]"
+    )
+
+
+class Bench(_Table):
+    """All of the simulated bench."""
+
+    seed: int = Field(default=1, ge=0, lt=2**63, description="of everything random")
+    start_utc: Annotated[str, BeforeValidator(_start_utc)] = Field(
+        default=NOW,
+        description="UTC of sample 0 of every digitizer, which is when the bench starts: "
+        '"now" or an RFC 3339 time, from which the bench\'s time then runs',
+    )
+    pace: Pace = Field(
+        default="clock",
+        description='"clock": samples exist when their time has come; '
+        '"flat-out": as fast as somebody reads, which loses nothing',
+    )
+    kinds: dict[Name, Kind] = Field(
+        default={},
+        description="what the channels are; without it SI is silicon, CWO is cwo, the others are "
+        "target crystals",
+    )
+    digitizers: dict[Name, BenchDigitizer] = Field(default={}, description="by name")
+    instruments: dict[Name, BenchInstrument] = Field(default={}, description="by name")
+    sources: BenchSources = Field(
+        default=BenchSources(), description="what happens in the detectors"
+    )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every channel of every digitizer."""
+        return tuple(c for digitizer in self.digitizers.values() for c in digitizer.channels)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where each digitizer and instrument listens."""
+        ports = {name: digitizer.port for name, digitizer in self.digitizers.items()}
+        return ports | {name: instrument.port for name, instrument in self.instruments.items()}
+
+    def kind(self, channel: str) -> Kind:
+        """What a channel is."""
+        return self.kinds.get(channel) or KINDS.get(channel, "target")
+
+    def start_ns(self, now_ns: int) -> int:
+        """UTC of sample 0 in ns, where it is `now_ns` now."""
+        if self.start_utc == NOW:
+            return now_ns
+        since = _instant(self.start_utc) - datetime.fromisoformat("1970-01-01T00:00:00Z")
+        return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+
+    @field_validator("digitizers")
+    @classmethod
+    def _channels_once(cls, found: dict[str, BenchDigitizer]) -> dict[str, BenchDigitizer]:
+        _once("channel", (c for digitizer in found.values() for c in digitizer.channels))
+        return found
+
+    @model_validator(mode="after")
+    def _names_and_ports_once(self) -> Bench:
+        _once("name", [*self.digitizers, *self.instruments])
+        _once("port", filter(None, self.ports.values()))
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_of_channels(self) -> Bench:
+        unknown = set(self.kinds) - set(self.channels)
+        if unknown:
+            raise ValueError(f"expected kinds of channels there are, found {sorted(unknown)}")
+        return self
+
+
+def read_bench(path: Path) -> Bench:
+    """The bench in a JSON file; BenchError with every mistake, each with its place."""
+    try:
+        return Bench.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BenchError(f"{path}: expected the bench as JSON, found: {error.strerror}") from error
+    except ValidationError as error:
+        mistakes = [_mistake(each["loc"], each["msg"]) for each in error.errors()]
+        raise BenchError("\n".join([f"{path}: expected a bench, found", *mistakes])) from error
+
+
+def _mistake(place: tuple[int | str, ...], message: str) -> str:
+    return f"  {'.'.join(map(str, place)) or 'bench'}: {message}"
+
+
+def _once(what: str, values: Iterable[object]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"expected each {what} once, found {', '.join(map(str, twice))} twice")

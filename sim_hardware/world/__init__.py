@@ -1,0 +1,1 @@
+"""The physics of the simulated bench: quantities and time, no bytes and no sockets."""

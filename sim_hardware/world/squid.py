@@ -1,0 +1,104 @@
+"""The registers of a SQUID electronics, and the currents and voltages that they set.
+
+Shared by the face that is told them and by the signals that obey them. Channels 1 and 2 are
+SQUIDs; channel 3 is the connector box with its low-noise current source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SQUID_CHANNELS, BOX_CHANNELS = ("1", "2"), ("3",)
+CHANNELS = SQUID_CHANNELS + BOX_CHANNELS
+LOCKED = "1"
+
+# ohms that turn the DAC's code into the current, by range
+AUX_OHM = {"0": 43_600.0, "1": 10_895.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Hexadecimal digits of which some number must not exceed a limit.
+
+    `limit` is that of the first `n_code` digits, the DAC's code; each digit after them must be
+    one of `choices`.
+    """
+
+    initial: str
+    limit: int
+    n_code: int
+    choices: str = "0123456789ABCDEF"
+    channels: tuple[str, ...] = SQUID_CHANNELS
+
+    def holds(self, digits: str) -> bool:
+        """Whether the register can hold these digits."""
+        code, rest = digits[: self.n_code], digits[self.n_code :]
+        return (
+            len(digits) == len(self.initial)
+            and all(digit in "0123456789ABCDEF" for digit in code)
+            and int(code, 16) <= self.limit
+            and all(digit in self.choices for digit in rest)
+        )
+
+
+REGISTERS = {
+    "mode": Register("0", 1, 1),
+    "aux": Register("20001", 0x3FFF, 4, choices="01"),
+    "bias_current": Register("0000", 0x3FFF, 4),
+    "bias_voltage": Register("000", 0xFFF, 3),
+    "flux": Register("800", 0xFFF, 3),
+    "feedback_open": Register("0", 0xF, 1),
+    "feedback_locked": Register("C", 0xF, 1),
+    "pulse": Register("103000A00000", 0xFFF, 3),
+    "pulse_height": Register("800", 0xFFF, 3),
+    "auto_reset": Register("0010101001", 3, 1),
+    "overloads": Register("0" * 24, 0xFFFF, 4),
+    "switches": Register("0000", 0xFFFF, 4, channels=CHANNELS),
+    "low_noise": Register("20000", 0x3FFF, 4, choices="0", channels=BOX_CHANNELS),
+}
+
+
+class SquidElectronics:
+    """What every register of every channel holds."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], str] = {}
+
+    def read(self, channel: str, register: str) -> str:
+        """The digits that a register holds."""
+        return self._held.get((channel, register), REGISTERS[register].initial)
+
+    def write(self, channel: str, register: str, digits: str) -> bool:
+        """Set a register; False, and nothing happens, where it cannot hold these digits."""
+        if not REGISTERS[register].holds(digits):
+            return False
+        self._held[channel, register] = digits
+        return True
+
+    def restart(self, channel: str) -> None:
+        """Every register of a channel as after power-on."""
+        self._held = {key: held for key, held in self._held.items() if key[0] != channel}
+
+    def locked(self, channel: str) -> bool:
+        """Whether the flux-locked loop is closed."""
+        return self.read(channel, "mode") == LOCKED
+
+    def aux_a(self, channel: str) -> float:
+        """The current through the input coil's bias line (the TES bias)."""
+        code, scale = self._code(channel, "aux"), self.read(channel, "aux")[4]
+        return 10.934 * (code - 8192) / (16384 * AUX_OHM[scale])
+
+    def bias_current_a(self, channel: str) -> float:
+        """The current through the SQUID."""
+        return 5.467 * self._code(channel, "bias_current") / (16384 * 30_360)
+
+    def bias_voltage_v(self, channel: str) -> float:
+        """The voltage that is subtracted from the SQUID's."""
+        return 2.5 * self._code(channel, "bias_voltage") / (4096 * 1470)
+
+    def flux_a(self, channel: str) -> float:
+        """The current that shifts the flux."""
+        return 5.0 * (self._code(channel, "flux") - 2048) / (4096 * 20_071)
+
+    def _code(self, channel: str, register: str) -> int:
+        return int(self.read(channel, register)[: REGISTERS[register].n_code], 16)

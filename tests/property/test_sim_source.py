@@ -1,0 +1,137 @@
+"""Where a simulated signal, its truth or a conversation is cut makes no difference."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim_hardware.face import TextConversation, TextFace
+from sim_hardware.faces.lakeshore372 import Lakeshore372
+from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
+from sim_hardware.world import particles
+from sim_hardware.world.clock import SampleClock
+from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.digitizer import DetectorSignals, inputs
+from sim_hardware.world.particles import Detectors, Particles, Rates
+from sim_hardware.world.squid import SquidElectronics
+
+RATE_HZ = 20e3
+SECOND = round(RATE_HZ)
+KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo"}
+
+
+@cache
+def truth() -> Particles:
+    """Much of everything, so that pulses lie in and across most blocks."""
+    rates = Rates(particle_hz=20, line_hz=5, muon_hz=5, gamma_hz=50)
+    detectors = Detectors(targets=("C11", "C12"), silicon=("SI",), cwo=("CWO",))
+    return Particles(7, rates, detectors)
+
+
+@cache
+def source() -> DetectorSignals:
+    clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
+    return DetectorSignals("all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock)
+
+
+starts = st.one_of(
+    st.integers(0, 3 * SECOND),
+    # where the first pool of noise begins anew, and far into the night
+    st.integers(5 * SECOND - 500, 5 * SECOND),
+    st.integers(10**9, 10**9 + SECOND),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(starts, st.lists(st.integers(0, 3000), max_size=6), st.integers(0, 3000))
+def test_where_samples_are_cut_makes_no_difference(
+    start: int, cuts: list[int], length: int
+) -> None:
+    edges = [start, *sorted(start + cut for cut in cuts if cut < length), start + length]
+    pieces = [source().samples(a, b) for a, b in pairwise(edges)]
+    whole = source().samples(start, start + length)
+    assert whole.shape == (4, length)
+    assert np.array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_short_cuts_of_a_long_stretch_agree_to_the_last_bit() -> None:
+    whole = source().samples(0, 10 * SECOND)
+    edges = [*range(0, 10 * SECOND, 997), 10 * SECOND]
+    pieces = [source().samples(a, b) for a, b in pairwise(edges)]
+    # a million samples, since a last bit of float32 shows in one of ten thousand counts
+    assert np.array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_a_stretch_can_be_had_again_and_alone() -> None:
+    again = source().samples(40_000, 50_000)
+    clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
+    made_anew = DetectorSignals(
+        "all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock
+    )
+    assert np.array_equal(made_anew.samples(40_000, 50_000), again)
+
+
+def test_another_seed_gives_other_samples() -> None:
+    clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
+    other = DetectorSignals("all", inputs("all", KINDS, seed=8, rate_hz=RATE_HZ), truth(), clock)
+    same = other.samples(0, 10_000) == source().samples(0, 10_000)
+    # noise of a few counts rms agrees by chance; offsets alone would not in this many rows
+    assert same.mean() < 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.floats(0, 8), min_size=1, max_size=5))
+def test_where_the_truth_is_cut_makes_no_difference(cuts: list[float]) -> None:
+    edges = [0.0, *sorted(cuts), 8.0]
+    pieces = [hit for a, b in pairwise(edges) for hit in truth().truth(a, b)]
+    assert pieces == truth().truth(0.0, 8.0)
+
+
+def test_a_hit_later_than_its_second_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(particles, "MUON_SPREAD_S", 0.9)
+    rates = Rates(particle_hz=0, line_hz=0, muon_hz=5, gamma_hz=0)
+    muons = Particles(1, rates, Detectors(targets=("C11",)))
+    pieces = [hit for k in range(20) for hit in muons.truth(k, k + 1)]
+    assert pieces == muons.truth(0, 20)
+
+
+@given(st.integers(0, 10**15), st.integers(1, 10**9), st.floats(-1000, 1000))
+def test_time_goes_forward(sample: int, more: int, ppm: float) -> None:
+    clock = SampleClock(2e6, ppm=ppm, start_ns=10**18)
+    assert clock.t_ns(sample + more) > clock.t_ns(sample) >= 10**18
+
+
+TALK = b"*IDN?\r\nKRDG? 6;*ESR?\nSETP 0,0.012\n\nPID? 0;:RANGE? 0\nNO?\n*ESR?\nRDGST? 6\n"
+
+
+@given(st.lists(st.integers(0, len(TALK)), max_size=10))
+def test_where_a_client_s_bytes_are_cut_makes_no_difference(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(TALK)]
+    pieces = [TALK[a:b] for a, b in pairwise(edges)]
+    assert _replies(pieces) == _replies([TALK])
+
+
+def _replies(pieces: list[bytes]) -> bytes:
+    conversation = TextConversation(Lakeshore372(Cryostat(1)))
+    for piece in pieces:
+        conversation.receive(piece, 10.0)
+    return b"".join(bytes(reply) for reply in conversation.send(10.0))
+
+
+WORDS = [b"*IDN?", b"SETP", b"INNAME", b"INSET", b"SCAN", b"RDGR?", b"FILTER", b"6", b"0", b"A"]
+WORDS += [b",", b" ", b";", b'"', b"1e9", b"\n", b"\r", b"<01b8", b"<01q0", b"37", b"\xff", b"?"]
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=6)), max_size=40))
+def test_no_bytes_upset_an_instrument(pieces: list[bytes]) -> None:
+    faces: list[TextFace] = [Lakeshore372(Cryostat(1)), MagniconXxf1(SquidElectronics())]
+    for face in faces:
+        conversation = TextConversation(face)
+        for number, piece in enumerate(pieces):
+            conversation.receive(piece, number * 0.1)
+        assert all(bytes(reply).isascii() for reply in conversation.send(10.0))

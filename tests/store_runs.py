@@ -1,0 +1,182 @@
+"""Runs that make sense, in pieces: what a core would hand to the store, without a core."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from daq.model.batch import Batch, RecordBatch, Rows
+from daq.model.channel import Channel, TriggerSettings
+from daq.model.record import (
+    ANCHOR,
+    EVENT,
+    GAP,
+    LEDGER,
+    MEMBER,
+    MESSAGE,
+    READING,
+    RECORD,
+    plain,
+)
+from daq.store.frames import Kind
+from daq.store.log import LogSettings, LogWriter
+
+SPAN = 10_000  # samples of both digitizers in each batch
+STARTS = {"targets": 1000, "vetoes": 50}
+LENGTHS = {"C11": 64, "SI": 16}
+T_NS = 1_790_000_000_000_000_000
+SMALL = LogSettings(sync_s=0.005, rotate_s=3600.0, rotate_bytes=1 << 16)
+TRIGGER = TriggerSettings(
+    kind="edge", threshold=40.0, rearm=20.0, falling=False, edge_span=24, holdoff=16
+)
+
+
+def start_payload(run: int) -> bytes:
+    """The RUN_START of such a run."""
+    channels = [
+        Channel(
+            name=name,
+            digitizer=digitizer,
+            row=0,
+            sample_rate_hz=1e4,
+            decimation=1,
+            record_length=LENGTHS[name],
+            pretrigger=4,
+            volts_per_count=3e-4,
+            trigger=TRIGGER,
+            mass_g=0.75 if name == "C11" else 0.0,
+        )
+        for name, digitizer in zip(LENGTHS, STARTS, strict=True)
+    ]
+    digitizers = [
+        {"name": name, "rate_hz": 1e4, "epoch": "e1", "start": start, "anchors": [[start, T_NS]]}
+        for name, start in STARTS.items()
+    ]
+    start = {
+        "run": run,
+        "name": "bench",
+        "comment": "tungsten – 10 mK",
+        "settings_toml": '[experiment]\nname = "bench"  # µ\n',
+        "settings": {"experiment": {"name": "bench"}},
+        "channels": channels,
+        "digitizers": digitizers,
+        "software": "scheelite 0.1.0",
+        "host": "daq1",
+        "user": "night",
+        "t_ns": T_NS,
+        "window_ns": 2_000_000,
+    }
+    return msgspec.json.encode(start)
+
+
+def end_payload(n_batches: int) -> bytes:
+    """The RUN_END of a run of so many batches."""
+    stops = {name: start + n_batches * SPAN for name, start in STARTS.items()}
+    return msgspec.json.encode({"reason": "enough", "t_ns": T_NS + 10**9, "stops": stops})
+
+
+def batch_of(sizes: Sequence[int], k: int) -> Batch:
+    """Batch `k` of a run with sizes[i] events in batch i, each with a record of both channels."""
+    first, n = sum(sizes[:k]), sizes[k]
+    records = tuple(_records(channel, first, n, k) for channel in range(2)) if n else ()
+    gaps = _gaps(k)
+    return Batch(
+        records=records,
+        events=_events(first, n, k),
+        members=_members(first, n),
+        gaps=gaps,
+        ledger=_ledger(k, int((gaps["stop"] - gaps["start"]).sum())),
+        anchors=_anchors(k),
+    )
+
+
+def readings(n: int, at: int = 0) -> bytes:
+    """The payload of so many readings."""
+    rows = np.zeros(n, plain(READING))
+    rows["t_ns"], rows["instrument"] = T_NS + at + np.arange(n), b"fridge"
+    rows["value"], rows["unit"], rows["text"] = np.nan, b"K", "zu heiß".encode()
+    return rows.tobytes()
+
+
+def message(text: str) -> bytes:
+    """The payload of one message."""
+    row = np.zeros(1, plain(MESSAGE))
+    row["t_ns"], row["level"], row["text"] = T_NS, b"info", text.encode()
+    return row.tobytes()
+
+
+def record_run(folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL) -> None:
+    """A whole run in its log, closed; each batch is a commit whose checkpoint is its number."""
+    folder.mkdir(parents=True)
+    with LogWriter(folder, settings, lambda _: None, time.monotonic) as writer:
+        writer.external(Kind.RUN_START, start_payload(int(folder.name[4:])))
+        for k in range(len(sizes)):
+            writer.external(Kind.READINGS, readings(2, at=2 * k))
+            writer.commit(batch_of(sizes, k), str(k).encode())
+        writer.external(Kind.MESSAGES, message("over – and out"))
+        writer.external(Kind.RUN_END, end_payload(len(sizes)))
+        writer.commit(Batch(), b"end")
+
+
+def _records(channel: int, first: int, n: int, k: int) -> RecordBatch:
+    rng = np.random.default_rng([channel, first, n])
+    length = list(LENGTHS.values())[channel]
+    samples = rng.normal(0, 20, (n, length)).astype("<i2")
+    table = np.zeros(n, plain(RECORD))
+    table["record"] = np.arange(first, first + n)
+    table["trigger"] = _triggers(channel, n, k)
+    table["start"], table["t_ns"] = table["trigger"] - 4, _t_ns(n, k)
+    table["cause"], table["baseline"] = 2, samples[:, :4].mean(1)
+    table["crc"] = [zlib.crc32(record.tobytes()) for record in samples]
+    return RecordBatch(channel, table, samples)
+
+
+def _triggers(channel: int, n: int, k: int) -> Rows:
+    return list(STARTS.values())[channel] + k * SPAN + 100 + np.arange(n) * (SPAN // 2 // max(1, n))
+
+
+def _t_ns(n: int, k: int) -> Rows:
+    return T_NS + (_triggers(0, n, k) - STARTS["targets"]) * 100_000
+
+
+def _events(first: int, n: int, k: int) -> Rows:
+    rows = np.zeros(n, plain(EVENT))
+    rows["event"], rows["t_ns"] = np.arange(first, first + n), _t_ns(n, k)
+    rows["n_records"], rows["channels"] = 2, 3
+    return rows
+
+
+def _members(first: int, n: int) -> Rows:
+    rows = np.zeros(2 * n, plain(MEMBER))
+    rows["event"] = rows["record"] = np.repeat(np.arange(first, first + n), 2)
+    rows["channel"] = np.tile([0, 1], n)
+    return rows
+
+
+def _gaps(k: int) -> Rows:
+    rows = np.zeros(1 if k % 3 == 1 else 0, plain(GAP))
+    rows["start"] = STARTS["targets"] + k * SPAN + 6000
+    rows["stop"], rows["exact"], rows["cause"] = rows["start"] + 700, 1, b"overflow"
+    return rows
+
+
+def _ledger(k: int, lost: int) -> Rows:
+    rows = np.zeros(2, plain(LEDGER))
+    rows["channel"] = [0, 1]
+    rows["start"] = [start + k * SPAN for start in STARTS.values()]
+    rows["stop"], rows["gap"], rows["holdoff"] = rows["start"] + SPAN, [lost, 0], [160, 16]
+    rows["live"] = SPAN - rows["gap"] - rows["holdoff"]
+    return rows
+
+
+def _anchors(k: int) -> Rows:
+    rows = np.zeros(2, plain(ANCHOR))
+    rows["digitizer"] = [0, 1]
+    rows["sample"] = [start + k * SPAN for start in STARTS.values()]
+    rows["t_ns"] = T_NS + k * 10**9
+    return rows

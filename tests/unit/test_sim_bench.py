@@ -1,0 +1,120 @@
+"""The bench as a process: what it announces, how it ends, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60.0  # a first start compiles the kernels
+
+
+def bench_file(folder: Path, **changes: Any) -> Path:
+    bench = {
+        "digitizers": {"targets": {"port": 0, "sample_rate_hz": 1e4, "channels": ["C11", "SI"]}},
+        "instruments": {
+            "fridge": {"model": "lakeshore372", "port": 0},
+            "squids": {"model": "magnicon-xxf1", "port": 0},
+        },
+    }
+    file = folder / "bench.json"
+    file.write_text(json.dumps(bench | changes))
+    return file
+
+
+@contextmanager
+def running(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "sim_hardware", "bench", *map(str, arguments)]
+    process = subprocess.Popen(
+        # unbuffered, so that select() sees what readline() has not taken
+        command,
+        cwd=ROOT,
+        bufsize=0,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def announced(process: subprocess.Popen[bytes]) -> str:
+    """The next line of what a process says."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
+    assert ready, f"nothing was said in {DEADLINE_S} s"
+    return process.stdout.readline().decode()
+
+
+def hello(resource: str) -> dict[str, Any]:
+    port = int(resource.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as connected:
+        return dict(json.loads(connected.makefile("rb").readline()))
+
+
+def test_the_bench_announces_what_it_serves_and_ends_when_told(tmp_path: Path) -> None:
+    file = bench_file(tmp_path, start_utc="2026-07-01T00:00:00Z")
+    with running(file, "--json") as process:
+        said = [json.loads(announced(process)) for _ in range(3)]
+        assert [(one["name"], one["model"]) for one in said] == [
+            ("targets", "scheelite-stream"),
+            ("fridge", "lakeshore372"),
+            ("squids", "magnicon-xxf1"),
+        ]
+        targets, fridge, squids = (one["resource"] for one in said)
+        assert targets.startswith("tcp://127.0.0.1:")
+        assert fridge.startswith("TCPIP::127.0.0.1::")
+        assert fridge.endswith("::SOCKET")
+        assert squids.startswith("ASRLsocket://127.0.0.1:")
+        assert squids.endswith("::INSTR")
+        greeting = hello(targets)
+        assert (greeting["channels"], greeting["oldest"]) == (["C11", "SI"], 0)
+        assert greeting["anchor"] == [0, 1_782_864_000 * 10**9]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+
+
+def test_an_interrupt_ends_it_too_and_lines_can_be_read(tmp_path: Path) -> None:
+    with running(bench_file(tmp_path)) as process:
+        assert announced(process).startswith("targets: scheelite-stream at tcp://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 0
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        instruments = {"fridge": {"model": "lakeshore372", "port": port}}
+        with running(bench_file(tmp_path, instruments=instruments), "--json") as process:
+            said, complained = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, said) == (2, b"")
+    assert (
+        complained.decode()
+        == f"fridge: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [('{"pace": "fast"}', "  pace: Input should be"), ("[", "expected a bench, found")],
+)
+def test_a_file_that_is_no_bench_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(content)
+    with running(file) as process:
+        _, complained = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
+    assert said in complained.decode()
+    assert b"Traceback" not in complained

@@ -1,0 +1,120 @@
+"""The [bench] table: what it accepts and what it refuses, with which words."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sim_hardware.settings import Bench, BenchError, read_bench
+
+DEFAULT = Path(__file__).parents[2] / "config" / "bench.toml"
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    """A small bench, with other values at dotted places."""
+    bench: dict[str, Any] = {
+        "digitizers": {"targets": {"port": 0, "sample_rate_hz": 1e5, "channels": ["C11", "SI"]}},
+        "instruments": {"fridge": {"model": "lakeshore372", "port": 0}},
+    }
+    for place, value in changes.items():
+        *path, last = place.split("__")
+        at = bench
+        for key in path:
+            at = at.setdefault(key, {})
+        at[last] = value
+    return bench
+
+
+def test_the_default_bench_is_valid_and_survives_the_way_through_json() -> None:
+    bench = Bench.model_validate(tomllib.loads(DEFAULT.read_text())["bench"])
+    assert Bench.model_validate_json(bench.model_dump_json()) == bench
+    assert len(bench.channels) == 11
+    assert [bench.kind(c) for c in ("C11", "SI", "CWO")] == ["target", "silicon", "cwo"]
+
+
+def test_a_bench_without_vetoes_survives_the_way_through_json() -> None:
+    bench = Bench.model_validate(table(digitizers__targets__channels=["C11"]))
+    assert Bench.model_validate_json(bench.model_dump_json()) == bench
+
+
+def test_a_kind_can_be_given() -> None:
+    assert Bench.model_validate(table(kinds__C11="cwo")).kind("C11") == "cwo"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"pace": "fast"}, "'clock' or 'flat-out'"),
+        ({"speed": 1}, "Extra inputs are not permitted"),
+        ({"start_utc": "tomorrow"}, 'expected "now" or an RFC 3339 time'),
+        ({"start_utc": "2026-01-01T00:00:00"}, "with its offset"),
+        ({"start_utc": "1969-12-31T00:00:00Z"}, "RFC 3339"),
+        ({"start_utc": "2300-01-01T00:00:00Z"}, "RFC 3339"),
+        ({"start_utc": 5}, "valid string"),
+        ({"kinds__C99": "target"}, "expected kinds of channels there are, found ['C99']"),
+        ({"kinds__C11": "lead"}, "'target', 'silicon' or 'cwo'"),
+        ({"sources__muon_rate_hz": -1.0}, "greater than or equal to 0"),
+        ({"sources__muon_rate_hz": float("nan")}, "finite number"),
+        ({"digitizers__targets__port": 65536}, "less than or equal to 65535"),
+        ({"digitizers__targets__sample_rate_hz": 10.0}, "greater than or equal to 1000"),
+        ({"digitizers__targets__sample_rate_hz": 5e6}, "less than or equal to 2000000"),
+        ({"digitizers__targets__sample_rate_hz": 1000.5}, "multiple of 1"),
+        ({"digitizers__targets__memory_s": 0.0}, "greater than or equal to 0.1"),
+        ({"digitizers__targets__clock_ppm": 1001.0}, "less than or equal to 1000"),
+        ({"digitizers__targets__channels": []}, "at least 1 item"),
+        ({"digitizers__targets__channels": ["A", "A"]}, "each channel once, found A twice"),
+        ({"digitizers__fridge": table()["digitizers"]["targets"] | {"channels": ["X"]}},
+         "each name once, found fridge twice"),
+        ({"digitizers__targets__port": 7777, "instruments__fridge__port": 7777},
+         "each port once, found 7777 twice"),
+        ({"instruments__fridge__model": "lakeshore370"}, "'lakeshore372' or 'magnicon-xxf1'"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Bench.model_validate(table(**changes))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["2026-07-01T12:00:00.25+02:00", "2026-07-01T10:00:00.250Z"])
+def test_the_start_is_utc_of_sample_zero(given: str) -> None:
+    expected = int(datetime(2026, 7, 1, 10, tzinfo=UTC).timestamp()) * 10**9 + 250_000_000
+    assert Bench.model_validate(table(start_utc=given)).start_ns(0) == expected
+
+
+def test_a_start_may_be_a_date_time_of_toml() -> None:
+    start = tomllib.loads("start_utc = 2026-07-01T10:00:00Z")
+    assert Bench.model_validate(table(**start)).start_ns(0) % 10**9 == 0
+
+
+def test_now_is_the_time_that_is_given() -> None:
+    assert Bench.model_validate(table()).start_ns(123) == 123
+
+
+def test_a_file_with_mistakes_is_refused_with_all_of_them_and_their_places(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(table(seed=-1, digitizers__targets__port=-5)))
+    with pytest.raises(BenchError) as refused:
+        read_bench(file)
+    assert "  seed: " in str(refused.value)
+    assert "  digitizers.targets.port: " in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
+def test_a_file_that_is_no_bench_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "bench.json"
+    file.write_bytes(content)
+    with pytest.raises(BenchError, match="expected a bench, found"):
+        read_bench(file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="No such file"):
+        read_bench(tmp_path / "absent.json")
