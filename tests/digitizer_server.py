@@ -133,16 +133,8 @@ class DigitizerServer:
                 self._send(client, self.starts[-1])
 
     def _send(self, client, at):
-        stream, number = self.stream, 0
-        at = max(at, self.oldest)
-        while True:
-            with self._moved:
-                self._moved.wait_for(
-                    lambda: self.next > at or self.ended or not self._serves(client, stream), 5
-                )
-                stop = min(self.next, at + self.packet_length)
-            if not self._serves(client, stream):
-                return
+        stream, number, at = self.stream, 0, max(at, self.oldest)
+        while (stop := self._until(client, stream, at)) is not None:
             if stop == at and self.ended:
                 client.sendall(packet(4, number, at))
                 return
@@ -150,6 +142,14 @@ class DigitizerServer:
                 client.sendall(packet(kind, number, start, value, samples))
                 number += 1
             at = stop
+
+    def _until(self, client, stream, at):
+        """Where the next packet ends, once there is something to say; None when it is over."""
+        with self._moved:
+            self._moved.wait_for(
+                lambda: self.next > at or self.ended or not self._serves(client, stream), 5
+            )
+            return min(self.next, at + self.packet_length) if self._serves(client, stream) else None
 
     def _serves(self, client, stream):
         return client in self._clients and stream == self.stream and not self._closing

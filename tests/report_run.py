@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +182,13 @@ def made_run(folder: Path, *, seconds: float, rng: np.random.Generator) -> FakeR
             ),
         },
     )
+
+
+def with_channels(run: FakeRun, n: int) -> FakeRun:
+    """The same run with its first n channels only; its events stay as they were."""
+    ledger = run.ledger()
+    tables = {**run.tables, "ledger": ledger[ledger["channel"] < n]}
+    return replace(run, channels=run.channels[:n], tables=tables)
 
 
 def _moments(rate_hz: float, seconds: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:

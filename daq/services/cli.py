@@ -237,7 +237,9 @@ def _tell_verified(report: Any) -> None:  # Any: store.verify.Report, imported o
     for problem in report.problems:
         console.print(f"[red]✗[/red] {problem}", soft_wrap=True)
     n = sum(report.records.values())
-    console.print(f"whole: {n} records verified" if report.ok else f"{len(report.problems)} problems")
+    console.print(
+        f"whole: {n} records verified" if report.ok else f"{len(report.problems)} problems"
+    )
 
 
 if __name__ == "__main__":

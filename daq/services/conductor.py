@@ -11,12 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from daq.errors import NotConnectedError, ScheeliteError, StorageError
+from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
 from daq.run.states import RunState
 from daq.services.neighbors import Neighbors
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
@@ -125,8 +126,9 @@ class Conductor:
         self._folder, self._run = folder, numbers.run_number(folder)
         try:
             self._ask_core("start", run=self._run, folder=str(folder), **_given(arguments))
-        except ScheeliteError:
-            _remove_empty(folder)
+        except ScheeliteError as error:
+            if not isinstance(error, ServiceTimeoutError):  # else it may be beginning just now
+                _remove_empty(folder)
             self._run = self._folder = None
             raise
 
@@ -214,9 +216,11 @@ def _folded(folder: State, run: int | None) -> bool:
 
 def _remove_empty(folder: Path) -> None:
     """A run that never began leaves nothing behind, but its number is used up."""
-    try:
-        for inner in (folder / "log", folder):
+    log = folder / "log"
+    if any(log.glob("*.log")):
+        return  # something was written: it is not ours to remove
+    with suppress(OSError):  # what cannot be removed stays and hurts nobody
+        (log / "owner").unlink(missing_ok=True)
+        for inner in (log, folder):
             if inner.is_dir():
                 inner.rmdir()
-    except OSError as error:
-        raise StorageError(f"{folder}: a run that failed to begin cannot be removed") from error

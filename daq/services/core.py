@@ -1,9 +1,9 @@
 """The core: blocks in, records out; one thread owns everything, between two polls nothing moves.
 
-State body: {"run", "folder", "elapsed_s", "last": {"run", "folder", "reason"} or null, "channels": {name:
-{"rate_hz", "records", "livetime_s"}}, "gaps", "lost_samples", "safe": {"records", "until_ns"},
-"unsafe", "digitizers": {name: {"state", "rate_hz", "next", "refused"}}, "problem"}. State is one
-of "idle", "running", "stopping", "failed".
+State body: {"run", "folder", "elapsed_s", "last": {"run", "folder", "reason"} or null, "channels":
+{name: {"rate_hz", "records", "livetime_s"}}, "gaps", "lost_samples", "safe": {"records",
+"until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next", "refused"}}, "problem"}.
+State is one of "idle", "running", "stopping", "failed".
 """
 
 from __future__ import annotations

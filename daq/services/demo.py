@@ -79,6 +79,8 @@ def _tell(outcome: Outcome, console: Console) -> None:
         share = 100 * live / outcome.seconds if outcome.seconds else 0.0
         table.add_row(name, str(n), f"{rate:.2f}", f"{live:.2f}", f"{share:.1f}")
     console.print(table)
-    console.print(f"gaps: {outcome.gaps}    verified: {'whole' if outcome.failure is None else 'NO'}")
+    console.print(
+        f"gaps: {outcome.gaps}    verified: {'whole' if outcome.failure is None else 'NO'}"
+    )
     console.print(f"run: {outcome.run}", soft_wrap=True)
     console.print(f"report: {outcome.report}", soft_wrap=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from daq.report.show import summary
+from daq.report.show import RunSummary, summary
 from daq.store.reader import open_run
 from daq.store.verify import Report, verify
 
@@ -22,3 +26,73 @@ def verify_all(paths: list[Path]) -> Report:
         for name, n in report.records.items():
             records[name] = records.get(name, 0) + n
     return Report(ok=not problems, problems=problems, records=records)
+
+
+# Any: JSON
+def summary_json(path: Path) -> dict[str, Any]:
+    """What `show --json` prints."""
+    with open_run(path) as run:
+        return asdict(summary(run))
+
+
+def summary_table(path: Path) -> Group:
+    """What `show` prints."""
+    with open_run(path) as run:
+        told = summary(run)
+    head = Table(box=None, show_header=False, pad_edge=False)
+    for label, value in (
+        ("run", f"{told.run} ({told.state})"),
+        ("folder", told.folder),
+        ("comment", told.comment or "none"),
+        ("start", told.start),
+        ("duration", f"{told.duration_s:.3f} s"),
+        ("events", f"{told.events.events}, {told.events.with_veto} with a veto channel"),
+        ("gaps", f"{told.gaps.gaps} ({told.gaps.samples} samples)"),
+        ("readings", str(told.readings)),
+        ("size", f"{told.n_bytes / 1e6:.2f} MB"),
+    ):
+        head.add_row(label, str(value))
+    return Group(head, _channel_table(told))
+
+
+def _channel_table(told: RunSummary) -> Table:
+    table = Table()
+    causes = list(told.channels[0].dead_s) if told.channels else []
+    for column in (
+        "channel",
+        "records",
+        "rate /s",
+        "live s",
+        "live %",
+        *(f"{c} s" for c in causes),
+    ):
+        table.add_column(column, justify="left" if column == "channel" else "right")
+    for c in told.channels:
+        rate = "" if c.rate_hz is None else f"{c.rate_hz:.3f}"
+        share = f"{100 * c.live_s / c.real_s:.2f}" if c.real_s else ""
+        dead = [f"{c.dead_s[cause]:.3f}" for cause in causes]
+        table.add_row(c.name, str(c.records), rate, f"{c.live_s:.3f}", share, *dead)
+    return table
+
+
+COLORS = {"lost": "red", "given up": "red", "failed": "red", "silent": "yellow", "down": "dim"}
+
+
+# Any: the JSON of `status`
+def status_table(told: dict[str, Any]) -> Group:
+    """What `status` prints."""
+    head = f"{_colored(told['state'])}  {told['run'] or 'no run'}"
+    table = Table(box=None)
+    for column in ("service", "pid", "state", "restarts", "problem"):
+        table.add_column(column)
+    for name, row in told["services"].items():
+        restarts = str(row.get("restarts", 0))
+        pid = str(row["pid"] or "")
+        table.add_row(name, pid, _colored(row["state"]), restarts, escape(row.get("problem", "")))
+    problem = [Text(told["problem"], style="red")] if told["problem"] else []
+    return Group(Text.from_markup(head), table, *problem)
+
+
+def _colored(state: str) -> str:
+    color = COLORS.get(state)
+    return f"[{color}]{state}[/{color}]" if color else state

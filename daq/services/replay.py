@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from daq.services.take import Outcome, take_run
 from daq.settings.loader import load
 from daq.store.reader import open_run
 
+RISE = 64  # samples within which a pulse is at its height
 MARGIN = 1  # a trigger this many samples from where a pulse rises is that pulse's
 
 
@@ -35,31 +38,27 @@ class ReplayTrigger(msgspec.Struct, frozen=True):
 
 
 class ReplayChannel(msgspec.Struct, frozen=True):
-    """A recorded channel as the replaying digitizer announces it.
+    """A recorded channel as the replaying digitizer lays it out.
 
-    `pieces` are (record, start, stop, first): samples [start, stop) of the stream are those of
+    `records` are (record, start, stop, first): samples [start, stop) of the stream are those of
     the record from its index `first` on; `rises` are where the records' pulses rise.
     """
 
-    name: str
     counts_offset: int
     record_length: int
     presamples: int
     trigger: ReplayTrigger
-    pieces: list[tuple[int, int, int, int]]
+    records: list[tuple[int, int, int, int]]
     rises: list[int]
 
 
-class Announced(msgspec.Struct, frozen=True):
-    """What `python -m sim_hardware replay` announces."""
+class Layout(msgspec.Struct, frozen=True):
+    """The file that `python -m sim_hardware replay` writes: what lies where in its stream."""
 
-    name: str
-    model: str
-    resource: str
     rate_hz: float
     length: int
-    channels: list[ReplayChannel]
     notes: list[str]
+    channels: dict[str, ReplayChannel]
 
 
 def replay(
@@ -75,24 +74,33 @@ def replay(
         raise UsageError(f"expected a --noise for each of {len(files)} files, found {len(noise)}")
     names = channel_names(files)
     spec = {
-        "files": [{"path": str(p.absolute()), "channel": n} for p, n in zip(files, names, strict=True)],
-        "noise": [str(p.absolute()) for p in noise] or [None] * len(files),
+        "files": [
+            {"path": str(p.absolute()), "channel": n} for p, n in zip(files, names, strict=True)
+        ],
+        "noise": [str(p.absolute()) for p in noise] if noise else [None] * len(files),
         "rate_hz": rate_hz,
         "seed": seed,
         "name": "replay",
     }
-    with private_runtime() as folder, simulator("replay", spec, folder / "replay.log") as told:
-        source = msgspec.convert(told[0], Announced)
+    with private_runtime() as folder, _player(spec, folder) as (told, source):
         for note in source.notes:
             console.print(f"note: {note}", soft_wrap=True)
         config = folder / "replay.toml"
-        config.write_text(_config(source, out.absolute()), encoding="utf-8")
+        config.write_text(_config(told, source, out.absolute()), encoding="utf-8")
         settings = load(config)
         comment = f"replay of {', '.join(str(p) for p in files)}"
         with system.running(settings):
             seconds = source.length / source.rate_hz
             outcome = take_run(settings, None, seconds, comment, console)
     return replace(outcome, extra=_compared(source, outcome.run, console))
+
+
+@contextmanager
+def _player(spec: Mapping[str, object], folder: Path) -> Iterator[tuple[dict[str, Any], Layout]]:
+    """The replaying digitizer: what it announced (Any: JSON), and what lies where."""
+    layout = folder / "layout.json"
+    with simulator("replay", {**spec, "layout": str(layout)}, folder / "replay.log") as told:
+        yield told[0], msgspec.json.decode(layout.read_bytes(), type=Layout)
 
 
 def channel_names(files: list[Path]) -> list[str]:
@@ -105,31 +113,31 @@ def channel_names(files: list[Path]) -> list[str]:
     return names
 
 
-def _config(source: Announced, out: Path) -> str:
+def _config(told: dict[str, Any], source: Layout, out: Path) -> str:
     """A config of this one digitizer; TOML's strings are JSON's."""
     lines = [
         "[experiment]",
         'name = "replay"',
         f"data_dir = {json.dumps(str(out))}",
         "[digitizers.replay]",
-        f"model = {json.dumps(source.model)}",
-        f"resource = {json.dumps(source.resource)}",
+        f"model = {json.dumps(told['model'])}",
+        f"resource = {json.dumps(told['resource'])}",
         "silent_after_s = 30.0",
     ]
-    for i, channel in enumerate(source.channels):
+    for i, (name, channel) in enumerate(source.channels.items()):
         t = channel.trigger
         lines += [
-            f"[kinds.{channel.name}]",
+            f"[kinds.{name}]",
             f"record_length = {channel.record_length}",
             f"pretrigger = {channel.presamples}",
             f"trigger = {{ kind = {json.dumps(t.kind)}, threshold = {t.threshold}, "
             f"rearm = {t.rearm}, edge_span = {t.edge_span}, holdoff = {t.holdoff}, "
             f"falling = {json.dumps(t.falling)} }}",
-            f"[channels.{channel.name}]",
-            f"kind = {json.dumps(channel.name)}",
+            f"[channels.{name}]",
+            f"kind = {json.dumps(name)}",
             'digitizer = "replay"',
             f"input = {i}",
-            f"counts_offset = {channel.counts_offset}",
+            f"counts_offset = {-channel.counts_offset}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -138,20 +146,20 @@ def _config(source: Announced, out: Path) -> str:
 
 
 # Any: what `replay --json` adds to its object
-def _compared(source: Announced, folder: Path, console: Console) -> dict[str, Any]:
+def _compared(source: Layout, folder: Path, console: Console) -> dict[str, Any]:
     found: dict[str, int] = {}
     missed: list[dict[str, Any]] = []
     extra: list[dict[str, Any]] = []
     with open_run(folder) as run:
-        for channel in source.channels:
-            table, _ = run.records(channel.name)
+        for name, channel in source.channels.items():
+            table, samples = run.records(name)
             of_rise = _matches(table["trigger"], np.array(channel.rises, np.int64))
-            found[channel.name] = int(np.count_nonzero(of_rise >= 0))
-            missed += [_place(channel, channel.rises[i]) for i in np.flatnonzero(of_rise < 0)]
+            found[name] = int(np.count_nonzero(of_rise >= 0))
+            missed += [_place(name, channel, channel.rises[i]) for i in np.flatnonzero(of_rise < 0)]
             others = np.setdiff1d(np.arange(len(table)), of_rise)
-            for row in table[others]:
-                place = _place(channel, int(row["trigger"]))
-                extra.append({**place, "height": round(float(row["height"]), 1)})
+            for i in others:
+                place = _place(name, channel, int(table["trigger"][i]))
+                extra.append({**place, "height": _step(samples[int(i)], channel)})
     _tell(found, missed, extra, console)
     return {"found": found, "missed": missed, "extra": extra, "notes": source.notes}
 
@@ -166,16 +174,26 @@ def _matches(triggers: np.ndarray[Any, Any], rises: np.ndarray[Any, Any]) -> np.
     return result
 
 
-def _place(channel: ReplayChannel, sample: int) -> dict[str, Any]:
+def _step(record: np.ndarray[Any, Any], channel: ReplayChannel) -> int:
+    """How far a second pulse rises above what it stands on [counts], in its own direction."""
+    at, span = channel.presamples, channel.trigger.edge_span
+    after = record[at : at + RISE].astype(int) - int(record[at - span])
+    return int(-after.min() if channel.trigger.falling else after.max())
+
+
+def _place(name: str, channel: ReplayChannel, sample: int) -> dict[str, Any]:
     """Where a sample of the stream is in the recorded file; record None: between records."""
-    for record, start, stop, first in channel.pieces:
+    for record, start, stop, first in channel.records:
         if start <= sample < stop:
-            return {"channel": channel.name, "record": record, "sample": first + sample - start}
-    return {"channel": channel.name, "record": None, "sample": sample}
+            return {"channel": name, "record": record, "sample": first + sample - start}
+    return {"channel": name, "record": None, "sample": sample}
 
 
 def _tell(
-    found: dict[str, int], missed: list[dict[str, Any]], extra: list[dict[str, Any]], console: Console
+    found: dict[str, int],
+    missed: list[dict[str, Any]],
+    extra: list[dict[str, Any]],
+    console: Console,
 ) -> None:
     for name, n in found.items():
         console.print(f"{name}: {n} recorded pulses found once, each within {MARGIN} sample")

@@ -14,13 +14,13 @@ from typing import Any
 
 from daq.errors import (
     InstrumentError,
+    NotConnectedError,
     RefusedError,
     ScheeliteError,
     ServiceTimeoutError,
     UsageError,
 )
 from daq.services import processes
-from daq.services.processes import Up
 from daq.settings.loader import Settings, load, runtime_dir
 from daq.wire import sockets
 
@@ -28,8 +28,8 @@ UP_S, DOWN_S = 60.0, 120.0
 POLL_S = 0.1
 
 
-def up(settings: Settings) -> Up:
-    """Start every service in the background; returns when all of them report."""
+def up(settings: Settings) -> subprocess.Popen[bytes]:
+    """Start every service in the background; the supervisor, when all of them report."""
     runtime = processes.private_folder(runtime_dir())
     found = processes.remembered(runtime)
     if found is not None and processes.still_alive(found):
@@ -42,9 +42,7 @@ def up(settings: Settings) -> Up:
     except BaseException:
         _end(supervisor)
         raise
-    result = processes.remembered(runtime)
-    assert result is not None  # it was just waited for
-    return result
+    return supervisor
 
 
 def down() -> list[str]:
@@ -121,6 +119,22 @@ def ask(
         return caller.call(verb, timeout_s, **arguments)
 
 
+def wait_until_streaming(settings: Settings, timeout_s: float) -> None:
+    """Wait until every digitizer can be recorded; NotConnectedError names those that cannot."""
+    waiting: list[str] = []
+
+    def all_there() -> bool:
+        rows = ask(settings, "core", "status")["digitizers"]
+        waiting[:] = [name for name, row in rows.items() if row["state"] in ("absent", "silent")]
+        return not waiting
+
+    try:
+        _wait(all_there, timeout_s, "the digitizers")
+    except ServiceTimeoutError as error:
+        names = ", ".join(waiting)
+        raise NotConnectedError(f"no samples from {names} within {timeout_s:g} s") from error
+
+
 def start_run(settings: Settings, **arguments: Any) -> dict[str, Any]:
     """Begin a run; {"run": folder, "number"}."""
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -146,13 +160,13 @@ def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Up]:
+def running(settings: Settings) -> Iterator[None]:
     """The services for the length of a with block."""
-    result = up(settings)
+    supervisor = up(settings)
     try:
-        yield result
+        yield
     finally:
-        down()
+        _end(supervisor)
 
 
 def _spawn(settings: Settings, runtime: Path) -> subprocess.Popen[bytes]:

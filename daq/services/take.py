@@ -22,12 +22,14 @@ from daq.errors import (
     StorageError,
 )
 from daq.report.page import write_report
+from daq.report.show import summary
 from daq.services import system
 from daq.settings.loader import Settings
 from daq.store.reader import open_run
 from daq.store.verify import verify
 
 WATCH_S = 0.2
+STREAMING_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +67,32 @@ def take_run(
     settings: Settings, duration_s: float | None, expected_s: float, comment: str, console: Console
 ) -> Outcome:
     """Record for `duration_s` of samples, or until the streams end; `expected_s` is for the bar."""
-    started = system.start_run(settings, comment=comment, duration_s=duration_s)
-    run, folder = int(started["number"]), Path(started["run"])
-    failure = _watch(settings, run, expected_s, console)
-    last = system.wait_for_end(settings, run)
-    if failure is None and last["state"] == "failed":
-        failure = StorageError(str(last["problem"]))
-    return _outcome(folder, failure, console)
+    system.wait_until_streaming(settings, STREAMING_S)
+    with _interruptible() as interrupted:
+        started = system.start_run(settings, comment=comment, duration_s=duration_s)
+        run, folder = int(started["number"]), Path(started["run"])
+        failure = _watch(settings, run, expected_s, console, interrupted)
+        last = system.wait_for_end(settings, run)
+    if last["state"] == "failed":
+        raise StorageError(f"{last['problem']}; what was safe is in {folder}")
+    return _outcome(folder, failure)
 
 
 def _watch(
-    settings: Settings, run: int, expected_s: float, console: Console
+    settings: Settings, run: int, expected_s: float, console: Console, interrupted: list[int]
 ) -> ScheeliteError | None:
     """Show the run until it is over; end it where it must be. What is wrong with it, or None."""
     progress = Progress(
         TextColumn("run {task.fields[run]}"), BarColumn(), TimeElapsedColumn(), console=console
     )
     task = progress.add_task("run", total=expected_s, run=run)
-    with _interruptible() as interrupted, Live(console=console, refresh_per_second=5) as live:
+    with Live(console=console, refresh_per_second=5) as live:
         while True:
             core = system.ask(settings, "core", "status")
             if core["run"] != run:
                 return None
             live.update(Group(progress, _table(core)))
-            progress.update(task, completed=_progress_s(core))
+            progress.update(task, completed=core["elapsed_s"])
             silent = _silent(core)
             if silent or interrupted:
                 system.ask(settings, "run", "stop", reason=silent or "interrupted")
@@ -109,10 +113,6 @@ def _interruptible() -> Iterator[list[int]]:
     finally:
         for number, action in before.items():
             signal.signal(number, action)
-
-
-def _progress_s(core: dict[str, Any]) -> float:
-    return float(core["elapsed_s"])
 
 
 def _silent(core: dict[str, Any]) -> str:
@@ -144,24 +144,19 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.h5"))
 
 
-def _outcome(folder: Path, failure: ScheeliteError | None, console: Console) -> Outcome:
+def _outcome(folder: Path, failure: ScheeliteError | None) -> Outcome:
     verified = verify(folder)
     with open_run(folder) as run:
         report = write_report(run, folder / "report.html", verified)
-        outcome = Outcome(
+        return Outcome(
             run=folder,
             report=report,
             records=run.n_records(),
             gaps=len(run.gaps()),
             livetime_s=run.livetime_s(),
-            seconds=_seconds(run.ledger()),
+            seconds=max((c.real_s for c in summary(run).channels), default=0.0),
             failure=failure or _unless(verified.ok, verified.problems),
         )
-    return outcome
-
-
-def _seconds(ledger: Any) -> float:  # Any: numpy gives fields no type
-    raise NotImplementedError
 
 
 def _unless(ok: bool, problems: list[str]) -> ScheeliteError | None:

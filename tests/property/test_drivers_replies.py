@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daq.datatypes import Patching
@@ -39,6 +39,7 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
+@settings(max_examples=40)
 @given(reply=replies)
 def test_a_reply_is_a_value_or_an_error_by_name(datatype, reply):
     try:
@@ -51,6 +52,7 @@ def test_a_reply_is_a_value_or_an_error_by_name(datatype, reply):
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
+@settings(max_examples=40)
 @given(value=values, held=replies)
 def test_what_is_asked_for_is_written_or_refused(datatype, value, held):
     try:

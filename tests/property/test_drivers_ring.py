@@ -1,4 +1,4 @@
-"""Whatever is wanted, acknowledged, dropped and cut: no sample is lost in silence, none is false."""
+"""Whatever is wanted, acknowledged, dropped and cut: nothing is lost without a word."""
 
 from __future__ import annotations
 

@@ -116,7 +116,8 @@ def test_any_bytes_are_no_log_and_give_nothing(content: bytes) -> None:
 def test_a_log_under_another_number_is_noticed() -> None:
     found = parse(log_bytes(True), 8, 1, followed=False)
     assert found.units == []
-    assert any("another file or run" in problem for problem in found.problems)
+    assert any("another file or run" in problem for problem in found.problems + found.torn)
+    assert found.problems
 
 
 def test_a_damaged_commit_that_was_synced_costs_only_itself() -> None:

@@ -42,7 +42,6 @@ def digitizer(server):
 def played(request):
     """A digitizer that sends a hello and then literal bytes; the client has been started."""
     listener = socket.create_server(("127.0.0.1", 0))
-    request.addfinalizer(listener.close)
     hello = json.dumps(DigitizerServer.hello(_Facts())).encode() + b"\n"
 
     def play(*packets: bytes, first: bytes = hello, start: int = 0) -> StreamDigitizer:
@@ -64,7 +63,8 @@ def played(request):
         digitizer.start(start)
         return digitizer
 
-    return play
+    yield play
+    listener.close()
 
 
 class _Facts:

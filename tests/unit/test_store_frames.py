@@ -50,14 +50,6 @@ def test_a_frame_of_another_file_is_refused() -> None:
     assert "another file or run" in str(damage)
 
 
-def test_a_log_inside_a_damaged_payload_is_not_taken_for_the_log() -> None:
-    inner = written([b"stranger"])
-    content = bytearray(written([inner, b"after"]))
-    content[-200] ^= 1  # in the inner frame's surroundings: the outer payload is damaged
-    frames, damages = found(bytes(content))
-    assert b"stranger" not in frames or not damages
-
-
 def test_a_damaged_payload_is_left_out_up_to_the_end_its_header_tells() -> None:
     inner = written([b"stranger"])
     content = bytearray(written([inner + b"tail", b"after"]))
@@ -87,11 +79,11 @@ def test_any_bytes_between_frames_are_named_and_cost_no_frame(
 ) -> None:
     content = written(PAYLOADS) + noise + bytes(-len(noise) % 8) + written(payloads)
     frames, damages = found(content)
-    assert frames == PAYLOADS + payloads or not any(noise)
+    assert frames == PAYLOADS + payloads
     assert bool(damages) == (any(noise) or (bool(noise) and bool(payloads)))
 
 
-def test_a_gigabyte_of_room_is_told_from_damage_quickly() -> None:
+def test_much_room_is_told_from_damage_quickly() -> None:
     content = bytearray(1 << 24)
     content[: len(written(PAYLOADS))] = written(PAYLOADS)
     content[-1] = 1

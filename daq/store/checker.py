@@ -1,0 +1,86 @@
+"""Asking a child process about run files: HDF5 can crash or hang on a damaged one."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from daq.store.check import Finding
+
+PACKAGES = Path(__file__).parents[2]
+
+
+class Checker:
+    """Checks files in a child; one that dies or is silent too long is replaced by a new one."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def check(self, path: Path) -> Finding:
+        """What is wrong with a file; that it cannot be read, where the child does not survive."""
+        child = self._child = self._child or _start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(os.fsencode(path) + b"\n")
+            child.stdin.flush()
+            answer = self._line(child.stdout.fileno())
+        except BrokenPipeError:
+            answer = None
+        if answer:
+            return msgspec.json.decode(answer, type=Finding)
+        why = f"no answer within {self._timeout_s:g} s" if answer is None else _cause(child)
+        self._end()
+        return Finding(problems=[f"{path.name}: cannot be read: {why}"])
+
+    def _line(self, fd: int) -> bytes | None:
+        """The child's next line; b"" when it died, None when it says nothing."""
+        found = b""
+        while not found.endswith(b"\n"):
+            if not select.select([fd], [], [], self._timeout_s)[0]:
+                return None
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return b""
+            found += piece
+        return found
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            with self._child:  # which closes its pipes and waits for it
+                self._child = None
+
+
+def _start() -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", "daq.store.check"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # HDF5's own words; ours come in the answer
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _cause(child: subprocess.Popen[bytes]) -> str:
+    code = child.wait()
+    return f"the process that read it died of signal {-code}" if code < 0 else f"exit code {code}"

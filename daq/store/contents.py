@@ -1,0 +1,132 @@
+"""What one file of the log, or the segment made of it, holds: in memory, in the file's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daq.errors import FormatError
+from daq.model.batch import Rows
+from daq.model.channel import Channel
+from daq.model.record import plain
+from daq.store.frames import Frame, Kind
+from daq.store.layout import INPUT, INPUT_BYTES, TABLE_OF, TABLES
+from daq.store.logfile import External, LogFile
+from daq.store.payloads import RECORD_ROW, ROWS, SAMPLE, decode_records, decode_rows
+from daq.store.start import RunEnd, RunStart, decode_end, decode_start
+
+Samples = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a stretch of a run says of itself; the texts are the JSON of start and end."""
+
+    start: RunStart
+    start_text: bytes
+    end: RunEnd | None
+    end_text: bytes
+    first_commit: int
+    last_commit: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A stretch of a run: `records` by channel as (rows, samples), `tables` by dataset."""
+
+    facts: Facts
+    records: Sequence[tuple[Rows, Samples]]
+    tables: dict[str, Rows]
+
+
+def facts_of(start_text: bytes, end_text: bytes, commits: tuple[int, int], resumed: bool) -> Facts:
+    """Facts with the texts understood; FormatError where they cannot be."""
+    return Facts(
+        start=decode_start(start_text),
+        start_text=start_text,
+        end=decode_end(end_text) if end_text.strip() else None,
+        end_text=end_text,
+        first_commit=commits[0],
+        last_commit=commits[1],
+        resumed=resumed,
+    )
+
+
+def contents_of(file: LogFile, followed: bool, start_text: bytes | None = None) -> Contents:
+    """What is committed in a log file; `start_text` stands in where its own start is damaged.
+
+    What came from outside behind the last commit belongs to the next file, where there is one.
+    """
+    text = file.run_start.payload if file.run_start else start_text
+    if text is None:
+        raise FormatError("expected the start of a run, found it damaged")
+    end_text = file.run_end.payload if file.run_end else b" "
+    resumed = file.head is not None and file.head.resumed
+    facts = facts_of(text, end_text, (_first_commit(file), file.last_commit), resumed)
+    frames = [frame for unit in file.units for frame in unit.frames]
+    external = [item for item in file.external if not followed or item.seq < file.last_seq]
+    records = _records(facts.start.channels, frames)
+    return Contents(facts=facts, records=records, tables=_tables(frames, external))
+
+
+def pieces_of(seq: int, text: bytes) -> Rows:
+    """The rows of /inputs that hold one input."""
+    pieces = [text[at : at + INPUT_BYTES] for at in range(0, len(text), INPUT_BYTES)]
+    rows = np.zeros(len(pieces), plain(INPUT))
+    rows["seq"], rows["part"], rows["text"] = seq, np.arange(len(pieces)), pieces
+    return rows
+
+
+def texts_of(rows: Rows) -> list[bytes]:
+    """The inputs in rows of /inputs, put together again."""
+    texts: dict[int, bytes] = {}
+    for row in rows:
+        seq = int(row["seq"])
+        texts[seq] = texts.get(seq, b"") + bytes(row["text"])
+    return list(texts.values())
+
+
+def _first_commit(file: LogFile) -> int:
+    if file.head is not None:
+        return file.head.commit + 1
+    return file.units[0].number if file.units else 1
+
+
+def _records(channels: Sequence[Channel], frames: list[Frame]) -> list[tuple[Rows, Samples]]:
+    tables: list[list[Rows]] = [[np.empty(0, RECORD_ROW)] for _ in channels]
+    samples = [[np.empty((0, channel.record_length), SAMPLE)] for channel in channels]
+    for frame in frames:
+        if frame.kind is Kind.RECORDS:
+            batch = decode_records(frame.payload)
+            check_length(channels, batch.channel, batch.samples.shape[1])
+            tables[batch.channel].append(batch.table)
+            samples[batch.channel].append(batch.samples)
+    return [(np.concatenate(t), np.concatenate(s)) for t, s in zip(tables, samples, strict=True)]
+
+
+def check_length(channels: Sequence[Channel], index: int, length: int) -> None:
+    """FormatError where the run has no such channel, or one with other records."""
+    if index >= len(channels):
+        raise FormatError(f"expected a channel below {len(channels)}, found {index}")
+    if length != channels[index].record_length:
+        raise FormatError(
+            f"channel {channels[index].name}: expected records of "
+            f"{channels[index].record_length} samples, found {length}"
+        )
+
+
+def _tables(frames: list[Frame], external: list[External]) -> dict[str, Rows]:
+    found: dict[str, list[Rows]] = {
+        name: [np.empty(0, plain(table.dtype))] for name, table in TABLES.items()
+    }
+    held: list[Frame | External] = [*frames, *external]
+    for item in held:
+        if item.kind in ROWS:
+            found[TABLE_OF[item.kind]].append(decode_rows(item.kind, item.payload))
+        elif item.kind is Kind.INPUT:
+            found["inputs"].append(pieces_of(item.seq, bytes(item.payload)))
+    return {name: np.concatenate(rows) for name, rows in found.items()}

@@ -1,0 +1,139 @@
+"""HDF5 images of runs, made in memory: HDF5 itself never writes to a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import h5py
+import msgspec
+import numpy as np
+
+from daq.errors import StorageError
+from daq.model.batch import Rows
+from daq.model.record import plain
+from daq.store.contents import Facts
+from daq.store.layout import (
+    CHANNEL,
+    DIGITIZER,
+    FIXED_TABLES,
+    FORMAT,
+    FORMAT_VERSION,
+    SAMPLES,
+    TEXTS,
+    TableLayout,
+    field_attributes,
+    file_dtype,
+)
+from daq.store.start import RunStart
+
+GROWTH = 1 << 22  # bytes by which an image grows in memory
+Group = Any  # Any: h5py has no types
+
+
+def image(fill: Callable[[Group], None]) -> bytes:
+    """The bytes of an HDF5 file with what `fill` puts into it; StorageError where it cannot be."""
+    try:
+        with h5py.File("image", "w", driver="core", backing_store=False, block_size=GROWTH) as file:
+            fill(file)
+            file.flush()
+            made: bytes = file.id.get_file_image()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StorageError(f"cannot make an HDF5 file: {error}") from error
+    return made
+
+
+def rfc3339(t_ns: int) -> str:
+    """UTC as people write it, with a Z."""
+    seconds, rest = divmod(t_ns, 10**9)
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+
+
+def write_facts(file: Group, facts: Facts, more: Mapping[str, str | int]) -> None:
+    """The file's attributes and texts; `more` are attributes that the facts do not say."""
+    start, end = facts.start, facts.end
+    file.attrs.update(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "run": start.run,
+            "name": start.name,
+            "comment": start.comment,
+            "software": start.software,
+            "host": start.host,
+            "user": start.user,
+            "started": rfc3339(start.t_ns),
+            "stopped": rfc3339(end.t_ns) if end else "",
+            "reason": end.reason if end else "",
+            "first_commit": facts.first_commit,
+            "last_commit": facts.last_commit,
+            "recovered": int(facts.resumed),
+            **more,
+        }
+    )
+    _write_texts(file, facts)
+
+
+def write_fixed_tables(file: Group, start: RunStart, stops: Mapping[str, int]) -> None:
+    """The channel and digitizer tables."""
+    tables = {"channels": _channels(start), "digitizers": _digitizers(start, stops)}
+    for name, rows in tables.items():
+        layout = FIXED_TABLES[name]
+        dataset = file.create_dataset(name, data=rows.astype(file_dtype(layout.dtype)))
+        describe_table(dataset, layout)
+
+
+def describe_table(dataset: Group, layout: TableLayout) -> None:
+    """Meaning and units of every column, as attributes."""
+    dataset.attrs.update({"meaning": layout.meaning, **field_attributes(layout.dtype)})
+
+
+def describe_samples(dataset: Group, volts_per_count: float) -> None:
+    """Meaning and units of samples, as attributes."""
+    dataset.attrs.update(
+        {"meaning": SAMPLES, "units": "ADC counts", "volts_per_count": volts_per_count}
+    )
+
+
+def _write_texts(file: Group, facts: Facts) -> None:
+    texts = {
+        "settings/toml": facts.start.settings_toml.encode(),
+        "settings/json": msgspec.json.encode(facts.start.settings),
+        "run_start": facts.start_text,
+        "run_end": facts.end_text,
+    }
+    for name, text in texts.items():
+        kind = h5py.string_dtype("utf-8", max(1, len(text)))
+        dataset = file.create_dataset(name, data=np.array(text, kind), dtype=kind)
+        dataset.attrs["meaning"] = TEXTS[name]
+
+
+def _channels(start: RunStart) -> Rows:
+    rows = [
+        (
+            channel.name.encode(),
+            channel.digitizer.encode(),
+            channel.row,
+            channel.sample_rate_hz,
+            channel.decimation,
+            channel.record_rate_hz,
+            channel.record_length,
+            channel.pretrigger,
+            channel.volts_per_count,
+            channel.counts_offset,
+            channel.mass_g,
+            msgspec.json.encode(channel.trigger),
+        )
+        for channel in start.channels
+    ]
+    return np.array(rows, plain(CHANNEL))
+
+
+def _digitizers(start: RunStart, stops: Mapping[str, int]) -> Rows:
+    rows = [
+        (d.name.encode(), d.rate_hz, d.epoch.encode(), d.start, stops.get(d.name, -1))
+        for d in start.digitizers
+    ]
+    return np.array(rows, plain(DIGITIZER))

@@ -1,0 +1,240 @@
+"""Reading runs: complete ones, running ones, and what a crash left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from daq.errors import FormatError, UsageError
+from daq.model.batch import Rows
+from daq.model.channel import Channel
+from daq.store import names
+from daq.store.contents import Samples, texts_of
+from daq.store.parts import parts_of
+from daq.store.payloads import json_object
+from daq.store.samples import RecordSamples
+from daq.store.start import RunDigitizer
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """What the file `complete` says."""
+
+    complete: str
+    recovered: bool
+    manifest_sha256: str
+
+
+def open_run(path: Path) -> Run:
+    """The run in a folder, or that a file belongs to, as it is now.
+
+    Of a running run that is all up to its last commit. FormatError where there is no run, or
+    where what is there cannot be read.
+    """
+    return Run(run_folder_of(path))
+
+
+def run_folder_of(path: Path) -> Path:
+    """The run folder that `path` is or lies in; FormatError where it is no part of a run."""
+    found = path.resolve()
+    if not found.exists():
+        raise FormatError(f"{path}: expected a run, found nothing")
+    for folder in (found, *found.parents[:2]):
+        if folder.is_dir() and names.RUN.fullmatch(folder.name):
+            return folder
+    raise FormatError(f"{path}: expected a run folder such as run_000123, or a file in it")
+
+
+def read_marker(folder: Path) -> Marker | None:
+    """What marks a run as complete; None where it is not yet."""
+    path = names.complete_path(folder)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Marker)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: expected the marker of a complete run: {error}") from error
+
+
+class Run:
+    """One run; tables have the plain dtypes of `daq.model.record`. Nothing is kept open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._marker = read_marker(folder)
+        self._parts = parts_of(folder)
+        self._start, self._end = self._parts[-1].facts.start, self._parts[-1].facts.end
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is kept open: a run can be used in a with block, and need not be."""
+
+    # --- what it is ---
+
+    @property
+    def number(self) -> int:
+        """The run's number."""
+        return self._start.run
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self._start.name
+
+    @property
+    def comment(self) -> str:
+        """What the operator wrote at the start."""
+        return self._start.comment
+
+    @property
+    def software(self) -> str:
+        """Name and version of what recorded it."""
+        return self._start.software
+
+    @property
+    def host(self) -> str:
+        """The machine that recorded it."""
+        return self._start.host
+
+    @property
+    def user(self) -> str:
+        """The account that recorded it."""
+        return self._start.user
+
+    @property
+    def start_ns(self) -> int:
+        """UTC of the start."""
+        return self._start.t_ns
+
+    @property
+    def stop_ns(self) -> int | None:
+        """UTC of the end; None while it has none."""
+        return self._end.t_ns if self._end else None
+
+    @property
+    def stops(self) -> dict[str, int]:
+        """One past the last sample, by digitizer; empty while the run has no end."""
+        return dict(self._end.stops) if self._end else {}
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; "abandoned" where it was finished without an end, "" while it runs."""
+        if self._end is not None:
+            return self._end.reason
+        return "abandoned" if self.complete else ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended and nothing is left to be done."""
+        return self._marker is not None
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it was taken up after a crash, or ended without who recorded it."""
+        if self._marker is not None:
+            return self._marker.recovered
+        return any(part.facts.resumed for part in self._parts)
+
+    @property
+    def settings_toml(self) -> str:
+        """The configuration as it was written."""
+        return self._start.settings_toml
+
+    @property
+    def settings(self) -> dict[str, Any]:  # Any: whatever the config's sections hold
+        """The validated configuration."""
+        return self._start.settings
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels, in the order that tables number them."""
+        return self._start.channels
+
+    @property
+    def digitizers(self) -> tuple[RunDigitizer, ...]:
+        """The sample clocks, in the order that tables number them."""
+        return self._start.digitizers
+
+    # --- what it holds ---
+
+    def records(self, channel: str) -> tuple[Rows, RecordSamples]:
+        """Rows of a channel's records, and their samples, which are read when they are asked."""
+        found = self._channel(channel)
+        table = np.concatenate([part.record_table(channel) for part in self._parts])
+        readers = [partial(part.samples, channel) for part in self._parts]
+        counts = [part.n_records(channel) for part in self._parts]
+        return table, RecordSamples(readers, counts, found.record_length)
+
+    def batches(self, channel: str) -> Iterator[tuple[Rows, Samples]]:
+        """The same in the pieces that it is stored in, for runs that do not fit in memory."""
+        self._channel(channel)
+        for part in self._parts:
+            yield part.record_table(channel), part.samples(channel, slice(None))
+
+    def events(self) -> Rows:
+        """EVENT rows."""
+        return self._table("events")
+
+    def members(self) -> Rows:
+        """MEMBER rows."""
+        return self._table("event_members")
+
+    def gaps(self) -> Rows:
+        """GAP rows."""
+        return self._table("gaps")
+
+    def ledger(self) -> Rows:
+        """LEDGER rows."""
+        return self._table("livetime")
+
+    def anchors(self) -> Rows:
+        """ANCHOR rows."""
+        return self._table("anchors")
+
+    def readings(self) -> Rows:
+        """READING rows."""
+        return self._table("readings")
+
+    def messages(self) -> Rows:
+        """MESSAGE rows."""
+        return self._table("messages")
+
+    def inputs(self) -> list[dict[str, Any]]:  # Any: each input has its own few fields
+        """Everything that entered and was no sample, in order."""
+        return [json_object(text) for text in texts_of(self._table("inputs"))]
+
+    def n_records(self) -> dict[str, int]:
+        """Records by channel."""
+        return {
+            channel.name: sum(part.n_records(channel.name) for part in self._parts)
+            for channel in self.channels
+        }
+
+    def livetime_s(self) -> dict[str, float]:
+        """Seconds in which each channel could trigger, by its own clock's nominal rate."""
+        ledger = self.ledger()
+        live = np.bincount(ledger["channel"], ledger["live"], minlength=len(self.channels))
+        pairs = zip(self.channels, live.tolist(), strict=True)
+        return {channel.name: samples / channel.sample_rate_hz for channel, samples in pairs}
+
+    def _table(self, name: str) -> Rows:
+        return np.concatenate([part.table(name) for part in self._parts])
+
+    def _channel(self, name: str) -> Channel:
+        for channel in self.channels:
+            if channel.name == name:
+                return channel
+        known = ", ".join(channel.name for channel in self.channels)
+        raise UsageError(f"run {self.number}: expected one of the channels {known}, found {name!r}")

@@ -1,0 +1,92 @@
+"""What the first and the last frame of a run say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from daq.errors import FormatError
+from daq.model.channel import Channel
+from daq.store.disk import Buffer
+
+MAX_NAME, MAX_TRIGGER = 64, 512  # bytes in the channel table
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDigitizer:
+    """A sample clock of the run; `anchors` are (sample, t_ns) known when it began."""
+
+    name: str
+    rate_hz: float
+    epoch: str
+    start: int
+    anchors: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """Everything a run is made of."""
+
+    run: int
+    name: str
+    comment: str
+    settings_toml: str
+    settings: dict[str, Any]  # Any: the validated config, whatever its sections hold
+    channels: tuple[Channel, ...]
+    digitizers: tuple[RunDigitizer, ...]
+    software: str
+    host: str
+    user: str
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """Why and when it ended; `stops` is one past the last sample, by digitizer."""
+
+    reason: str
+    t_ns: int
+    stops: Mapping[str, int]
+
+
+def decode_start(payload: Buffer) -> RunStart:
+    """The RUN_START in `payload`; FormatError where it is none that a file can hold."""
+    start = _decode(payload, RunStart)
+    _check_names("channel", [channel.name for channel in start.channels])
+    _check_names("digitizer", [digitizer.name for digitizer in start.digitizers])
+    known = {digitizer.name for digitizer in start.digitizers}
+    for channel in start.channels:
+        if channel.digitizer not in known:
+            raise FormatError(
+                f"channel {channel.name}: expected one of the digitizers {sorted(known)}, "
+                f"found {channel.digitizer!r}"
+            )
+        if len(msgspec.json.encode(channel.trigger)) > MAX_TRIGGER:
+            raise FormatError(f"channel {channel.name}: expected a trigger of {MAX_TRIGGER} bytes")
+    return start
+
+
+def decode_end(payload: Buffer) -> RunEnd:
+    """The RUN_END in `payload`; FormatError where it is none."""
+    return _decode(payload, RunEnd)
+
+
+def _decode(payload: Buffer, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"expected the JSON of a {kind.__name__}: {error}") from error
+
+
+def _check_names(what: str, found: list[str]) -> None:
+    for name in found:
+        if not 0 < len(name.encode()) <= MAX_NAME or "/" in name or name in (".", ".."):
+            raise FormatError(
+                f"expected a {what} name of 1 to {MAX_NAME} bytes without /, found {name!r}"
+            )
+    if len(set(found)) < len(found):
+        raise FormatError(f"expected every {what} once, found {found}")

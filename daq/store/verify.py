@@ -1,0 +1,174 @@
+"""Proving that a run is whole, or naming what is not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daq.errors import FormatError
+from daq.store import names
+from daq.store.checker import Checker
+from daq.store.consistency import problems_in
+from daq.store.layout import TABLES, dataset_paths
+from daq.store.logfile import parse
+from daq.store.parts import Part, SegmentPart, parts_of
+from daq.store.reader import read_marker, run_folder_of
+from daq.store.summary import FileSum, Manifest, file_sum, ledger_totals, read_manifest, summed
+
+Views = dict[str, list[tuple[str, int]]]
+TIMEOUT_S = 60.0  # for one file of at most some tens of megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found: `records` are those that can be read, by channel."""
+
+    ok: bool
+    problems: list[str]
+    records: dict[str, int]
+
+
+def verify(path: Path, timeout_s: float = TIMEOUT_S) -> Report:
+    """Check the run that `path` is or lies in; a segment's file is checked on its own.
+
+    FormatError where there is neither.
+    """
+    if path.is_file() and names.SEGMENT.fullmatch(path.name):
+        return _verify_segment(path, timeout_s)
+    return _verify_run(run_folder_of(path), timeout_s)
+
+
+def _verify_segment(path: Path, timeout_s: float) -> Report:
+    with Checker(timeout_s) as checker:
+        finding = checker.check(path)
+    if finding.foreign:
+        raise FormatError(finding.foreign)
+    if finding.problems:
+        return Report(False, finding.problems, {})
+    parts = [SegmentPart(path)]
+    return _report(problems_in(parts, whole=False), parts)
+
+
+def _verify_run(folder: Path, timeout_s: float) -> Report:
+    manifest, problems = _manifest(folder)
+    problems += [*_sums(folder, manifest), *_logs(folder)]
+    unreadable, views = _files(folder, timeout_s)
+    problems += unreadable
+    try:
+        parts = parts_of(folder) if not unreadable else []
+    except FormatError as error:
+        problems, parts = [*problems, str(error)], []
+    if parts:
+        problems += problems_in(parts, whole=True)
+        problems += _view_problems(parts, views)
+        problems += _totals(parts, manifest) if manifest else []
+    return _report(problems, parts)
+
+
+def _report(problems: list[str], parts: Sequence[Part]) -> Report:
+    channels = parts[0].facts.start.channels if parts else ()
+    records = {c.name: sum(part.n_records(c.name) for part in parts) for c in channels}
+    return Report(not problems, problems, records)
+
+
+def _manifest(folder: Path) -> tuple[Manifest | None, list[str]]:
+    """The manifest of a complete run, and what is wrong with it or the marker."""
+    path = names.manifest_path(folder)
+    try:
+        marker = read_marker(folder)
+        if marker is None:
+            return None, [f"{folder.name}: not complete: being recorded, or never finished"]
+        manifest = read_manifest(path)
+    except FormatError as error:
+        return None, [str(error)]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != marker.manifest_sha256:
+        return None, [f"{path.name}: expected SHA-256 {marker.manifest_sha256}, found {found}"]
+    return manifest, [f"{path.name}: {problem}" for problem in manifest.problems]
+
+
+def _sums(folder: Path, manifest: Manifest | None) -> Iterator[str]:
+    """Files that are not what the manifest says, are missing, or not in it."""
+    if manifest is None:
+        return
+    listed = [*manifest.segments, manifest.master]
+    for expected in listed:
+        yield from _sum(folder / expected.name, expected)
+    known = {file.name for file in listed}
+    for path in names.segments(folder).values():
+        if path.name not in known:
+            yield f"{path.name}: not in the manifest"
+
+
+def _sum(path: Path, expected: FileSum) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path.name}: missing"
+        return
+    found = FileSum(**file_sum(path))
+    if found.bytes != expected.bytes:
+        yield f"{path.name}: expected {expected.bytes} bytes, found {found.bytes}"
+    elif found.sha256 != expected.sha256:
+        yield f"{path.name}: expected SHA-256 {expected.sha256}, found {found.sha256}"
+
+
+def _logs(folder: Path) -> Iterator[str]:
+    """Damage in log files that are not folded yet; a torn end is what a crash leaves."""
+    logs = names.logs(folder)
+    for index, path in logs.items():
+        try:
+            file = parse(
+                path.read_bytes(), names.run_number(folder), index, followed=index < max(logs)
+            )
+        except FileNotFoundError:
+            continue  # folded meanwhile
+        except FormatError as error:
+            yield f"log/{path.name}: {error}"
+            continue
+        yield from (f"log/{path.name}: {problem}" for problem in file.problems)
+
+
+def _files(folder: Path, timeout_s: float) -> tuple[list[str], Views]:
+    """What is wrong with each HDF5 file on its own; what the master shows."""
+    problems: list[str] = []
+    views: Views = {}
+    master = names.master_path(folder)
+    paths = [*names.segments(folder).values(), *([master] if master.exists() else [])]
+    with Checker(timeout_s) as checker:
+        for path in paths:
+            finding = checker.check(path)
+            problems += [finding.foreign] if finding.foreign else finding.problems
+            views = finding.views or views
+    return problems, views
+
+
+def _view_problems(parts: Sequence[Part], views: Views) -> Iterator[str]:
+    """Datasets of the master file that do not show exactly the segments."""
+    for dataset in dataset_paths(parts[0].facts.start.channels) if views else ():
+        expected = [(part.name, n) for part in parts if (n := _n_rows(part, dataset))]
+        if views[dataset] != expected:
+            yield (
+                f"master file: /{dataset}: expected {sum(n for _, n in expected)} rows of "
+                f"{len(expected)} segments, found {sum(n for _, n in views[dataset])} of "
+                f"{len(views[dataset])}"
+            )
+
+
+def _n_rows(part: Part, dataset: str) -> int:
+    if dataset in TABLES:
+        return len(part.table(dataset))
+    return part.n_records(dataset.split("/")[1])
+
+
+def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
+    """Totals of the manifest that the files do not bear out."""
+    for i, channel in enumerate(parts[0].facts.start.channels):
+        samples = summed(ledger_totals(part.table("livetime"), i) for part in parts)
+        records = sum(part.n_records(channel.name) for part in parts)
+        total = manifest.channels[channel.name]
+        if (total.records, total.samples) != (records, samples):
+            yield (
+                f"manifest.json: channel {channel.name}: expected {total.records} records and "
+                f"{total.samples} samples, found {records} and {samples}"
+            )
