@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
+from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
 
@@ -38,6 +39,7 @@ def main() -> None:
     for entry in entry_points(group=GROUP):
         app.command(entry.name)(entry.load())
     try:
+        check_packages_are_ours()
         app()
     except ScheeliteError as error:
         sys.stderr.write(f"scheelite: {error}\n")

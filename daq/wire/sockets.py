@@ -50,10 +50,13 @@ def serve_blocks(endpoint: str) -> Socket:
     return _bind(socket, endpoint)
 
 
-def join_blocks(endpoint: str, identity: str) -> Socket:
-    """A digitizer's end of `blocks`: DEALER, known to the core by its name; use `offer`."""
+def join_blocks(endpoint: str, _name: str = "") -> Socket:
+    """A digitizer's end of `blocks`: DEALER; use `offer`.
+
+    It has no identity: the core gives every connection an address of its own, and so sees that
+    a digitizer came back, which has forgotten what was asked of it before.
+    """
     socket = _socket(zmq.DEALER, hwm=0)
-    socket.setsockopt(zmq.IDENTITY, identity.encode())
     # nothing is queued for a core that is away: it would get stale blocks when it comes back
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.connect(endpoint)

@@ -1,0 +1,1 @@
+"""What is measured: `make bench`; the figures are in docs/benchmarks.md."""
