@@ -17,6 +17,7 @@ from daq.errors import ScheeliteError
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
+STREAMING_S = 10.0  # how long `run start` waits for digitizers that are just being connected
 
 app = typer.Typer(
     add_completion=False,
@@ -125,6 +126,7 @@ def run_start(
     from daq.services import system
 
     settings = system.settings_of_what_is_up()
+    system.wait_until_streaming(settings, STREAMING_S)
     started = system.start_run(settings, comment=comment, duration_s=seconds)
     _tell_run(started["run"], "is being recorded", json_)
 

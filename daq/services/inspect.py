@@ -56,7 +56,7 @@ def summary_table(path: Path) -> Group:
 
 
 def _channel_table(told: RunSummary) -> Table:
-    table = Table()
+    table = Table(box=None)
     causes = list(told.channels[0].dead_s) if told.channels else []
     for column in (
         "channel",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from daq.errors import (
-    InstrumentError,
     NotConnectedError,
     RefusedError,
     ScheeliteError,
@@ -193,8 +192,7 @@ def _wait_until_up(settings: Settings, runtime: Path, supervisor: subprocess.Pop
             return False
         for name, process in found.services.items():
             if process.state == "given up":
-                kind = InstrumentError if name == "bench" else UsageError
-                raise kind(f"{name} does not start: {process.problem}")
+                raise UsageError(f"{name} does not start: {process.problem}")
         try:
             told = ask(settings, "run", "status", timeout_s=1.0)
         except ServiceTimeoutError:
