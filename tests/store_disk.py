@@ -119,12 +119,12 @@ class RecordingOs:
 
     def replace(self, source: Path, target: Path) -> None:
         with self.lock:
-            os.replace(source, target)
+            os.replace(source, target)  # noqa: PTH105
             self._rename(source, target, self._names.pop(source))
 
     def unlink(self, path: Path) -> None:
         with self.lock:
-            os.unlink(path)
+            os.unlink(path)  # noqa: PTH108
             self._names.pop(path, None)
             self._pending.append((path, path, None))
 

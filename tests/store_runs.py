@@ -30,6 +30,7 @@ SPAN = 10_000  # samples of both digitizers in each batch
 STARTS = {"targets": 1000, "vetoes": 50}
 LENGTHS = {"C11": 64, "SI": 16}
 T_NS = 1_790_000_000_000_000_000
+SIZES_CHECKED = [3, 10, 0, 20, 5, 12]
 SMALL = LogSettings(sync_s=0.005, rotate_s=3600.0, rotate_bytes=1 << 16)
 TRIGGER = TriggerSettings(
     kind="edge", threshold=40.0, rearm=20.0, falling=False, edge_span=24, holdoff=16
@@ -60,7 +61,7 @@ def start_payload(run: int) -> bytes:
     start = {
         "run": run,
         "name": "bench",
-        "comment": "tungsten – 10 mK",
+        "comment": "tungstate, 10 µK",
         "settings_toml": '[experiment]\nname = "bench"  # µ\n',
         "settings": {"experiment": {"name": "bench"}},
         "channels": channels,
@@ -118,7 +119,7 @@ def record_run(folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL
         for k in range(len(sizes)):
             writer.external(Kind.READINGS, readings(2, at=2 * k))
             writer.commit(batch_of(sizes, k), str(k).encode())
-        writer.external(Kind.MESSAGES, message("over – and out"))
+        writer.external(Kind.MESSAGES, message("über und aus"))
         writer.external(Kind.RUN_END, end_payload(len(sizes)))
         writer.commit(Batch(), b"end")
 

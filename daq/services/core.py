@@ -20,13 +20,10 @@ from typing import Any
 
 import msgspec
 
-from daq.acquire.clocks import Clock
 from daq.errors import (
-    NotConnectedError,
     RefusedError,
     ScheeliteError,
     StorageError,
-    UsageError,
     WireError,
 )
 from daq.model.batch import Batch
@@ -34,11 +31,12 @@ from daq.model.block import Block
 from daq.model.channel import Channel
 from daq.services.eyes import Eyes
 from daq.services.idle import Idle
-from daq.services.raw import RawServer, Source
+from daq.services.inputs import Inputs
+from daq.services.raw import RawServer
 from daq.services.readings import ReadingInbox, Readings
-from daq.services.recording import DigitizerFacts, Recording, RunFacts, unended_runs
+from daq.services.recording import Recording, RunFacts, unended_runs
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import channels_of, log_settings, silent_after_s, window_ns
+from daq.services.setup import log_settings, window_ns
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
@@ -81,9 +79,8 @@ class Core:
     ) -> None:
         self._settings, self._stop, self._waker = settings, stop, waker
         self._now_ns, self._clock = now_ns, clock
-        self._streams = {name: Stream(name) for name in settings.digitizer_names}
-        self._channels: dict[str, list[Channel]] = {}
-        self._clocks: dict[str, Clock] = {}
+        self._inputs = Inputs(settings, clock)
+        self._streams, self._clocks = self._inputs.streams, self._inputs.clocks
         self._idle: dict[str, Idle] = {}
         self._recording: Recording | None = None
         self._failed, self._problem = False, ""
@@ -149,12 +146,9 @@ class Core:
     # --- streams ---
 
     def _greet(self, stream: Stream, peer: bytes, hello: StreamHello) -> None:
-        if hello.digitizer != stream.name or not stream.greet(peer, hello):
+        if not self._inputs.greet(stream, peer, hello):
             return
-        channels = channels_of(self._settings, hello)
-        self._channels[stream.name] = channels
-        self._clocks[stream.name] = Clock.at_rate(hello.rate_hz, stream.anchors)
-        self._eyes.watch(stream.name, channels)
+        self._eyes.watch(stream.name, self._inputs.channels[stream.name])
         start = self._where_to_begin(stream, hello)
         if start is not None:
             self._ask(stream, start)
@@ -174,7 +168,7 @@ class Core:
         self._send(stream, stream.want(start, self._clock()))
 
     def _fresh_idle(self, name: str, start: int) -> Idle:
-        return Idle(name, self._channels[name], start, self._clocks[name].anchors())
+        return Idle(name, self._inputs.channels[name], start, self._clocks[name].anchors())
 
     def _send(self, stream: Stream, message: Message) -> None:
         sockets.offer(self._blocks, stream.peer, codec.encode(message))
@@ -191,7 +185,7 @@ class Core:
             if recording is None:  # else what the run took of this stream may not be durable yet
                 stream.durable = block.stop
             for batch in self._idle[stream.name].feed(gaps, block):
-                self._show(batch, self._channels[stream.name])
+                self._show(batch, self._inputs.channels[stream.name])
         self._look(stream, block)
 
     def _look(self, stream: Stream, block: Block) -> None:
@@ -228,14 +222,15 @@ class Core:
 
     def _watch_silence(self, recording: Recording) -> None:
         """A digitizer without blocks for too long no longer holds the events, nor the end, up."""
-        for name, stream in self._streams.items():
-            quiet_s = self._clock() - stream.heard_s
-            if quiet_s < silent_after_s(self._settings, name) or recording.stopped(name):
+        for name in self._streams:
+            if not self._inputs.silent(name) or recording.stopped(name):
                 continue
             if recording.stopping:
                 recording.abandon(name)
             elif not recording.silent(name):
-                self._problem = f"digitizer {name} has sent nothing for {quiet_s:.0f} s"
+                self._problem = (
+                    f"digitizer {name} has sent nothing for {self._inputs.quiet_s(name):.0f} s"
+                )
                 logger.warning(self._problem)
                 recording.silence(name)
 
@@ -300,72 +295,26 @@ class Core:
         self._recording, self._failed, self._problem = recording, False, ""
         self._inbox.begin(recording)
         for stream in self._streams.values():
-            if stream.hello is not None and stream.hello.can_wait:
+            if self._inputs.can_wait(stream.name):
                 self._ask(stream, recording.pipeline.resumes_at(stream.name))
         return {"folder": str(folder), "starts": recording.pipeline.starts()}
 
     def _facts(self, arguments: StartRun) -> RunFacts:
-        starts = self._starts(arguments.samples or {})
-        digitizers = [self._digitizer_facts(name, start) for name, start in starts.items()]
+        starts = self._inputs.starts(arguments.samples or {})
+        digitizers = [self._inputs.facts(name, start) for name, start in starts.items()]
         return RunFacts(
             run=arguments.run,
             name=self._settings.section(Experiment).name,
             comment=arguments.comment,
             settings_toml=self._settings.text,
             settings=self._settings.validated(),
-            channels=self._all_channels(),
+            channels=self._inputs.all_channels(),
             digitizers=digitizers,
             window_ns=window_ns(self._settings),
             software=f"scheelite {importlib.metadata.version('scheelite')}",
             host=socket.gethostname(),
             user=getpass.getuser(),
             t_ns=self._now_ns(),
-        )
-
-    def _all_channels(self) -> list[Channel]:
-        by_name = {c.name: c for channels in self._channels.values() for c in channels}
-        return [by_name[name] for name in self._settings.channel_names]
-
-    def _starts(self, asked: dict[str, int]) -> dict[str, int]:
-        """Where a run that begins now begins in each stream: at one moment of UTC in all."""
-        waiting = [n for n, s in self._streams.items() if not self._ready(s)]
-        if waiting:
-            raise NotConnectedError(
-                f"expected every digitizer to stream, found nothing from {', '.join(waiting)}: "
-                "see scheelite status"
-            )
-        moment = max(self._clocks[n].t_ns(s.next) for n, s in self._streams.items())
-        starts = {}
-        for name, stream in self._streams.items():
-            earliest = self._earliest(stream)
-            now = self._clocks[name].sample_at(moment) + 1
-            starts[name] = asked.get(name, earliest if self._can_wait(stream) else now)
-            if starts[name] < earliest:
-                raise UsageError(
-                    f"expected a start at {earliest} of {name} or later, found {starts[name]}"
-                )
-        return starts
-
-    def _ready(self, stream: Stream) -> bool:
-        quiet_s = self._clock() - stream.heard_s
-        recent = quiet_s < silent_after_s(self._settings, stream.name)
-        known = stream.name in self._clocks and self._clocks[stream.name].known
-        return known and (self._can_wait(stream) or (stream.streaming and recent))
-
-    def _can_wait(self, stream: Stream) -> bool:
-        return stream.hello is not None and stream.hello.can_wait
-
-    def _earliest(self, stream: Stream) -> int:
-        if self._can_wait(stream) and not stream.wanted and stream.hello is not None:
-            return stream.hello.oldest
-        return stream.next
-
-    def _digitizer_facts(self, name: str, start: int) -> DigitizerFacts:
-        hello = self._streams[name].hello
-        assert hello is not None  # _starts has seen it
-        anchors = [(a.sample, a.t_ns) for a in self._clocks[name].anchors()]
-        return DigitizerFacts(
-            name=name, rate_hz=hello.rate_hz, epoch=hello.epoch, start=start, anchors=anchors
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -380,17 +329,12 @@ class Core:
         fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
         moment = max(recording.pipeline.t_ns(name, sample) for name, sample in fed.items())
         stops = {
-            name: max(sample, self._sample_at(name, moment, sample)) for name, sample in fed.items()
+            name: max(sample, self._inputs.sample_at(name, moment, sample))
+            for name, sample in fed.items()
         }
         recording.stop_at(stops, reason)
         if gone:
             recording.abandon(gone)
-
-    def _sample_at(self, name: str, moment: int, otherwise: int) -> int:
-        """The sample of a stream at a moment; a source that can wait ends where it is."""
-        if name not in self._clocks or self._can_wait(self._streams[name]):
-            return otherwise
-        return self._clocks[name].sample_at(moment)
 
     def _end_now(self, reason: str) -> None:
         """End the run with what is there: nobody will feed it any more."""
@@ -429,16 +373,6 @@ class Core:
 
     # --- what is told ---
 
-    def _source_of(self, channel: str) -> Source:
-        for name, channels in self._channels.items():
-            for c in channels:
-                if c.name == channel and self._streams[name].streaming:
-                    return Source(name, c.row, c.sample_rate_hz, c.volts_per_count)
-        if channel in self._settings.channel_names:
-            raise NotConnectedError(f"the digitizer of {channel} is not streaming")
-        known = ", ".join(self._settings.channel_names)
-        raise UsageError(f"expected one of the channels {known}, found {channel!r}")
-
     def _state(self) -> str:
         if self._recording is not None:
             return "stopping" if self._recording.stopping else "running"
@@ -452,7 +386,7 @@ class Core:
             "folder": str(recording.folder) if recording else None,
             "elapsed_s": recording.elapsed_s if recording else 0.0,
             "last": self._last,
-            "channels": {n: self._channel_body(n) for n in self._settings.channel_names},
+            "channels": self._channel_table(),
             "gaps": recording.pipeline.gaps if recording else 0,
             "lost_samples": recording.pipeline.lost if recording else 0,
             "safe": {
@@ -460,37 +394,23 @@ class Core:
                 "until_ns": recording.safe_until_ns if recording else 0,
             },
             "unsafe": recording.unsafe_records if recording else 0,
-            "digitizers": {n: self._digitizer_body(s) for n, s in self._streams.items()},
+            "digitizers": self._inputs.table(),
             "problem": self._problem,
         }
 
-    def _channel_body(self, name: str) -> dict[str, Any]:
-        channel = next((c for cs in self._channels.values() for c in cs if c.name == name), None)
+    def _channel_table(self) -> dict[str, dict[str, Any]]:
         totals = self._recording.totals if self._recording else None
-        rate = channel.sample_rate_hz if channel else 1.0
-        return {
-            "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
-            "records": totals.records[name] if totals else 0,
-            "livetime_s": totals.livetime[name] / rate if totals else 0.0,
-        }
-
-    def _digitizer_body(self, stream: Stream) -> dict[str, Any]:
-        return {
-            "state": self._stream_state(stream),
-            "rate_hz": stream.hello.rate_hz if stream.hello else 0.0,
-            "next": stream.next,
-            "refused": stream.refused,
-        }
-
-    def _stream_state(self, stream: Stream) -> str:
-        if stream.hello is None:
-            return "absent"
-        if stream.ended is not None:
-            return "ended"
-        if not stream.streaming:
-            return "waiting"
-        quiet_s = self._clock() - stream.heard_s
-        return "silent" if quiet_s > silent_after_s(self._settings, stream.name) else "streaming"
+        known = {c.name: c for c in self._inputs.all_channels()}
+        table = {}
+        for name in self._settings.channel_names:
+            channel = known.get(name)
+            rate = channel.sample_rate_hz if channel else 1.0
+            table[name] = {
+                "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
+                "records": totals.records[name] if totals else 0,
+                "livetime_s": totals.livetime[name] / rate if totals else 0.0,
+            }
+        return table
 
     # --- sockets ---
 
@@ -504,7 +424,7 @@ class Core:
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }
         self._commands = CommandServer(endpoint("core.commands"), verbs)
-        self._raw = RawServer(endpoint("core.raw"), self._source_of)
+        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
         self._poller = sockets.poller(

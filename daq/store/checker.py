@@ -44,12 +44,18 @@ class Checker:
             child.stdin.flush()
             answer = self._line(child.stdout.fileno())
         except BrokenPipeError:
-            answer = None
-        if answer:
-            return msgspec.json.decode(answer, type=Finding)
-        why = f"no answer within {self._timeout_s:g} s" if answer is None else _cause(child)
+            answer = b""
+        try:
+            return msgspec.json.decode(answer or b"", type=Finding)
+        except msgspec.DecodeError:
+            why = self._why(child, answer)
         self._end()
         return Finding(problems=[f"{path.name}: cannot be read: {why}"])
+
+    def _why(self, child: subprocess.Popen[bytes], answer: bytes | None) -> str:
+        if answer is None:
+            return f"no answer within {self._timeout_s:g} s"
+        return "no answer that can be understood" if answer else _cause(child)
 
     def _line(self, fd: int) -> bytes | None:
         """The child's next line; b"" when it died, None when it says nothing."""

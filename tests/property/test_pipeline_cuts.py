@@ -1,4 +1,4 @@
-"""Where blocks are cut, and where a core is killed, makes no difference: every stage and the whole."""
+"""Where blocks are cut and where a core is killed makes no difference, to any stage or to all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A power cut at any moment: nothing acknowledged is lost, nothing comes twice, nothing is wrong."""
+"""A power cut at any moment: nothing promised is lost, nothing twice, nothing wrong."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -78,20 +80,16 @@ def test_what_the_schema_does_not_allow_is_refused(change):
 @example(b"[" * 100_000)
 @example(b'{"schema":"' + b"\xff" * 4 + b'"}')
 def test_any_bytes_are_a_message_or_a_named_refusal(data):
-    try:
+    with contextlib.suppress(WireError):
         codec.decode(data, *kinds()[1:])
-    except WireError:
-        pass
 
 
 @given(st.integers(0, 300), st.integers(0, 255))
 def test_a_changed_byte_never_does_worse_than_a_refusal(at, value):
     frame = bytearray(codec.encode(BLOCK))
     frame[at % len(frame)] = value
-    try:
+    with contextlib.suppress(WireError):
         codec.decode(bytes(frame), BlockHeader, State)
-    except WireError:
-        pass
 
 
 def test_an_error_keeps_its_name_over_the_wire():

@@ -276,6 +276,25 @@ def test_an_old_epoch_is_left_when_its_last_acknowledgments_do_not_come(serve, s
     core.receive(100)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"next": 100}, "expected stream stream-1 to have come to sample 300, found 100"),
+        ({"n_channels": 3}, "stream-1 to keep its 2 channels at 1000 Hz, found 3 at 1000 Hz"),
+        ({"rate_hz": 500.0}, "stream-1 to keep its 2 channels at 1000 Hz, found 2 at 500 Hz"),
+    ],
+)
+def test_a_stream_that_contradicts_itself_is_named(serve, server, change, problem):
+    server.produce(300)
+    caller = serve()
+    status_with(caller, lambda s: s["newest"] == 300)
+    for name, value in change.items():
+        setattr(server, name, value)
+    server.drop()
+    status = status_with(caller, lambda s: problem in s["problem"])
+    assert status["state"] == "connecting"
+
+
 def test_without_a_core_the_oldest_is_dropped_and_named_as_a_gap(serve, server, core):
     caller = serve(buffer_s=0.1)
     server.produce(1000)
