@@ -1,0 +1,1 @@
+"""Drivers: what instruments and digitizers understand, and the services that speak to them."""

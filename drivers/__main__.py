@@ -1,0 +1,107 @@
+"""The command line of the driver services: `python -m drivers digitizer NAME CONFIG`, and so on."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import typer
+
+from daq.errors import ScheeliteError, UsageError
+from daq.services.service import Waker, stop_on_signals
+from daq.settings import loader
+from drivers import catalogue
+from drivers.services import digitizer as digitizer_service
+from drivers.services import instruments as instruments_service
+from drivers.services.digitizer import DigitizerService, Limits
+from drivers.services.instruments import Entry, InstrumentsService
+from drivers.settings import Digitizers, Instrument, Instruments
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The services that speak to the hardware."
+)
+
+
+@app.command()
+def digitizer(name: str, config: Path) -> None:
+    """Run the service of one digitizer of a config, until SIGTERM."""
+    settings = loader.load(config)
+    digitizers = settings.section(Digitizers).root
+    if name not in digitizers:
+        raise UsageError(f"expected one of the digitizers {', '.join(digitizers)}, found {name!r}")
+    chosen = digitizers[name]
+    driver = catalogue.digitizer(chosen.model)
+    stop, waker = _stopping()
+    service = DigitizerService(
+        name,
+        driver(chosen.device or name, chosen.resource),
+        resource=chosen.resource,
+        limits=Limits(
+            buffer_s=chosen.buffer_s,
+            buffer_bytes=chosen.buffer_bytes,
+            silent_after_s=chosen.silent_after_s,
+        ),
+        endpoints=digitizer_service.Endpoints(
+            blocks=settings.endpoint("core.blocks"),
+            state=settings.endpoint(f"digitizer.{name}.state"),
+            commands=settings.endpoint(f"digitizer.{name}.commands"),
+        ),
+        stop=stop,
+        waker=waker,
+    )
+    service.run()
+
+
+@app.command()
+def instruments(config: Path) -> None:
+    """Run the service of all instruments of a config, until SIGTERM."""
+    settings = loader.load(config)
+    stop, waker = _stopping()
+    service = InstrumentsService(
+        {name: _entry(chosen) for name, chosen in settings.section(Instruments).root.items()},
+        endpoints=instruments_service.Endpoints(
+            readings=settings.endpoint("core.commands"),
+            state=settings.endpoint("instruments.state"),
+            commands=settings.endpoint("instruments.commands"),
+        ),
+        stop=stop,
+        waker=waker,
+    )
+    service.run()
+
+
+def _entry(chosen: Instrument) -> Entry:
+    driver = catalogue.instrument(chosen.model)
+    return Entry(
+        model=chosen.model,
+        resource=chosen.resource,
+        instrument=driver(chosen.resource, channels=chosen.channels),
+        poll_s=chosen.poll_s,
+        slow_poll_s=chosen.slow_poll_s,
+    )
+
+
+def _stopping() -> tuple[threading.Event, Waker]:
+    stop, waker = threading.Event(), Waker()
+    stop_on_signals(stop, waker)
+    return stop, waker
+
+
+def main() -> None:
+    """Run a command; an error of ours is one sentence on stderr and its exit code."""
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        app(standalone_mode=True)
+    except ScheeliteError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

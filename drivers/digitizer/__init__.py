@@ -1,0 +1,1 @@
+"""Digitizers: streams of samples."""

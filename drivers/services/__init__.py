@@ -1,0 +1,1 @@
+"""The driver services: one process per digitizer, one for all other instruments."""

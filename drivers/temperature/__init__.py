@@ -1,0 +1,1 @@
+"""Thermometry and temperature control."""

@@ -1,0 +1,237 @@
+"""Lake Shore 372: sixteen resistance thermometers, scanned, and the heaters that use them.
+
+Confirmed by the printed manual and by several independent public drivers: terminators, the 50 ms
+rule, the queries and commands below, the enumerations and ranges. Literal replies were seen for
+*IDN?, KRDG?, SRDG?, HTR?, STILL?, SCAN?, RANGE?, INSET?, INTYPE? and OUTMODE?. That a readback
+within 65 to 85 ms of a write is the old value was measured by others on a 336; we wait 100 ms.
+
+Not confirmed on a device of ours: that the error bits of *ESR? are set for every refused command,
+the shape of the replies to PID?, MOUT?, FILTER?, RDGPWR? and QRDG?, and the serial link. The
+control input A and the curves are not covered.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from daq.datatypes import Code, Fields, Flags, Integer, Number, Switch, Text
+from daq.errors import OutOfRangeError, ReplyError
+from drivers.instrument import Channel, Channels, Instrument
+from drivers.parameter import NoValueError, Parameter
+from drivers.transport import Line, SerialPort
+
+
+class Fault(enum.IntFlag):
+    """What RDGST? says of an input; one that is not being scanned reports its last state."""
+
+    CURRENT_SOURCE_OVERLOAD = 1
+    COMMON_MODE_OVERLOAD = 2
+    MIXER_OVERLOAD = 4
+    DIFFERENTIAL_OVERLOAD = 8
+    RESISTANCE_OVER = 16
+    RESISTANCE_UNDER = 32
+    TEMPERATURE_OVER = 64
+    TEMPERATURE_UNDER = 128
+
+
+class HeaterRange(enum.IntEnum):
+    """Full-scale current of the sample heater."""
+
+    OFF = 0
+    UA_31_6 = 1
+    UA_100 = 2
+    UA_316 = 3
+    MA_1 = 4
+    MA_3_16 = 5
+    MA_10 = 6
+    MA_31_6 = 7
+    MA_100 = 8
+
+
+class OutputMode(enum.IntEnum):
+    """What an output does."""
+
+    OFF = 0
+    MONITOR = 1
+    OPEN_LOOP = 2
+    ZONE = 3
+    STILL = 4
+    CLOSED_LOOP = 5
+    WARM_UP = 6
+
+
+class Slope(enum.IntEnum):
+    """Sign of a sensor's temperature coefficient."""
+
+    NEGATIVE = 1
+    POSITIVE = 2
+
+
+class Excitation(enum.IntEnum):
+    """What is held constant while measuring."""
+
+    VOLTAGE = 0
+    CURRENT = 1
+
+
+class AutoRange(enum.IntEnum):
+    """How the resistance range is chosen."""
+
+    OFF = 0
+    ON = 1
+    ROX102B = 2
+
+
+class Units(enum.IntEnum):
+    """What an input's readings and its setpoint are in."""
+
+    KELVIN = 1
+    OHM = 2
+
+
+class HeaterFault(enum.IntEnum):
+    """State of the sample heater's circuit."""
+
+    NONE = 0
+    OPEN = 1
+
+
+class Refusal(enum.IntFlag):
+    """The bits of *ESR? that mean a command was not done."""
+
+    QUERY = 4
+    EXECUTION = 16
+    COMMAND = 32
+
+
+class Temperature(Number):
+    """Kelvin; the instrument says 0 where it has no curve or the reading is outside of it."""
+
+    def parse(self, text: str) -> float:
+        value = Number.parse(self, text)
+        if value == 0.0:
+            raise NoValueError("the input has no curve, or its resistance is outside of it")
+        return value
+
+
+class Input(Channel):
+    """One scanned sensor."""
+
+    label = "input"
+
+    temperature = Parameter("KRDG? {ch}", Temperature(unit="K"), "Temperature by its curve.")
+    resistance = Parameter("SRDG? {ch}", Number(unit="ohm"), "Resistance as measured.")
+    faults = Parameter("RDGST? {ch}", Flags(Fault), "Faults standing on this input.")
+    power = Parameter("RDGPWR? {ch}", Number(unit="W"), "Excitation power.", slow=True)
+    quadrature = Parameter("QRDG? {ch}", Number(unit="ohm"), "Imaginary part.", slow=True)
+    name = Parameter(
+        "INNAME? {ch}", Text(15), "Name on the display.", 'INNAME {ch},"{value}"', slow=True
+    )
+    scanning = Parameter(
+        "INSET? {ch}",
+        Fields(
+            {
+                "enabled": Switch(),
+                "dwell": Integer(1, 200, "s"),
+                "pause": Integer(3, 200, "s"),
+                "curve": Integer(0, 59),
+                "slope": Code(Slope),
+            }
+        ),
+        "Whether and how it is scanned.",
+        "INSET {ch},{value}",
+        slow=True,
+    )
+    measuring = Parameter(
+        "INTYPE? {ch}",
+        Fields(
+            {
+                "constant": Code(Excitation),
+                "excitation": Integer(1, 22),
+                "autorange": Code(AutoRange),
+                "range": Integer(1, 22),
+                "shunted": Switch(),
+                "units": Code(Units),
+            }
+        ),
+        "Excitation and range: 2 uV or 1 pA and 2 mohm at 1, then half decades.",
+        "INTYPE {ch},{value}",
+        slow=True,
+    )
+    filter = Parameter(
+        "FILTER? {ch}",
+        Fields({"on": Switch(), "settle": Integer(1, 200, "s"), "window": Integer(1, 80, "%")}),
+        "Averaging of the readings.",
+        "FILTER {ch},{value}",
+        slow=True,
+    )
+
+
+class Lakeshore372(Instrument):
+    """Sixteen sensors, scanned, and a heater that holds one of them at a setpoint.
+
+    Commands are sent with `;*ESR?` behind them: a 372 says nothing of a command that it refuses,
+    except there.
+    """
+
+    identity = r"LSCI,MODEL372,"
+    line = Line(
+        send_end="\n",
+        reply_end="\r\n",
+        quiet_s=0.05,
+        serial=SerialPort(baud=57600, data_bits=7, parity="odd"),
+    )
+    settle_s = 0.1
+
+    inputs = Channels(Input, range(1, 17))
+    scan = Parameter(
+        "SCAN?",
+        Fields({"input": Integer(1, 16), "auto": Switch()}),
+        "Input that is measured now.",
+        "SCAN {value}",
+    )
+    setpoint = Parameter("SETP? 0", Number(0, 2, "K"), "Temperature to hold.", "SETP 0,{value}")
+    heater_range = Parameter("RANGE? 0", Code(HeaterRange), "Heater range.", "RANGE 0,{value}")
+    heater_output = Parameter("HTR?", Number(unit="%"), "Output now; W where set to power.")
+    heater_fault = Parameter("HTRST? 0", Code(HeaterFault), "State of the heater circuit.")
+    manual_output = Parameter(
+        "MOUT? 0", Number(0, 100, "%"), "Output without control.", "MOUT 0,{value}", slow=True
+    )
+    still_output = Parameter("STILL?", Number(0, 100, "%"), "Still heater.", "STILL {value}")
+    control = Parameter(
+        "PID? 0",
+        Fields(
+            {
+                "proportional": Number(0, 1000),
+                "integral": Number(0, 10000, "s"),
+                "derivative": Number(0, 2500, "s"),
+            }
+        ),
+        "Control loop of the sample heater.",
+        "PID 0,{value}",
+        slow=True,
+    )
+    output = Parameter(
+        "OUTMODE? 0",
+        Fields(
+            {
+                "mode": Code(OutputMode),
+                "input": Integer(0, 16),
+                "on_at_power_up": Switch(),
+                "bipolar": Switch(),
+                "filtered": Switch(),
+                "delay": Integer(1, 255, "s"),
+            }
+        ),
+        "What the sample heater does, and by which input.",
+        "OUTMODE 0,{value}",
+        slow=True,
+    )
+
+    def _command(self, text: str) -> None:
+        answer = self.link.ask(f"{text};*ESR?")
+        if not answer.isascii() or not answer.isdigit():
+            raise ReplyError(f"expected the status after {text!r}, found {answer!r}")
+        refused = Refusal(int(answer) & sum(Refusal))
+        if refused:
+            raise OutOfRangeError(f"the instrument refused {text!r}: {refused.name} error")
