@@ -1,8 +1,9 @@
 """The core: blocks in, records out; one thread owns everything, between two polls nothing moves.
 
-State body: {"run", "folder", "elapsed_s", "last": {"run", "folder", "reason"} or null, "channels":
-{name: {"rate_hz", "records", "livetime_s"}}, "gaps", "lost_samples", "safe": {"records",
-"until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next", "refused"}}, "problem"}.
+State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
+{"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s"}},
+"gaps", "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
+"rate_hz", "next", "refused"}}, "problem"}.
 State is one of "idle", "running", "stopping", "failed".
 """
 
@@ -385,6 +386,7 @@ class Core:
             "run": recording.facts.run if recording else None,
             "folder": str(recording.folder) if recording else None,
             "elapsed_s": recording.elapsed_s if recording else 0.0,
+            "n_bytes": recording.totals.n_bytes if recording else 0,
             "last": self._last,
             "channels": self._channel_table(),
             "gaps": recording.pipeline.gaps if recording else 0,

@@ -55,15 +55,17 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct):
-    """What has been produced, by channel; `livetime` in digitizer samples."""
+    """What has been produced, by channel; `livetime` in digitizer samples, before compression."""
 
     records: dict[str, int]
     livetime: dict[str, int]
+    n_bytes: int = 0
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
         for records in batch.records:
             self.records[channels[records.channel].name] += len(records.table)
+            self.n_bytes += records.table.nbytes + records.samples.nbytes
         for row in batch.ledger:
             self.livetime[channels[int(row["channel"])].name] += int(row["live"])
 

@@ -90,6 +90,7 @@ def _watch(
         while True:
             core = system.ask(settings, "core", "status")
             if core["run"] != run:
+                progress.update(task, completed=expected_s)
                 return None
             live.update(Group(progress, _table(core)))
             progress.update(task, completed=core["elapsed_s"])
@@ -131,17 +132,11 @@ def _table(core: dict[str, Any]) -> Table:
     for name, row in core["channels"].items():
         cells = (str(row["records"]), f"{row['rate_hz']:.2f}", f"{row['livetime_s']:.1f}")
         table.add_row(name, *cells)
-    size = _size(Path(core["folder"])) if core["folder"] else 0
     table.caption = (
         f"gaps {core['gaps']}, lost {core['lost_samples']} samples, "
-        f"safe {core['safe']['records']}, unsafe {core['unsafe']}, {size / 1e6:.1f} MB"
+        f"safe {core['safe']['records']}, unsafe {core['unsafe']}, {core['n_bytes'] / 1e6:.1f} MB"
     )
     return table
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the sealed files of a run; the log's unused room does not count."""
-    return sum(path.stat().st_size for path in folder.glob("*.h5"))
 
 
 def _outcome(folder: Path, failure: ScheeliteError | None) -> Outcome:
