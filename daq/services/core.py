@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_S = 0.05
 POLL_MS = 20
+STALL_S = 0.5  # between two turns: a stopped process, or a disk that blocks
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +87,7 @@ class Core:
         self._recording: Recording | None = None
         self._failed, self._problem = False, ""
         self._last: Result | None = None
-        self._progress, self._commit_due = 0, 0.0
+        self._progress, self._commit_due, self._turned = 0, 0.0, clock()
         self._inbox = ReadingInbox()
         self._open_sockets()
 
@@ -103,6 +104,7 @@ class Core:
     # --- the loop ---
 
     def _turn(self) -> None:
+        self._excuse_own_stall()
         self._poller.poll(POLL_MS)
         self._waker.clear()
         self._take_blocks()
@@ -112,6 +114,15 @@ class Core:
         self._guard(self._advance)
         if self._beat.due(self._state()):
             self._beat.publish(self._state(), progress=self._progress, body=self._body())
+
+    def _excuse_own_stall(self) -> None:
+        """Where it was we who stood still, nobody else was silent."""
+        now = self._clock()
+        stalled_s, self._turned = now - self._turned, now
+        if stalled_s > STALL_S:
+            logger.warning("The core stood still for %.1f s.", stalled_s)
+            for stream in self._streams.values():
+                stream.heard_s += stalled_s
 
     def _take_blocks(self) -> None:
         until = self._clock() + POLL_MS / 1000
@@ -133,7 +144,7 @@ class Core:
             if isinstance(message, StreamHello):
                 self._greet(stream, peer, message)
             elif isinstance(message, BlockHeader):
-                self._block(stream, message, samples)
+                self._block(stream, peer, message, samples)
             elif isinstance(message, StreamEnd):
                 self._ended(stream, message)
         except WireError as error:
@@ -174,8 +185,8 @@ class Core:
     def _send(self, stream: Stream, message: Message) -> None:
         sockets.offer(self._blocks, stream.peer, codec.encode(message))
 
-    def _block(self, stream: Stream, header: BlockHeader, samples: memoryview) -> None:
-        gaps, block = stream.take(header, samples, self._clock())
+    def _block(self, stream: Stream, peer: bytes, header: BlockHeader, samples: memoryview) -> None:
+        gaps, block = stream.take(peer, header, samples, self._clock())
         self._progress += 1
         for anchor in block.anchors:
             self._clocks[stream.name].take(anchor)
@@ -187,7 +198,8 @@ class Core:
                 stream.durable = block.stop
             for batch in self._idle[stream.name].feed(gaps, block):
                 self._show(batch, self._inputs.channels[stream.name])
-        self._look(stream, block)
+        if block.samples.size:
+            self._look(stream, block)
 
     def _look(self, stream: Stream, block: Block) -> None:
         self._eyes.block(stream.name, block, self._clocks[stream.name])

@@ -57,10 +57,15 @@ class Stream:
         self.durable, self.told, self.ended = 0, (0, WINDOW), None
         return StreamWant(start=start, credit=WINDOW)
 
-    def take(self, header: BlockHeader, frame: memoryview, now_s: float) -> tuple[list[Gap], Block]:
-        """The gaps before a block and the block; WireError where it is not what was agreed."""
+    def take(
+        self, peer: bytes, header: BlockHeader, frame: memoryview, now_s: float
+    ) -> tuple[list[Gap], Block]:
+        """The gaps before a block and the block, without what was taken before.
+
+        WireError where it is not what was agreed, or comes late over a connection that was lost.
+        """
         hello = self.hello
-        if hello is None or not self.wanted or header.epoch != hello.epoch:
+        if hello is None or not self.wanted or header.epoch != hello.epoch or peer != self.peer:
             raise WireError(f"expected no block of {self.name} in epoch {header.epoch}, found one")
         shape = (header.n_channels, header.n_samples)
         if header.n_channels != len(hello.channels) or frame.nbytes != 2 * shape[0] * shape[1]:
@@ -68,13 +73,14 @@ class Stream:
                 f"expected {len(hello.channels)} channels of int16 from {self.name}, "
                 f"found {shape[0]} x {shape[1]} samples in {frame.nbytes} bytes"
             )
-        samples = np.frombuffer(frame, "<i2").reshape(shape)
+        known = min(max(self.next - header.start, 0), header.n_samples)
+        samples = np.frombuffer(frame, "<i2").reshape(shape)[:, known:]
         samples.flags.writeable = False
         self.taken += frame.nbytes
-        self.next, self.heard_s = header.start + header.n_samples, now_s
+        self.next, self.heard_s = max(self.next, header.start + header.n_samples), now_s
         gaps = [Gap(g.start, g.stop, g.exact, g.cause) for g in header.gaps]
         anchors = tuple(Anchor(a.sample, a.t_ns) for a in header.anchors)
-        return gaps, Block(header.start, samples, anchors)
+        return gaps, Block(header.start + known, samples, anchors)
 
     def acknowledgment(self) -> Message | None:
         """What to tell the digitizer now, if it is new enough to be worth a message."""

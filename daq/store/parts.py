@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +111,15 @@ class LogPart:
     def table(self, name: str) -> Rows:
         """One of the other tables, by its dataset."""
         return self._contents.tables[name]
+
+
+class KeptPart:
+    """A part whose tables are read once; its records stay where they are."""
+
+    def __init__(self, part: Part) -> None:
+        self.name, self.facts = part.name, part.facts
+        self.n_records, self.record_table = part.n_records, part.record_table
+        self.samples, self.table = part.samples, cache(part.table)
 
 
 def parts_of(folder: Path) -> list[Part]:

@@ -13,7 +13,7 @@ from daq.store.checker import Checker
 from daq.store.consistency import problems_in
 from daq.store.layout import TABLES, dataset_paths
 from daq.store.logfile import parse
-from daq.store.parts import Part, SegmentPart, parts_of
+from daq.store.parts import KeptPart, Part, SegmentPart, parts_of
 from daq.store.reader import read_marker, run_folder_of
 from daq.store.summary import FileSum, Manifest, file_sum, ledger_totals, read_manifest, summed
 
@@ -47,7 +47,7 @@ def _verify_segment(path: Path, timeout_s: float) -> Report:
         raise FormatError(finding.foreign)
     if finding.problems:
         return Report(False, finding.problems, {})
-    parts = [SegmentPart(path)]
+    parts = [KeptPart(SegmentPart(path))]
     return _report(problems_in(parts, whole=False), parts)
 
 
@@ -57,7 +57,7 @@ def _verify_run(folder: Path, timeout_s: float) -> Report:
     unreadable, views = _files(folder, timeout_s)
     problems += unreadable
     try:
-        parts = parts_of(folder) if not unreadable else []
+        parts = [] if unreadable else [KeptPart(part) for part in parts_of(folder)]
     except FormatError as error:
         problems, parts = [*problems, str(error)], []
     if parts:

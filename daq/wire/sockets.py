@@ -50,7 +50,7 @@ def serve_blocks(endpoint: str) -> Socket:
     return _bind(socket, endpoint)
 
 
-def join_blocks(endpoint: str, _name: str = "") -> Socket:
+def join_blocks(endpoint: str) -> Socket:
     """A digitizer's end of `blocks`: DEALER; use `offer`.
 
     It has no identity: the core gives every connection an address of its own, and so sees that

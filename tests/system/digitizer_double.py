@@ -45,7 +45,7 @@ class DigitizerDouble(threading.Thread):
         self.go_on, self.done = threading.Event(), threading.Event()
         self.durable = 0
         self.wants: list[int] = []
-        self._socket = sockets.join_blocks(endpoint, name)
+        self._socket = sockets.join_blocks(endpoint)
 
     def run(self) -> None:
         at, credit, sent = None, 0, 0

@@ -66,9 +66,9 @@ def settings(runtime: Path, tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def core_of(settings: Settings) -> Iterator[Core]:
+def core_of(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Iterator[Core]:
     stop, waker = threading.Event(), Waker()
-    core = Core(settings, stop, waker)
+    core = Core(settings, stop, waker, clock=clock)
     thread = threading.Thread(target=core.run)
     thread.start()
     try:
@@ -231,7 +231,7 @@ def test_eyes_see_traces_and_pulses_and_a_late_joiner_the_state(settings):
 def test_a_stranger_and_another_version_are_refused_by_name_and_harmless(settings):
     with core_of(settings), digitizer_of(settings, pulses(), hold_at=10_000):
         start(settings)
-        stranger = sockets.join_blocks(settings.endpoint("core.blocks"), "stranger")
+        stranger = sockets.join_blocks(settings.endpoint("core.blocks"))
         hello = StreamHello(
             digitizer="x", epoch="e", channels=["a"], rate_hz=1.0, volts_per_count=1.0,
             oldest=0, newest=0,
@@ -270,3 +270,15 @@ def test_a_digitizer_that_numbers_anew_ends_the_run_by_name(settings):
         with digitizer_of(settings, pulses(), epoch="f"):
             until(lambda: status(settings)["run"] is None, "the end of the run")
             assert "began to number its samples anew" in status(settings)["last"]["reason"]
+
+
+def test_a_core_that_stood_still_itself_does_not_blame_the_digitizer(settings):
+    ahead_s = [0.0]
+    clock = lambda: time.monotonic() + ahead_s[0]  # noqa: E731
+    with core_of(settings, clock), digitizer_of(settings, pulses(), hold_at=10_000) as digitizer:
+        start(settings)
+        until(lambda: status(settings)["digitizers"]["d"]["next"] == 10_000, "samples")
+        ahead_s[0] = 10.0  # twenty times what makes a digitizer silent
+        digitizer.go_on.set()
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        assert status(settings)["problem"] == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 
@@ -351,6 +352,22 @@ def test_a_request_that_waited_too_long_is_not_obeyed_late(devices):
     poller.stop()
     poller.join(WAIT_S)
     assert done == []
+
+
+def test_settings_are_read_as_soon_as_an_instrument_is_back(devices):
+    device, reports = devices["bad"], queue.SimpleQueue()
+    device.deaf = True
+    poller = Poller("bad", Thing(device.server.tcp), reports.put, poll_s=0.05, slow_poll_s=1000.0)
+    poller.start()
+    ages = []
+    while not ages or ages[-1].source != "read":
+        report = reports.get(timeout=WAIT_S)
+        ages += [r for r in getattr(report, "readings", ()) if r.name == "age"]
+        device.deaf = device.deaf and not ages
+    poller.stop()
+    poller.join(WAIT_S)
+    assert ages[0].source == "error"
+    assert ages[-1].value == 3.0
 
 
 def test_a_mistake_in_a_job_is_told_and_the_polls_go_on(devices):

@@ -41,7 +41,7 @@ def streaming() -> Stream:
 
 def test_a_block_is_handed_on_with_its_gaps_and_anchors_and_cannot_be_changed():
     stream = streaming()
-    gaps, taken = stream.take(*block(100, 5), now_s=2.0)
+    gaps, taken = stream.take(b"d", *block(100, 5), now_s=2.0)
     assert [(g.start, g.stop, g.exact, g.cause) for g in gaps] == [(99, 100, True, "overflow")]
     assert taken.start == 100
     assert taken.samples.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -75,7 +75,7 @@ def test_a_hello_from_another_address_is_news():
 def test_what_was_not_agreed_is_refused(bad, said):
     stream = streaming()
     with pytest.raises(WireError, match=said):
-        stream.take(*bad, now_s=2.0)
+        stream.take(b"d", *bad, now_s=2.0)
     assert stream.next == 100
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_taken_before_it_was_asked_for():
     stream = Stream("d")
     stream.greet(b"d", hello())
     with pytest.raises(WireError, match="expected no block"):
-        stream.take(*block(0, 5), now_s=0.0)
+        stream.take(b"d", *block(0, 5), now_s=0.0)
 
 
 def test_acknowledgments_say_what_is_durable_and_extend_the_credit():
@@ -94,3 +94,19 @@ def test_acknowledgments_say_what_is_durable_and_extend_the_credit():
     assert stream.acknowledgment() is None
     stream.taken = WINDOW // 2
     assert stream.acknowledgment() == StreamAck(durable=103, credit=WINDOW + WINDOW // 2)
+
+
+def test_what_was_taken_before_is_cut_off():
+    stream = streaming()
+    stream.take(b"d", *block(100, 5), now_s=2.0)
+    _, again = stream.take(b"d", *block(102, 5), now_s=3.0)
+    assert again.start == 105
+    assert again.samples.tolist() == [[3, 4], [8, 9]]
+    _, old = stream.take(b"d", *block(100, 3), now_s=3.0)
+    assert old.samples.shape == (2, 0)
+    assert stream.next == 107
+
+
+def test_a_late_block_of_a_lost_connection_is_refused():
+    with pytest.raises(WireError, match="expected no block"):
+        streaming().take(b"before", *block(100, 5), now_s=2.0)
