@@ -81,7 +81,8 @@ class Core:
     ) -> None:
         self._settings, self._stop, self._waker = settings, stop, waker
         self._now_ns, self._clock = now_ns, clock
-        self._inputs = Inputs(settings, clock)
+        # silence is judged by when a turn began: what stalls us within a turn is found first
+        self._inputs = Inputs(settings, lambda: self._turned)
         self._streams, self._clocks = self._inputs.streams, self._inputs.clocks
         self._idle: dict[str, Idle] = {}
         self._recording: Recording | None = None
