@@ -6,9 +6,11 @@ acknowledged only when everything they led to is durable.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import msgspec
 import numpy as np
 
 from daq.acquire.pipeline import Pipeline, Start
-from daq.errors import StorageError
+from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch, Rows
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel
@@ -25,6 +27,8 @@ from daq.model.record import READING, plain
 from daq.store import names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
+
+logger = logging.getLogger(__name__)
 
 
 class DigitizerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,9 +137,14 @@ class Recording:
         durable = _Durable()
         writer = LogWriter(folder, settings, durable.reach, time.monotonic)
         recording = cls(folder, facts, pipeline, totals, writer, durable)
-        writer.external(Kind.RUN_START, msgspec.json.encode(facts))
-        recording.commit()
-        writer.sync()
+        try:
+            writer.external(Kind.RUN_START, msgspec.json.encode(facts))
+            recording.commit()
+            writer.sync()
+        except StorageError:
+            with suppress(StorageError):  # the same one again: what matters is to let the run go
+                writer.close()
+            raise
         return recording
 
     @classmethod
@@ -302,6 +311,14 @@ def _starts(facts: RunFacts) -> list[Start]:
 
 
 def unended_runs(data_dir: Path) -> list[Path]:
-    """Folders of the runs whose log has no end, oldest first."""
+    """Folders of the runs whose log has no end, oldest first; what is unreadable is passed over."""
     folders = names.run_folders(data_dir).values() if data_dir.is_dir() else []
-    return [f for f in folders if names.logs(f) and not recover(f).ended]
+    return [folder for folder in folders if names.logs(folder) and _unended(folder)]
+
+
+def _unended(folder: Path) -> bool:
+    try:
+        return not recover(folder).ended
+    except (StorageError, FormatError) as error:  # a damaged old run must not stop new ones
+        logger.warning("%s is left as it is: %s", folder, error)
+        return False

@@ -70,7 +70,7 @@ class Storage(Section):
     """How records reach the disk."""
 
     sync_s: float = Field(0.1, gt=0, le=10, description="Records are durable at least this often.")
-    rotate_s: float = Field(10.0, ge=0.5, le=3600, description="A file is closed after this time.")
+    rotate_s: float = Field(60.0, ge=0.5, le=3600, description="A file is closed after this time.")
     rotate_bytes: int = Field(
         33_554_432, ge=1 << 20, le=1 << 30, description="A file is closed beyond this size."
     )

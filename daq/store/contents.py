@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -45,15 +46,22 @@ class Contents:
 
 def facts_of(start_text: bytes, end_text: bytes, commits: tuple[int, int], resumed: bool) -> Facts:
     """Facts with the texts understood; FormatError where they cannot be."""
+    text, start = _shared_start(start_text)
     return Facts(
-        start=decode_start(start_text),
-        start_text=start_text,
+        start=start,
+        start_text=text,
         end=decode_end(end_text) if end_text.strip() else None,
         end_text=end_text,
         first_commit=commits[0],
         last_commit=commits[1],
         resumed=resumed,
     )
+
+
+@lru_cache(maxsize=8)
+def _shared_start(text: bytes) -> tuple[bytes, RunStart]:
+    """The start and its text, the same objects for all files of a run: there are thousands."""
+    return text, decode_start(text)
 
 
 def contents_of(file: LogFile, followed: bool, start_text: bytes | None = None) -> Contents:

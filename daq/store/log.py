@@ -65,10 +65,9 @@ class LogWriter:
         on_durable: Callable[[int], None],
         now: Callable[[], float],
     ) -> None:
-        names.run_number(folder)
+        files = _new_files(folder, settings)
         with ExitStack() as undo:
             owner = undo.enter_context(Owner(folder, PATIENCE_S))
-            files = _new_files(folder, settings)
             thread = DiskThread(files, settings, on_durable, now)
             self._go(folder, owner, thread, next_commit=1)
             undo.pop_all()
@@ -83,7 +82,7 @@ class LogWriter:
         now: Callable[[], float],
     ) -> tuple[LogWriter, Recovery]:
         """Go on with a run whose writer is gone, in a new file, behind its last whole commit."""
-        names.run_number(folder)
+        _last_path(folder)  # where there is nothing to go on from, no lock is left behind either
         writer = cls.__new__(cls)
         with ExitStack() as undo:
             owner = undo.enter_context(Owner(folder, PATIENCE_S))
@@ -142,10 +141,11 @@ class LogWriter:
 
 
 def _new_files(folder: Path, settings: LogSettings) -> LogFiles:
+    run = names.run_number(folder)
     if names.logs(folder) or names.segments(folder):
         raise StorageError(f"{folder}: expected an empty run folder, found a run")
     head = Head(
-        run=names.run_number(folder),
+        run=run,
         file=1,
         preallocated=preallocation(settings.rotate_bytes),
         first_seq=1,
@@ -178,13 +178,17 @@ def _next_files(folder: Path, settings: LogSettings) -> tuple[LogFiles, Recovery
 
 
 def _last_file(folder: Path) -> tuple[int, bytes, LogFile]:
-    logs = names.logs(folder)
-    if not logs:
-        raise StorageError(f"{names.log_folder(folder)}: expected a write-ahead log, found none")
-    index, path = max(logs.items())
+    index, path = _last_path(folder)
     with disk.naming("read", path):
         content = path.read_bytes()
     return index, content, parse(content, names.run_number(folder), index, followed=False)
+
+
+def _last_path(folder: Path) -> tuple[int, Path]:
+    logs = names.logs(folder)
+    if not logs:
+        raise StorageError(f"{names.log_folder(folder)}: expected a write-ahead log, found none")
+    return max(logs.items())
 
 
 def _record_lengths(run_start: bytes) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from daq.errors import StorageError
@@ -42,7 +43,7 @@ def _counted(data_dir: Path) -> int:
 
 
 def _count(data_dir: Path, run: int) -> None:
-    part = data_dir / f"{COUNTER}.{os.getpid()}.part"
+    part = data_dir / f"{COUNTER}.{os.getpid()}.{threading.get_ident()}.part"
     with part.open("w", encoding="ascii") as file:
         file.write(f"{run}\n")
         file.flush()

@@ -383,7 +383,7 @@ def test_a_damaged_manifest_is_refused(folder: Path, folding: Folder) -> None:
     path = names.manifest_path(folder)
     manifest = msgspec.json.decode(path.read_bytes())
     path.write_bytes(msgspec.json.encode(manifest | {"version": 2}))
-    with pytest.raises(FormatError, match="expected scheelite-manifest 1, found .* 2"):
+    with pytest.raises(FormatError, match=r"expected scheelite-manifest 1, found .* 2"):
         read_manifest(path)
     path.write_bytes(b"{}")
     with pytest.raises(FormatError, match=r"manifest\.json: expected a manifest"):

@@ -177,11 +177,10 @@ def test_a_run_is_written_by_one_process_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daq.store.log.PATIENCE_S", 0.0)
-    with (
-        writer_of(folder),
-        pytest.raises(HeldError, match=f"expected nobody to write it, found process {os.getpid()}"),
-    ):
-        LogWriter.resume(folder, SMALL, lambda _: None, time.monotonic)
+    with writer_of(folder) as writer:
+        writer.sync()
+        with pytest.raises(HeldError, match=f"nobody to write it, found process {os.getpid()}"):
+            resumed(folder)
 
 
 def test_a_short_look_of_somebody_else_does_not_stop_a_writer(folder: Path) -> None:
@@ -311,6 +310,9 @@ def test_a_folder_without_a_number_is_refused(tmp_path: Path) -> None:
 def test_nothing_to_recover_is_refused(folder: Path) -> None:
     with pytest.raises(StorageError, match="expected a write-ahead log, found none"):
         recover(folder)
+    with pytest.raises(StorageError, match="expected a write-ahead log, found none"):
+        resumed(folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_damaged_start_or_head_is_refused(folder: Path) -> None:
