@@ -58,6 +58,10 @@ class Patching(Datatype[T]):
     """A datatype whose text holds more than the value: it is written into what is there now."""
 
     @abstractmethod
+    def check(self, value: object) -> None:
+        """OutOfRangeError where `value` is not allowed whatever is held: before anybody asks."""
+
+    @abstractmethod
     def patch(self, held: str, value: object) -> str:
         """The reply `held` with `value` in its place; OutOfRangeError where it is not allowed."""
 
@@ -256,6 +260,9 @@ class Fields(Patching[dict[str, object]]):
 
     def format(self, value: Mapping[str, object]) -> str:
         return ",".join(part.format(value[name]) for name, part in self.parts.items())
+
+    def check(self, value: object) -> None:
+        self.some(value)
 
     def patch(self, held: str, value: object) -> str:
         return self.format({**self.parse(held), **self.some(value)})

@@ -36,7 +36,7 @@ def digitizer(name: str, config: Path) -> None:
     stop, waker = _stopping()
     service = DigitizerService(
         name,
-        driver(chosen.device or name, chosen.resource),
+        driver.from_settings(name, chosen),
         resource=chosen.resource,
         limits=Limits(
             buffer_s=chosen.buffer_s,
@@ -77,7 +77,7 @@ def _entry(chosen: Instrument) -> Entry:
     return Entry(
         model=chosen.model,
         resource=chosen.resource,
-        instrument=driver(chosen.resource, channels=chosen.channels),
+        instrument=driver(chosen.resource, channels=chosen.channels, **chosen.extras),
         poll_s=chosen.poll_s,
         slow_poll_s=chosen.slow_poll_s,
     )

@@ -13,7 +13,25 @@ GROUP = "scheelite.drivers"  # other packages add their models under this name
 OWN = (
     EntryPoint("lakeshore372", "drivers.temperature.lakeshore372:Lakeshore372", GROUP),
     EntryPoint("magnicon-xxf1", "drivers.squid.magnicon:Magnicon", GROUP),
+    EntryPoint("starcryo-pfl102", "drivers.squid.starcryo:StarCryo", GROUP),
+    EntryPoint("starcryo-pfl102-200ua", "drivers.squid.starcryo:StarCryoWide", GROUP),
+    EntryPoint("lakeshore370", "drivers.temperature.lakeshore370:Lakeshore370", GROUP),
+    EntryPoint("lakeshore336", "drivers.temperature.lakeshore336:Lakeshore336", GROUP),
+    EntryPoint("lakeshore350", "drivers.temperature.lakeshore336:Lakeshore350", GROUP),
+    EntryPoint("avs47b", "drivers.temperature.avs47b:Avs47b", GROUP),
+    EntryPoint("keysight33500b", "drivers.source.keysight33500b:Keysight33500b", GROUP),
+    EntryPoint("triton", "drivers.fridge.triton:Triton", GROUP),
+    EntryPoint("bluefors-logs", "drivers.fridge.bluefors_logs:BlueforsLogs", GROUP),
+    EntryPoint("bluefors-api", "drivers.fridge.bluefors_api:BlueforsApi", GROUP),
+    EntryPoint("bftc", "drivers.fridge.bftc:Bftc", GROUP),
+    EntryPoint("leiden-bridge", "drivers.fridge.leiden:LeidenBridge", GROUP),
+    EntryPoint("leiden-ghs", "drivers.fridge.leiden:LeidenGhs", GROUP),
+    EntryPoint("leiden-avs", "drivers.fridge.composed:LeidenAvs", GROUP),
+    EntryPoint("janis", "drivers.fridge.composed:Janis", GROUP),
     EntryPoint("scheelite-stream", "drivers.digitizer.stream:StreamDigitizer", GROUP),
+    EntryPoint("nidaqmx", "drivers.digitizer.nidaqmx:NidaqmxDigitizer", GROUP),
+    EntryPoint("spectrum", "drivers.digitizer.spectrum:SpectrumDigitizer", GROUP),
+    EntryPoint("redpitaya", "drivers.digitizer.redpitaya:RedpitayaDigitizer", GROUP),
 )
 
 

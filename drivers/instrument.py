@@ -7,17 +7,48 @@ import time
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from daq.errors import InstrumentError, NotConnectedError, OutOfRangeError, WrongInstrumentError
 from drivers.backoff import Backoff
 from drivers.parameter import Action, Bound, BoundAction, Owner, Parameter
-from drivers.transport import Line, Link
+from drivers.transport import Line, Link, check_resource
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Channel")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
 RETRIES = 1  # of a question, on a new line, because asking changes nothing
+
+
+class Wire(Protocol):
+    """What an instrument is spoken to over: a Link of text lines, HTTP, a folder of logs."""
+
+    @property
+    def resource(self) -> str:
+        """Where the instrument is."""
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """Guards the line: one exchange at a time; reentrant."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open, as far as we know."""
+
+    def is_in_step(self) -> bool:
+        """Whether it is open, and the next reply answers the next question."""
+
+    def open(self) -> None:
+        """Open it anew; NotConnectedError where that fails."""
+
+    def ask(self, text: str) -> str:
+        """The reply to a question; InstrumentError where there is none."""
+
+    def tell(self, text: str) -> None:
+        """Send what has no reply."""
+
+    def close(self) -> None:
+        """Give everything back."""
 
 
 class Channel(Owner):
@@ -80,12 +111,20 @@ class Instrument(Owner, ABC):
 
     A subclass declares `identity` (a pattern that its answer to `identity_question` must match)
     and `line`, and its Parameters, Channels and Actions. `clock` counts seconds and never jumps.
+    One that is not spoken to in lines of text brings its own `wire` instead of `line`.
     """
 
     identity: ClassVar[str]
     identity_question: ClassVar[str] = "*IDN?"
     line: ClassVar[Line]
     settle_s: ClassVar[float] = 0.0
+    lag_s: ClassVar[float] = 0.0  # how old its values may be when it gives them, by their own dates
+    extras: ClassVar[frozenset[str]] = frozenset()  # settings of its own, given by keyword
+
+    @classmethod
+    def check_resource(cls, resource: str) -> str:
+        """`resource`, where it can lead to such an instrument; UsageError otherwise."""
+        return check_resource(resource)
 
     def __init__(
         self,
@@ -94,8 +133,9 @@ class Instrument(Owner, ABC):
         channels: Sequence[int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        wire: Wire | None = None,
     ) -> None:
-        self.link = Link(resource, self.line, clock=clock, sleep=sleep)
+        self.link: Wire = wire or Link(resource, self.line, clock=clock, sleep=sleep)
         self._sleep = sleep
         self._backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, clock)
         self._problem = ""  # why the last attempt to connect failed

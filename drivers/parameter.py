@@ -21,6 +21,19 @@ class NoValueError(InstrumentError):
     """The instrument is well, and has no value for this parameter at present."""
 
 
+class AbsentError(NoValueError):
+    """The instrument has no such thing: there is no reading of it at all, rather than a zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dated(Generic[T]):
+    """A value with its own time of measurement; `stale` says why it is old whatever that time."""
+
+    value: T
+    t_ns: int
+    stale: str = ""
+
+
 class Owner(ABC):
     """What parameters belong to: an instrument, or a channel of one."""
 
@@ -61,7 +74,8 @@ class Reading:
     """A parameter's value, or one field of it, at one time.
 
     `source` is "read" (from the instrument), "shadow" (what was last written, where the
-    instrument cannot be asked) or "error"; then `value` is None and `text` says why.
+    instrument cannot be asked) or "error"; then `value` is None and `text` says why. `stale`: the
+    instrument itself says that the value is an old one, and `text` says how.
     """
 
     name: str
@@ -70,6 +84,7 @@ class Reading:
     source: str
     t_ns: int
     text: str = ""
+    stale: bool = False
 
 
 class Parameter(Generic[T]):
@@ -138,11 +153,20 @@ class Bound(Generic[T]):
             return self.read()
 
     def as_readings(self, value: T, t_ns: int) -> list[Reading]:
-        """A value that was read or written at `t_ns`, field by field."""
-        plain = {self.name: value} if not isinstance(value, Mapping) else _joined(self.name, value)
-        units = self._units()
+        """A value that was read or written at `t_ns`, field by field; a Dated one has its own."""
+        when = dated(value, t_ns)
+        held, units = when.value, self._units()
+        plain = _joined(self.name, held) if isinstance(held, Mapping) else {self.name: held}
         return [
-            Reading(name, to_plain(part), units.get(name, ""), self.source, t_ns)
+            Reading(
+                name,
+                to_plain(part),
+                units.get(name, ""),
+                self.source,
+                when.t_ns,
+                when.stale,
+                stale=bool(when.stale),
+            )
             for name, part in plain.items()
         ]
 
@@ -160,6 +184,7 @@ class Bound(Generic[T]):
     def _text_for(self, value: object) -> str:
         datatype = self.parameter.datatype
         if isinstance(datatype, Patching) and self.parameter.ask is not None:
+            datatype.check(value)
             return datatype.patch(self._asked(str), value)
         return datatype.format(datatype.refuse(value))
 
@@ -217,6 +242,11 @@ class BoundAction:
 def action(title: str) -> Callable[[Callable[[Any], None]], Action]:
     """Make a method an action; Any: the class it is defined in."""
     return lambda act: Action(act, title)
+
+
+def dated(value: object, t_ns: int) -> Dated[object]:
+    """A value with its time, which is `t_ns` unless it brings its own."""
+    return value if isinstance(value, Dated) else Dated(value, t_ns)
 
 
 def to_plain(value: object) -> Plain:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, RootModel
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from daq.errors import UsageError
 from daq.settings.sections import Name, Section
+from drivers import catalogue
 from drivers.catalogue import check_model
-from drivers.transport import check_resource
+from drivers.digitizer.settings import DigitizerSettings
 
-_STREAM = re.compile(r"\Atcp://[A-Za-z0-9_.-]+:[0-9]{1,5}\Z")
+_EXTRAS = ("stages", "bridge", "key_file", "self_signed", "zone")
 
 
 def _model(name: str) -> str:
@@ -22,27 +33,17 @@ def _model(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _resource(text: str) -> str:
-    try:
-        return check_resource(text)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-
-
-def _stream(text: str) -> str:
-    if not _STREAM.match(text):
-        raise ValueError(f"expected tcp://HOST:PORT, found {text!r}")
-    return text
-
-
 Model = Annotated[str, AfterValidator(_model)]
+Stage = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 
 
 class Instrument(Section):
     """One instrument."""
 
     model: Model = Field(description="Its driver's name.")
-    resource: Annotated[str, AfterValidator(_resource)] = Field(description="Its VISA resource.")
+    resource: str = Field(
+        description="Where it is: a VISA resource, http(s)://HOST:PORT or a folder, by its model."
+    )
     poll_s: float = Field(1.0, ge=0.05, le=3600, description="Readings are taken this often [s].")
     slow_poll_s: float = Field(
         60.0, ge=1, le=86400, description="Settings are read back this often [s]."
@@ -50,23 +51,63 @@ class Instrument(Section):
     channels: list[int] | None = Field(
         None, description="Its channels in use; all where it is not given."
     )
+    stages: dict[Stage, int | str] | None = Field(
+        None, description="Which thermometer of a refrigerator is which stage: mxc = 6."
+    )
+    bridge: str | None = Field(None, description="Model of a refrigerator's resistance bridge.")
+    key_file: str | None = Field(None, description="A file with the key to it, and nothing else.")
+    self_signed: bool | None = Field(
+        None, description="Accept the certificate that it has made for itself."
+    )
+    zone: str | None = Field(None, description="Time zone of its logs; ours where not given.")
+    safe: dict[str, list[bool | int | float | str]] = Field(
+        {}, description="Values that `pytest --bench` may write to a parameter; none where absent."
+    )
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """The settings that only some models take, where given; Any: of different types."""
+        given = {name: getattr(self, name) for name in _EXTRAS}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @field_validator("resource")
+    @classmethod
+    def _fits_the_model(cls, resource: str, info: ValidationInfo) -> str:
+        model = info.data.get("model")  # absent where it was refused itself
+        try:
+            return catalogue.instrument(model).check_resource(resource) if model else resource
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _takes_its_extras(self) -> Instrument:
+        unknown = sorted(set(self.extras) - catalogue.instrument(self.model).extras)
+        if unknown:
+            raise ValueError(f"expected no {unknown[0]}, which {self.model} does not take")
+        return self
 
 
-class Digitizer(Section):
-    """One digitizer."""
+class _NoDigitizer(DigitizerSettings):
+    """A section whose model nobody knows: refused, together with whatever else is wrong in it."""
 
     model: Model = Field(description="Its driver's name.")
-    resource: Annotated[str, AfterValidator(_stream)] = Field(description="tcp://HOST:PORT of it.")
-    device: str = Field(
-        "", max_length=64, description="What it calls itself; as this section where not given."
-    )
-    buffer_s: float = Field(30.0, ge=1, le=3600, description="Samples kept for an absent core [s].")
-    buffer_bytes: float = Field(
-        2e9, ge=1e6, le=1e12, description="Samples kept for an absent core, at most [bytes]."
-    )
-    silent_after_s: float = Field(
-        5.0, ge=0.2, le=3600, description="It counts as silent after this time without samples [s]."
-    )
+
+
+def _by_model(given: object) -> object:
+    """A digitizer's section as the settings of its model's driver."""
+    if not isinstance(given, Mapping):
+        return given
+    model = given.get("model")
+    if not isinstance(model, str) or model not in catalogue.models():
+        return _NoDigitizer.model_validate(given)
+    try:
+        driver = catalogue.digitizer(model)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return driver.settings.model_validate(given)
+
+
+Digitizer = Annotated[SerializeAsAny[DigitizerSettings], BeforeValidator(_by_model)]
 
 
 class Instruments(RootModel[dict[Name, Instrument]]):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyvisa
-from pyvisa.constants import Parity
+from pyvisa.constants import Parity, StatusCode
 from pyvisa.resources import MessageBasedResource
 
 from daq.errors import InstrumentError, NoReplyError, NotConnectedError, ReplyError, UsageError
@@ -68,6 +68,16 @@ def check_resource(resource: str) -> str:
     return resource
 
 
+def tcp_address(resource: str) -> tuple[str, int]:
+    """Host and port of a TCP resource; UsageError where it is none."""
+    tcp = _TCP.match(resource)
+    if tcp is None:
+        raise UsageError(
+            f"expected a resource like TCPIP::192.168.0.12::5611::SOCKET, found {resource!r}"
+        )
+    return tcp["host"], int(tcp["port"])
+
+
 class Link:
     """The line to one instrument: opened on demand, closed by any failure.
 
@@ -82,7 +92,7 @@ class Link:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.resource = check_resource(resource)
+        self.resource = self._checked(resource)
         self.lock = threading.RLock()
         self._line, self._clock, self._sleep = line, clock, sleep
         self._visa: MessageBasedResource | None = None
@@ -98,7 +108,7 @@ class Link:
         with self.lock:
             self.close()
             try:
-                self._visa = _opened(self.resource, self._line)
+                self._visa = self._opened()
                 self._drain()
             except Exception as error:  # whatever PyVISA raises, it means only one thing here
                 self.close()
@@ -132,6 +142,12 @@ class Link:
             visa, self._visa = self._visa, None
             if visa is not None:
                 _give_back(visa)
+
+    def _checked(self, resource: str) -> str:
+        return check_resource(resource)
+
+    def _opened(self) -> MessageBasedResource:
+        return _opened(self.resource, self._line)
 
     def _write(self, visa: MessageBasedResource, text: str) -> None:
         wait_s = self._quiet_until - self._clock()
@@ -187,6 +203,50 @@ class Link:
         return (
             f"expected a reply within {self._line.timeout_s:g} s, found {found}: {self._who(text)}"
         )
+
+
+class LibraryLink(Link):
+    """A line through another VISA library than pyvisa-py: one that also opens GPIB, or a simulator.
+
+    `library` is PyVISA's name for it, such as "@sim" or the path of a vendor's. It waits by itself,
+    so here its timeout ends a reply that does not come, and there is no telling whether a late
+    reply is on the line: any failure closes it. Confirmed with pyvisa-sim alone, which knows
+    neither a refused connection nor a late reply; not with a vendor's library.
+    """
+
+    def __init__(self, library: str, resource: str, line: Line) -> None:
+        self._library = library
+        super().__init__(resource, line)
+
+    def is_in_step(self) -> bool:
+        """Whether the line is open; the library does not say more."""
+        return self._visa is not None
+
+    def _checked(self, resource: str) -> str:
+        return resource  # the library knows what it opens
+
+    def _opened(self) -> MessageBasedResource:
+        with _making_manager:
+            manager = pyvisa.ResourceManager(self._library)
+        visa = manager.open_resource(self.resource)
+        if not isinstance(visa, MessageBasedResource):
+            visa.close()
+            raise ConnectionError("nothing that takes messages is there")
+        visa.timeout = int(self._line.timeout_s * 1000)
+        visa.read_termination = self._line.reply_end
+        return visa
+
+    def _read(self, visa: MessageBasedResource, text: str) -> str:
+        try:
+            reply = visa.read_raw()
+        except pyvisa.VisaIOError as error:
+            if error.error_code == StatusCode.error_timeout:
+                raise NoReplyError(self._silence(text, b"")) from error
+            raise
+        return self._decoded(text, reply.removesuffix(self._line.reply_end.encode("ascii")))
+
+    def _drain(self) -> None:
+        """Nothing: the library empties what it opens."""
 
 
 def _opened(resource: str, line: Line) -> MessageBasedResource:

@@ -47,7 +47,7 @@ def _serve(file: Path, as_json: bool) -> None:
     opened = OpenBench(read_bench(file))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: opened.stop())
-    for each in opened.served:
+    for each in opened.announced:
         said = {"name": each.name, "model": each.face.model, "resource": each.resource}
         typer.echo(json.dumps(said) if as_json else "{name}: {model} at {resource}".format(**said))
     opened.run()

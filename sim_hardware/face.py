@@ -14,6 +14,10 @@ Chunk = bytes | memoryview
 LONGEST_MESSAGE = 4096  # bytes; a client that sends more without an end is talking nonsense
 
 
+class BrokenWireError(Exception):
+    """Raised by a conversation whose client is to get a reset."""
+
+
 class Conversation(Protocol):
     """One client's talk with a face."""
 
@@ -25,7 +29,10 @@ class Conversation(Protocol):
         """Take bytes from the client; none where it has left in good order."""
 
     def send(self, now_s: float) -> Sequence[Chunk]:
-        """What the client gets next; asked only when everything before is out."""
+        """What the client gets next; asked only when everything before is out.
+
+        Raises BrokenWireError where the connection breaks instead.
+        """
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until `send` may have more although nothing is received; None: never."""

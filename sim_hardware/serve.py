@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sim_hardware.face import Conversation, Face
+from sim_hardware.face import BrokenWireError, Conversation, Face
 from sim_hardware.settings import BenchError
 
 HOST = "127.0.0.1"
@@ -159,6 +159,9 @@ class _Client:
         """Hear and say what can be without waiting; False when the conversation is over."""
         try:
             return (bool(self._pending) or self._hear(now_s)) and self._say(now_s)
+        except BrokenWireError:
+            _abruptly(self.socket)
+            return False
         except OSError:
             return False
 
@@ -204,5 +207,10 @@ def _refuse(accepted: socket.socket, refusal: bytes) -> None:
 def _drop(accepted: socket.socket) -> None:
     """Reset the connection, as a device does that is switched off: some clients mistake an
     orderly end for silence."""
-    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABRUPTLY)
+    _abruptly(accepted)
     accepted.close()
+
+
+def _abruptly(connected: socket.socket) -> None:
+    """Let its closing be a reset."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABRUPTLY)

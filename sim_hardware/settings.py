@@ -19,10 +19,22 @@ from pydantic import (
 )
 
 NOW = "now"
+CONTROL = "control"  # the name of the control socket
 
 Kind = Literal["target", "silicon", "cwo"]
 KINDS: dict[str, Kind] = {"SI": "silicon", "CWO": "cwo"}
 Pace = Literal["clock", "flat-out"]
+REDPITAYA_INPUTS = 4  # of the largest model
+SETTINGS_OF = {  # which instrument has them
+    "folder": "bluefors-logs",
+    "every_s": "bluefors-logs",
+    "leading_space": "bluefors-logs",
+    "tls": "bluefors-api",
+    "key": "bluefors-api",
+    "null_share": "bftc",
+    "wrong_share": "triton",
+    "stuck_share": "triton",
+}
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Port = Annotated[int, Field(ge=0, le=65535, description="TCP port; 0: chosen by the system")]
 
@@ -58,6 +70,12 @@ def _instant(text: str) -> datetime:
 class BenchDigitizer(_Table):
     """One simulated digitizer."""
 
+    model: Literal["scheelite-stream", "redpitaya"] = Field(
+        default="scheelite-stream", description="which digitizer it is"
+    )
+    header_bytes: Literal[56, 57] = Field(
+        default=57, description="redpitaya: length of its headers, by version of its software"
+    )
     port: Port
     sample_rate_hz: float = Field(
         ge=1e3, le=2e6, multiple_of=1, description="samples per second of its nominal clock [Hz]"
@@ -78,12 +96,69 @@ class BenchDigitizer(_Table):
         min_length=1, max_length=64, description="names of its inputs, in order"
     )
 
+    @model_validator(mode="after")
+    def _inputs_of_its_model(self) -> BenchDigitizer:
+        """Refuse more inputs than a Red Pitaya has."""
+        if self.model == "redpitaya" and len(self.channels) > REDPITAYA_INPUTS:
+            found = len(self.channels)
+            raise ValueError(f"expected a redpitaya with {REDPITAYA_INPUTS} inputs, found {found}")
+        return self
+
 
 class BenchInstrument(_Table):
     """One simulated instrument that is asked and told in text."""
 
-    model: Literal["lakeshore372", "magnicon-xxf1"] = Field(description="which instrument it is")
-    port: Port
+    model: Literal[
+        "lakeshore372",
+        "lakeshore370",
+        "lakeshore336",
+        "lakeshore350",
+        "avs47b",
+        "keysight33500b",
+        "magnicon-xxf1",
+        "starcryo-pfl102",
+        "triton",
+        "bluefors-logs",
+        "bluefors-api",
+        "bluefors-valves",
+        "bftc",
+        "leiden-bridge",
+        "leiden-ghs",
+    ] = Field(description="which instrument it is")
+    port: Port = 0
+    folder: str | None = Field(
+        default=None, min_length=1, description="bluefors-logs: where the day folders are written"
+    )
+    every_s: float = Field(
+        default=10.0, ge=0.1, le=3600.0, description="bluefors-logs: from line to line [s]"
+    )
+    leading_space: bool = Field(
+        default=False, description="bluefors-logs: lines and numbers as older versions write them"
+    )
+    tls: bool = Field(
+        default=False, description="bluefors-api: HTTPS with a self-signed certificate"
+    )
+    key: str | None = Field(default=None, min_length=1, description="bluefors-api: what it expects")
+    null_share: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="bftc: measurements without a temperature"
+    )
+    wrong_share: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="triton: replies that are the one before"
+    )
+    stuck_share: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="triton: valve commands that move nothing"
+    )
+
+    @model_validator(mode="after")
+    def _own_settings(self) -> BenchInstrument:
+        """Refuse settings of other models, and a log without a folder."""
+        for name, model in SETTINGS_OF.items():
+            default = type(self).model_fields[name].default
+            if self.model != model and getattr(self, name) != default:
+                raise ValueError(f"expected {name} with {model} alone, found it with {self.model}")
+        if self.model == "bluefors-logs" and self.folder is None:
+            raise ValueError("expected the folder of bluefors-logs, found none")
+        return self
 
 
 class BenchSources(_Table):
@@ -130,6 +205,9 @@ class Bench(_Table):
     sources: BenchSources = Field(
         default=BenchSources(), description="what happens in the detectors"
     )
+    control_port: Port | None = Field(
+        default=None, description="where faults are ordered; without it there is no such socket"
+    )
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -140,7 +218,9 @@ class Bench(_Table):
     def ports(self) -> dict[str, int]:
         """Where each digitizer and instrument listens."""
         ports = {name: digitizer.port for name, digitizer in self.digitizers.items()}
-        return ports | {name: instrument.port for name, instrument in self.instruments.items()}
+        wired = {name: each for name, each in self.instruments.items() if each.folder is None}
+        ports |= {name: instrument.port for name, instrument in wired.items()}
+        return ports if self.control_port is None else ports | {CONTROL: self.control_port}
 
     def kind(self, channel: str) -> Kind:
         """What a channel is."""
@@ -161,7 +241,8 @@ class Bench(_Table):
 
     @model_validator(mode="after")
     def _names_and_ports_once(self) -> Bench:
-        _once("name", [*self.digitizers, *self.instruments])
+        control = [CONTROL] if self.control_port is not None else []
+        _once("name", [*self.digitizers, *self.instruments, *control])
         _once("port", filter(None, self.ports.values()))
         return self
 

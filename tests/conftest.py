@@ -14,6 +14,25 @@ settings.register_profile("scheelite", deadline=None)
 settings.load_profile("scheelite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--bench CONFIG`: real instruments in place of the simulated ones, where a test has them."""
+    parser.addoption(
+        "--bench",
+        type=Path,
+        metavar="CONFIG",
+        help="run the contract tests of parameters against the instruments of this config",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`subject`: each model that is simulated and driven, or each instrument of --bench."""
+    if "subject" not in metafunc.fixturenames:
+        return
+    config = metafunc.config.getoption("--bench")
+    found = _of_config(config) if config else _simulated()
+    metafunc.parametrize("subject", list(found.values()), ids=list(found))
+
+
 @pytest.fixture
 def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime folder of the test's own, short enough for ipc sockets."""
@@ -21,3 +40,18 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     folder.chmod(0o700)
     monkeypatch.setenv("SCHEELITE_RUNTIME", str(folder))
     return folder
+
+
+def _simulated() -> dict[str, str]:
+    from drivers import catalogue
+    from tests.served_bench import MODELS
+
+    return {model: model for model in MODELS if model in catalogue.models()}
+
+
+# the settings section of an instrument, by its name
+def _of_config(path: Path) -> dict[str, object]:
+    from daq.settings import loader
+    from drivers.settings import Instruments
+
+    return dict(loader.load(path).section(Instruments).root)

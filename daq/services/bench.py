@@ -79,7 +79,8 @@ def _announced(
 def _expected(kind: str, spec: dict[str, Any]) -> int:
     if kind != "bench":
         return 1
-    return sum(len(spec.get(part) or {}) for part in ("digitizers", "instruments"))
+    control = spec.get("control_port") is not None
+    return control + sum(len(spec.get(part) or {}) for part in ("digitizers", "instruments"))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

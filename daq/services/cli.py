@@ -37,10 +37,10 @@ Out = Annotated[Path, typer.Option(help="Folder of the run folders.")]
 
 def main() -> None:
     """The entry point: an error of ours is one sentence on standard error and its exit code."""
-    for entry in entry_points(group=GROUP):
-        app.command(entry.name)(entry.load())
     try:
         check_packages_are_ours()
+        for entry in entry_points(group=GROUP):
+            _mount(entry.name, entry.load())
         app()
     except ScheeliteError as error:
         sys.stderr.write(f"scheelite: {error}\n")
@@ -199,6 +199,14 @@ def config_check(config: Config, json_: AsJson = False) -> None:
     else:
         n = len(settings.channel_names)
         _console().print(f"{config} is all right: {n} channels, {len(settings.sections)} sections")
+
+
+# Any: another package's group of commands, or one command
+def _mount(name: str, what: Any) -> None:
+    if isinstance(what, typer.Typer):
+        app.add_typer(what, name=name)
+    else:
+        app.command(name)(what)
 
 
 def _load(config: Path) -> Any:  # Any: naming Settings would import pydantic for --help

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from daq.model.block import Gap
 from daq.model.block import Samples as SampleArray
 from daq.model.clock import Anchor
+from drivers.digitizer.settings import DigitizerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,15 @@ class Digitizer(ABC):
 
     Samples come in order, without overlap; where they jump, a Gap comes first. A lost connection
     is NotConnectedError, nonsense ReplyError, another digitizer WrongInstrumentError; after any
-    of these, close and connect again.
+    of these, close and connect again. `settings` are the keys of its section in the config.
     """
+
+    settings: ClassVar[type[DigitizerSettings]] = DigitizerSettings
+
+    @classmethod
+    def from_settings(cls, name: str, settings: DigitizerSettings) -> Digitizer:
+        """The digitizer of a section of the config; override it to take keys of your own."""
+        return cls(settings.device or name, settings.resource)
 
     @abstractmethod
     def __init__(self, name: str, resource: str) -> None:

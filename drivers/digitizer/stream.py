@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 from msgspec import Meta
+from pydantic import Field
 
 from daq.errors import NotConnectedError, ReplyError, SilentError, WrongInstrumentError
 from daq.model.block import Gap
 from daq.model.block import Samples as SampleArray
 from daq.model.clock import Anchor
 from drivers.digitizer.digitizer import Digitizer, End, Event, Facts, Samples
+from drivers.digitizer.settings import Address, DigitizerSettings
 
 MAX_HELLO, MAX_PAYLOAD = 1 << 20, 8 << 20  # bytes
 RECEIVE_BUFFER = 4 << 20  # bytes the kernel holds while we do something else
@@ -33,6 +35,12 @@ SAMPLES, ANCHOR, GAP, END = 1, 2, 3, 4
 Count = Annotated[int, Meta(ge=0, le=MAX_SAMPLE)]
 Positive = Annotated[float, Meta(gt=0, le=1e12)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class StreamSettings(DigitizerSettings):
+    """One digitizer that speaks our own stream."""
+
+    resource: Address = Field(description="tcp://HOST:PORT of it.")
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -72,6 +80,8 @@ class StreamDigitizer(Digitizer):
 
     A packet that is incomplete at the end of `read` is continued by the next one.
     """
+
+    settings = StreamSettings
 
     def __init__(
         self,

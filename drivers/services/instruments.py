@@ -17,7 +17,7 @@ from daq.errors import UsageError
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.wire import sockets
 from drivers.instrument import Instrument
-from drivers.parameter import Bound, Reading, to_plain
+from drivers.parameter import Bound, Reading, dated, to_plain
 from drivers.services.delivery import Delivery
 from drivers.services.poller import Polled, Poller, Readings, Report
 
@@ -189,12 +189,12 @@ class InstrumentsService:
             self._readings[key] = _Known(reading, report.good_for_s)
 
     def _news(self, report: Readings) -> list[Reading]:
-        """The readings without errors that go on: a dead instrument is one row per parameter."""
+        """Without repetitions and errors that go on: a dead instrument is one row per parameter."""
         known = (self._readings.get(f"{report.instrument}.{r.name}") for r in report.readings)
         return [
             reading
             for reading, before in zip(report.readings, known, strict=True)
-            if reading.source != "error" or before is None or before.reading.source != "error"
+            if before is None or _is_news(reading, before.reading)
         ]
 
     def _health(self, name: str) -> dict[str, str]:
@@ -242,11 +242,12 @@ class InstrumentsService:
         """What a read or a write answers, in the instrument's thread; it is a reading as well."""
         poller.take(bound, value)
         unit = bound.parameter.datatype.describe().unit
+        when = dated(value, self._now_ns())
         return {
-            "value": _plain(value),
+            "value": _plain(when.value),
             "unit": unit,
             "source": bound.source,
-            "t_ns": self._now_ns(),
+            "t_ns": when.t_ns,
         }
 
     def _poller_of(self, instrument: str) -> Poller:
@@ -282,6 +283,13 @@ def _plain(value: object) -> Any:
     return to_plain(value)
 
 
+def _is_news(reading: Reading, before: Reading) -> bool:
+    """False for an error after an error, and for a value dated by the instrument that we had."""
+    if reading.source == "error":
+        return before.source != "error"
+    return reading != before
+
+
 def _shown(known: _Known, now_ns: int) -> dict[str, Any]:
     reading = known.reading
     return {
@@ -289,7 +297,8 @@ def _shown(known: _Known, now_ns: int) -> dict[str, Any]:
         "unit": reading.unit,
         "source": reading.source,
         "t_ns": reading.t_ns,
-        "stale": now_ns - reading.t_ns > known.good_for_s * 1e9,
+        # a time far ahead is as suspect as an old one: the instrument's clock is wrong
+        "stale": reading.stale or abs(now_ns - reading.t_ns) > known.good_for_s * 1e9,
         "text": reading.text,
     }
 
@@ -304,6 +313,7 @@ def _listed(entry: Entry) -> dict[str, Any]:
                 "title": bound.parameter.title,
                 "writable": bound.parameter.tell is not None,
                 "slow": bound.parameter.slow,
+                "shadow": bound.parameter.ask is None,
                 "datatype": asdict(bound.parameter.datatype.describe()),
             }
             for bound in entry.instrument.parameters()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from daq.errors import InstrumentError, RefusedError, ServiceTimeoutError
 from drivers.instrument import Instrument
-from drivers.parameter import Bound, NoValueError, Reading
+from drivers.parameter import AbsentError, Bound, NoValueError, Reading
 
 MAX_JOBS = 16
 JOB_PATIENCE_S = 5.0  # who asked has given up by then, and must not be obeyed later
@@ -110,7 +110,8 @@ class Poller(threading.Thread):
         """Report what was read or written just now; in this thread."""
         period_s = self._slow_poll_s if bound.parameter.slow else self._poll_s
         readings = bound.as_readings(value, self._now_ns())
-        self._report(Readings(self._name, tuple(readings), 2 * period_s))
+        good_for_s = 2 * period_s + self.instrument.lag_s
+        self._report(Readings(self._name, tuple(readings), good_for_s))
 
     def _poll(self) -> None:
         slow = self._clock() >= self._slow_at
@@ -132,6 +133,8 @@ class Poller(threading.Thread):
             return ""
         try:
             self.take(bound, bound.read())
+        except AbsentError:
+            return ""
         except InstrumentError as error:
             failed = bound.failed_readings(error, self._now_ns())
             self._report(Readings(self._name, tuple(failed), 2 * self._slow_poll_s))

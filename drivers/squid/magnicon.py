@@ -35,6 +35,7 @@ from daq.datatypes import (
 from daq.errors import OutOfRangeError, ReplyError
 from drivers.instrument import Channel, Channels, Instrument
 from drivers.parameter import Parameter, action
+from drivers.squid.squid_channel import LoopMode, Route, SquidElectronics
 from drivers.transport import Line, SerialPort
 
 TOGGLE_S = 0.2  # what the laboratories leave between opening and closing the loop
@@ -42,13 +43,6 @@ LNCS_OFF = 0x0100
 FEEDBACK_KOHM = (
     0.0, 0.70, 0.75, 0.91, 1.00, 2.14, 2.31, 2.73, 3.00, 7.00, 7.50, 9.10, 10.0, 23.1, 30.0, 100.0,
 )  # fmt: skip
-
-
-class LoopMode(enum.IntEnum):
-    """The flux-locked loop: open (the vendor's AMP) or locked (the vendor's FLL)."""
-
-    OPEN = 0
-    LOCKED = 1
 
 
 class BiasRange(enum.IntEnum):
@@ -164,15 +158,23 @@ class TesBias(Patching[dict[str, object]]):
         dac = BIAS[Code(BiasRange).refuse(value["range"])]
         return dac.format(dac.refuse(value["current"]))
 
+    def check(self, value: object) -> None:
+        given = Fields(self._parts()).some(self._given(value))
+        if len(given) == 2:
+            self.refuse(given)
+
     def patch(self, held: str, value: object) -> str:
-        given = value if isinstance(value, Mapping) else {"current": value}
-        return self.format(self.refuse({**self.parse(held), **given}))
+        return self.format(self.refuse({**self.parse(held), **self._given(value)}))
 
     def describe(self) -> Description:
-        widest = BIAS[BiasRange.UA_500].describe()
-        return Description(
-            kind="fields", fields={"current": widest, "range": Code(BiasRange).describe()}
-        )
+        return Fields(self._parts()).describe()
+
+    def _parts(self) -> dict[str, Datatype[Any]]:
+        """The fields, each alone; Any: each has a datatype of its own."""
+        return {"current": BIAS[BiasRange.UA_500], "range": Code(BiasRange)}
+
+    def _given(self, value: object) -> Mapping[str, object]:
+        return value if isinstance(value, Mapping) else {"current": value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,9 @@ class Cleared(Patching[bool]):
     def format(self, value: bool) -> str:
         return self.patch("0000", value)
 
+    def check(self, value: object) -> None:
+        self.refuse(value)
+
     def patch(self, held: str, value: object) -> str:
         others = _code(held, 4) & ~self.bit
         return f"{others if self.refuse(value) else others | self.bit:04X}"
@@ -302,6 +307,9 @@ class PulseBlock(Patching[dict[str, object]]):
     def format(self, value: dict[str, object]) -> str:
         return self.patch("100000000000", value)
 
+    def check(self, value: object) -> None:
+        self.PARTS.check(value)
+
     def patch(self, held: str, value: object) -> str:
         self.parse(held)
         given = self.PARTS.some(value)
@@ -324,10 +332,25 @@ class PulseBlock(Patching[dict[str, object]]):
         return f"{min(count, 0xFFFF):04X}"
 
 
-class Squid(Channel):
+class Squid(SquidElectronics):
     """One SQUID with the TES it reads."""
 
     label = "squid"
+    routes: ClassVar = {
+        "mode": Route(parameter="mode"),
+        "bias": Route(parameter="ib", to_si=1e-6),
+        "flux": Route(parameter="phib", to_si=1e-6),
+        "offset": Route(parameter="vb", to_si=1e-6),
+        "feedback": Route(parameter="feedback", to_si=1e3),
+        "tes_bias": Route(parameter="tes_bias", part="current", to_si=1e-6),
+        "tes_range": Route(
+            parameter="tes_bias",
+            part="range",
+            members={BiasRange.UA_125: 125e-6, BiasRange.UA_500: 500e-6},
+        ),
+        "test_signal": Route(parameter="pulse", part="on"),
+        "test_height": Route(parameter="pulse_height", to_si=1e-6),
+    }
 
     mode = Parameter("<0{ch}b8", Code(LoopMode), "The flux-locked loop.", "<0{ch}b0{value}")
     tes_bias = Parameter("<0{ch}q8", TesBias(), "TES bias current (Iaux).", "<0{ch}q0{value}")

@@ -15,9 +15,9 @@ from __future__ import annotations
 import enum
 
 from daq.datatypes import Code, Fields, Flags, Integer, Number, Switch, Text
-from daq.errors import OutOfRangeError, ReplyError
-from drivers.instrument import Channel, Channels, Instrument
+from drivers.instrument import Channel, Channels
 from drivers.parameter import NoValueError, Parameter
+from drivers.temperature.lakeshore import StatusChecked
 from drivers.transport import Line, SerialPort
 
 
@@ -96,14 +96,6 @@ class HeaterFault(enum.IntEnum):
     OPEN = 1
 
 
-class Refusal(enum.IntFlag):
-    """The bits of *ESR? that mean a command was not done."""
-
-    QUERY = 4
-    EXECUTION = 16
-    COMMAND = 32
-
-
 class Temperature(Number):
     """Kelvin; the instrument says 0 where it has no curve or the reading is outside of it."""
 
@@ -167,12 +159,8 @@ class Input(Channel):
     )
 
 
-class Lakeshore372(Instrument):
-    """Sixteen sensors, scanned, and a heater that holds one of them at a setpoint.
-
-    Commands are sent with `;*ESR?` behind them: a 372 says nothing of a command that it refuses,
-    except there.
-    """
+class Lakeshore372(StatusChecked):
+    """Sixteen sensors, scanned, and a heater that holds one of them at a setpoint."""
 
     identity = r"LSCI,MODEL372,"
     line = Line(
@@ -227,11 +215,3 @@ class Lakeshore372(Instrument):
         "OUTMODE 0,{value}",
         slow=True,
     )
-
-    def _command(self, text: str) -> None:
-        answer = self.link.ask(f"{text};*ESR?")
-        if not answer.isascii() or not answer.isdigit():
-            raise ReplyError(f"expected the status after {text!r}, found {answer!r}")
-        refused = Refusal(int(answer) & sum(Refusal))
-        if refused:
-            raise OutOfRangeError(f"the instrument refused {text!r}: {refused.name} error")

@@ -1,63 +1,42 @@
-"""A Lake Shore 372 on a cryostat: sixteen scanned inputs, a control input and three outputs."""
+"""A Lake Shore 372 on a cryostat: sixteen scanned inputs, a control input and three outputs.
+
+Literals and bits are those of the manual and of other people's tests and drivers. Not confirmed on
+a device: that INTYPE restarts the settling of the input measured now, that HTR? takes the number of
+the sample heater (qcodes sends it), and the replies to AOUT? and FREQ?. Not simulated: RAMP, ZONE,
+ALARM, WARMUP, curves; they meet the silence of commands that are not there.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 
-from sim_hardware.face import TextConversation
-from sim_hardware.faces.lakeshore372_settings import (
-    ALL_INPUTS,
-    INPUTS,
-    OUTPUTS,
-    SETTINGS,
+from sim_hardware.face import Conversation
+from sim_hardware.faces.lakeshore import (
     WHOLE,
-    CommandError,
-    RefusalError,
+    Language,
+    Pace,
+    PacedConversation,
+    Reading,
     Settings,
-    addressed,
     moving,
-    none_left,
+)
+from sim_hardware.faces.lakeshore372_settings import ALL_INPUTS, OUTPUTS, PRESET, SETTINGS
+from sim_hardware.faces.lakeshore_bridge import (
+    HEATER_RANGES_A,
+    MIXING_INPUT,
+    SENSORS,
+    BridgeInputs,
+    Excitation,
+    SampleHeater,
 )
 from sim_hardware.world.cryostat import Cryostat
-from sim_hardware.world.scanner import Scanner, Visit
-from sim_hardware.world.thermometers import RUTHENIUM_OXIDE, SEMICONDUCTOR, Thermometer
 
 IDENTITY = "LSCI,MODEL372,SIM0372,1.3"
-POWER_ON = 128  # bit of the event status register, beside those of refusals
-EVENT_SUMMARY, READING_VALID = 32, 4  # bits of the status byte
-R_OVER = 16  # bit of a reading's status
-STALE_S = 0.08  # for how long a setpoint is read back as it was
-HEATER_RANGES_A = (0.0, 31.6e-6, 100e-6, 316e-6, 1e-3, 3.16e-3, 10e-3, 31.6e-3, 100e-3)
+READING_VALID = 4  # bit of the status byte
 STILL_FULL_W = 0.01
-VOLTAGE, CURRENT = "0", "1"  # mode of INTYPE
-EXCITATIONS = {VOLTAGE: 2e-6, CURRENT: 1e-12}  # the lowest, in V and A; two steps are a decade
-ZERO_K, OVER_OHM = "+00.0000E-03", "+000.000E+09"
 IN_KELVIN, IN_POWER = "1", "2"  # units of INTYPE and of HTRSET
 OPEN_LOOP, STILL_MODE, CLOSED_LOOP = "2", "4", "5"  # of OUTMODE
-MIXING_INPUT = "6"
-
-ARGUMENT = re.compile(r'"[^"]*"|[^,\s]+')  # some clients separate by spaces
-HEATERS = frozenset({"STILL", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET"})
-ROUNDS = frozenset({"SCAN", "INSET", "INTYPE", "FILTER"})  # these begin the scan anew
-
-
-@dataclass(frozen=True, slots=True)
-class Sensor:
-    """A thermometer on a stage of the cryostat."""
-
-    stage: str
-    thermometer: Thermometer
-
-
-SENSORS = {
-    "1": Sensor("50K", SEMICONDUCTOR),
-    "2": Sensor("4K", SEMICONDUCTOR),
-    "5": Sensor("still", RUTHENIUM_OXIDE),
-    "6": Sensor("mixing", RUTHENIUM_OXIDE),
-}
+HEATERS = frozenset({"STILL", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT"})
 
 
 class Lakeshore372:
@@ -68,182 +47,102 @@ class Lakeshore372:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self, cryostat: Cryostat) -> None:
+    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0) -> None:
+        """`gap_s` after a message it obeys the next one."""
         self.complaints: list[str] = []
-        self._cryostat = cryostat
-        self._settings = Settings()
-        self._stale: dict[tuple[str, str], tuple[str, float]] = {}
-        self._events = POWER_ON
-        self._scanner = Scanner(self._round())
-        self._readings: dict[str, tuple[tuple[str, ...], Callable[[str, float], str]]] = {
-            "KRDG": (ALL_INPUTS, self._kelvin),
-            "RDGK": (ALL_INPUTS, self._kelvin),
-            "SRDG": (ALL_INPUTS, self._ohm),
-            "RDGR": (ALL_INPUTS, self._ohm),
-            "QRDG": (ALL_INPUTS, self._quadrature),
-            "RDGPWR": (ALL_INPUTS, self._excitation_w),
-            "RDGST": (ALL_INPUTS, self._status),
-            "HTR": (WHOLE, self._heater),
-            "HTRST": (OUTPUTS, self._heater_fault),
-        }
-        self._common: dict[str, Callable[[], str]] = {
-            "*IDN?": lambda: IDENTITY, "*ESR?": self._event_status, "*STB?": self._status_byte,
-            "*OPC?": lambda: "1", "*CLS": self._clear,
-        }  # fmt: skip
+        self._cryostat, self._pace = cryostat, Pace(gap_s)
+        self._settings = Settings(SETTINGS, PRESET)
+        self._heater = SampleHeater(cryostat, self.model)
+        self._inputs = BridgeInputs(cryostat, self._settings, self._excitation)
+        self._language = Language(
+            IDENTITY,
+            self._settings,
+            self._readings(),
+            complain=lambda text: self.complaints.append(text),
+            told=self._told,
+            standing=READING_VALID,
+        )
 
-    def connect(self, now_s: float) -> TextConversation:
+    def connect(self, now_s: float) -> Conversation:
         """Talk with a new client."""
         del now_s
-        return TextConversation(self)
+        return PacedConversation(self, self._pace)
 
     def answer(self, message: str, now_s: float) -> str:
         """The replies to the queries of a message, in one line; none to commands or nonsense."""
-        parts = [part.strip().removeprefix(":") for part in message.split(";")]
-        replies = [self._part(part, now_s) for part in parts if part]
-        text = ";".join(reply for reply in replies if reply)
-        return f"{text}\r\n" if text else ""
+        self._shut_down_above_limits(now_s)
+        return self._language.answer(message, now_s)
 
-    def _part(self, part: str, now_s: float) -> str:
-        """The reply to one query or command; what is wrong shows in the event status alone."""
-        try:
-            return self._obey(part, now_s)
-        except RefusalError as refusal:
-            self._events |= refusal.event
-            self.complaints.append(f"{part!r}: {refusal}")
-            return ""
+    def _readings(self) -> dict[str, Reading]:
+        inputs = self._inputs.readings(ALL_INPUTS)
+        return inputs | {
+            "KRDG": inputs["RDGK"],
+            "SRDG": inputs["RDGR"],
+            "QRDG": Reading(ALL_INPUTS, self._quadrature),
+            "HTR": Reading((*WHOLE, "0"), self._output),
+            "AOUT": Reading(("1", "2"), self._analog_output),
+            "HTRST": Reading(OUTPUTS, self._heater_fault),
+        }
 
-    def _obey(self, part: str, now_s: float) -> str:
-        word, _, rest = part.partition(" ")
-        word, arguments = word.upper(), ARGUMENT.findall(rest)
-        name = word.removesuffix("?")
-        if word in self._common and not arguments:
-            return self._common[word]()
-        if word.endswith("?") and name in self._readings:
-            return self._reading(name, arguments, now_s)
-        if name not in SETTINGS:
-            raise CommandError("unknown")
-        if word.endswith("?"):
-            return self._query(name, arguments, now_s)
-        self._set(name, arguments, now_s)
-        return ""
-
-    def _reading(self, name: str, arguments: list[str], now_s: float) -> str:
-        among, reading = self._readings[name]
-        where, rest = addressed(arguments, among)
-        none_left(rest)
-        return reading(where, now_s)
-
-    def _query(self, name: str, arguments: list[str], now_s: float) -> str:
-        """What is set; a setpoint is for a while what it was."""
-        asked = self._settings.asked(name, arguments)
-        if name == "SCAN":
-            return f"{self._scanner.channel(now_s):0>2},{self._settings.parts(name)[1]}"
-        was, until_s = self._stale.get(asked, ("", now_s))
-        return was if now_s < until_s else self._settings.text(*asked)
-
-    def _set(self, name: str, arguments: list[str], now_s: float) -> None:
-        before = {where: self._settings.text("SETP", where) for where in OUTPUTS}
-        self._settings.store(name, arguments)
-        for where, was in before.items():
-            if was != self._settings.text("SETP", where):
-                self._stale["SETP", where] = (was, now_s + STALE_S)
-        if name in ROUNDS:
-            self._scanner.begin(self._round(), now_s)
+    def _told(self, name: str, now_s: float) -> None:
+        self._inputs.told(name, now_s)
         if name in HEATERS:
             self._heat(now_s)
 
-    # --- inputs
+    def _excitation(self, channel: str) -> Excitation:
+        mode, level, auto, range_, *_ = self._settings.parts("INTYPE", channel)
+        return Excitation(mode, int(level), auto != "0", int(range_))
 
-    def _kelvin(self, channel: str, now_s: float) -> str:
-        """Zero where there is no thermometer or no curve."""
-        if channel not in SENSORS or self._settings.parts("INSET", channel)[3] == "00":
-            return ZERO_K
-        return moving(self._measured_k(channel, now_s))
-
-    def _ohm(self, channel: str, now_s: float) -> str:
-        if channel not in SENSORS:
-            return OVER_OHM
-        thermometer = SENSORS[channel].thermometer
-        return moving(thermometer.resistance_ohm(self._measured_k(channel, now_s)))
-
-    def _status(self, channel: str, now_s: float) -> str:
-        del now_s
-        return "000" if channel in SENSORS else f"{R_OVER:03d}"
-
-    def _measured_k(self, channel: str, now_s: float) -> float:
-        """The temperature when the scanner was last there."""
-        measured_s = self._scanner.measured_s(channel, now_s)
-        return self._cryostat.temperature_k(SENSORS[channel].stage, measured_s)
-
-    def _round(self) -> list[Visit]:
-        """Where the scanner goes from now on: through the enabled inputs, or to one for ever."""
-        number, auto = self._settings.parts("SCAN")
-        first = INPUTS.index(str(int(number)))
-        onward = INPUTS[first:] + INPUTS[:first]
-        enabled = [n for n in onward if auto == "1" and self._settings.parts("INSET", n)[0] == "1"]
-        if not enabled:
-            return [Visit(channel=onward[0], pause_s=self._pause_s(onward[0]))]
-        return [
-            Visit(channel=n, pause_s=self._pause_s(n), dwell_s=self._dwell_s(n)) for n in enabled
-        ]
-
-    def _dwell_s(self, channel: str) -> float:
-        return float(self._settings.parts("INSET", channel)[1])
-
-    def _pause_s(self, channel: str) -> float:
-        """From the scanner's arrival to the first valid reading."""
-        filtered, filter_s, _ = self._settings.parts("FILTER", channel)
-        pause_s = float(self._settings.parts("INSET", channel)[2])
-        return pause_s + int(filtered) * float(filter_s)
+    # --- readings
 
     def _quadrature(self, channel: str, now_s: float) -> str:
         """Nothing is out of phase here."""
         del channel, now_s
         return moving(0.0)
 
-    def _excitation_w(self, channel: str, now_s: float) -> str:
-        """The excitation's power in the thermometer."""
-        if channel not in SENSORS:
-            return moving(0.0)
-        ohm = float(self._ohm(channel, now_s))
-        mode, level, *_ = self._settings.parts("INTYPE", channel)
-        excitation = EXCITATIONS[mode] * 10 ** ((int(level) - 1) / 2)
-        power_w = excitation**2 * ohm if mode == CURRENT else excitation**2 / ohm
-        return moving(power_w)
-
-    # --- outputs
-
-    def _heater(self, where: str, now_s: float) -> str:
+    def _output(self, where: str, now_s: float) -> str:
         """The sample heater, in percent of full scale or in watts."""
-        del where
-        power_w = self._cryostat.heater_w(now_s)
+        del where, now_s
+        power_w, full_w = self._heater.power_w(), self._full_w()
         if self._in_power():
             return moving(power_w)
-        full_w = self._full_w()
         return moving(100 * sqrt(power_w / full_w) if full_w else 0.0)
+
+    def _analog_output(self, where: str, now_s: float) -> str:
+        """The still's output in percent; there is no warm-up heater."""
+        del now_s
+        return moving(self._still_percent() if where == "2" else 0.0)
 
     def _heater_fault(self, where: str, now_s: float) -> str:
         """No heater is open here."""
         del where, now_s
         return "0"
 
+    # --- outputs
+
     def _heat(self, now_s: float) -> None:
         """Let the outputs act on the cryostat."""
         mode, control, *_ = self._settings.parts("OUTMODE", "0")
         if mode == CLOSED_LOOP and control == MIXING_INPUT:
-            self._cryostat.hold(self._setpoint_k(control), self._full_w(), now_s)
+            in_kelvin = self._settings.parts("INTYPE", control)[5] == IN_KELVIN
+            setpoint = float(self._settings.text("SETP", "0"))
+            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin)
         else:
-            self._cryostat.heat(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
-        still = self._settings.parts("OUTMODE", "2")[0] == STILL_MODE
-        percent = float(self._settings.text("STILL")) if still else 0.0
-        self._cryostat.heat_still(percent / 100 * STILL_FULL_W, now_s)
+            self._heater.give(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
+        still_w = self._still_percent() / 100 * STILL_FULL_W
+        self._cryostat.heat_still(still_w, now_s, by=self.model)
 
-    def _setpoint_k(self, control: str) -> float:
-        """The setpoint, which is in the units of the control input."""
-        setpoint = float(self._settings.text("SETP", "0"))
-        if self._settings.parts("INTYPE", control)[5] == IN_KELVIN or not setpoint:
-            return setpoint
-        return SENSORS[control].thermometer.temperature_k(setpoint)
+    def _shut_down_above_limits(self, now_s: float) -> None:
+        """Switch every output off where an input is above its temperature limit; 0 is none."""
+        limits = {channel: float(self._settings.text("TLIMIT", channel)) for channel in SENSORS}
+        if any(0 < limit < self._inputs.measured_k(of, now_s) for of, limit in limits.items()):
+            for where in OUTPUTS:
+                self._settings.put("RANGE", where, "0")
+            self._heat(now_s)
+
+    def _still_percent(self) -> float:
+        still = self._settings.parts("OUTMODE", "2")[0] == STILL_MODE
+        return float(self._settings.text("STILL")) if still else 0.0
 
     def _manual_w(self) -> float:
         """The manual output: watts or percent of full scale, and never more than that."""
@@ -257,17 +156,3 @@ class Lakeshore372:
 
     def _in_power(self) -> bool:
         return self._settings.parts("HTRSET", "0")[3] == IN_POWER
-
-    # --- status
-
-    def _event_status(self) -> str:
-        """The events since it was last asked."""
-        events, self._events = self._events, 0
-        return str(events)
-
-    def _status_byte(self) -> str:
-        return str(READING_VALID | (EVENT_SUMMARY if self._events else 0))
-
-    def _clear(self) -> str:
-        self._events = 0
-        return ""

@@ -8,6 +8,8 @@ from math import exp, pi, sin, sqrt
 
 import numpy as np
 
+from sim_hardware.world.heaters import Heaters
+
 COOLING_W_PER_K2 = 0.0411  # of the mixing chamber: P = a (T² - T_base²)
 STILL_K_PER_W = 50.0
 NOISE = 1 << 32  # of the generators: not one of the particles' keys
@@ -77,6 +79,7 @@ class Cryostat:
         self._bases = {
             name: Response(stage.base_k, stage.time_constant_s) for name, stage in STAGES.items()
         }
+        self._heaters = {"mixing": Heaters(holding_w), "still": Heaters(still_holding_w)}
 
     def temperature_k(self, stage: str, now_s: float) -> float:
         """What a perfect but noisy thermometer shows on a stage."""
@@ -87,26 +90,51 @@ class Cryostat:
         of = STAGES[stage]
         return self._bases[stage].at(now_s) + of.drift_k * sin(2 * pi * now_s / of.drift_period_s)
 
-    def heat(self, power_w: float, now_s: float) -> None:
-        """Put a constant power on the mixing chamber."""
-        base_k = STAGES["mixing"].base_k
-        self._bases["mixing"].aim(sqrt(base_k**2 + power_w / COOLING_W_PER_K2), now_s)
+    def heat(self, power_w: float, now_s: float, *, by: str = "") -> None:
+        """Put a constant power on the mixing chamber, with the heater that `by` drives."""
+        self._heaters["mixing"].give(by, power_w)
+        self._settle(now_s)
 
-    def hold(self, setpoint_k: float, limit_w: float, now_s: float) -> None:
+    def hold(self, setpoint_k: float, limit_w: float, now_s: float, *, by: str = "") -> None:
         """Regulate the mixing chamber, as far as a heater of that power can."""
-        self.heat(min(max(0.0, holding_w(setpoint_k)), limit_w), now_s)
+        self._heaters["mixing"].hold(by, setpoint_k, limit_w)
+        self._settle(now_s)
 
-    def heat_still(self, power_w: float, now_s: float) -> None:
+    def heat_still(self, power_w: float, now_s: float, *, by: str = "") -> None:
         """Put a constant power on the still."""
-        self._bases["still"].aim(STAGES["still"].base_k + STILL_K_PER_W * power_w, now_s)
+        self._heaters["still"].give(by, power_w)
+        self._settle(now_s)
+
+    def hold_still(self, setpoint_k: float, limit_w: float, now_s: float, *, by: str = "") -> None:
+        """Regulate the still, as far as a heater of that power can."""
+        self._heaters["still"].hold(by, setpoint_k, limit_w)
+        self._settle(now_s)
+
+    def driven_w(self, stage: str, by: str) -> float:
+        """The power of one heater alone."""
+        return self._heaters[stage].powers_w().get(by, 0.0)
 
     def heater_w(self, now_s: float) -> float:
         """The power on the mixing chamber."""
         return max(0.0, holding_w(self._bases["mixing"].target(now_s)))
 
+    def still_heater_w(self, now_s: float) -> float:
+        """The power on the still."""
+        return (self._bases["still"].target(now_s) - STAGES["still"].base_k) / STILL_K_PER_W
+
+    def _settle(self, now_s: float) -> None:
+        """Let the heated stages go where the sum of their heaters takes them."""
+        mixing_w, still_w = (
+            sum(self._heaters[stage].powers_w().values()) for stage in ("mixing", "still")
+        )
+        base_k = STAGES["mixing"].base_k
+        self._bases["mixing"].aim(sqrt(base_k**2 + mixing_w / COOLING_W_PER_K2), now_s)
+        self._bases["still"].aim(STAGES["still"].base_k + STILL_K_PER_W * still_w, now_s)
+
     def _noise(self, stage: str, now_s: float) -> float:
         """A normal deviate for each stage and tick, whoever asks and however often."""
-        counter = [0, 0, list(STAGES).index(stage), int(now_s / TICK_S) % 2**64]
+        tick = int(now_s / TICK_S) % 2**64  # there is a time before the bench's, too
+        counter = np.array([0, 0, list(STAGES).index(stage), tick], np.uint64)
         philox = np.random.Philox(counter=counter, key=[self._seed, NOISE])
         return float(np.random.Generator(philox).standard_normal())
 
@@ -114,3 +142,8 @@ class Cryostat:
 def holding_w(temperature_k: float) -> float:
     """The power that keeps the mixing chamber there; negative below its base."""
     return COOLING_W_PER_K2 * (temperature_k**2 - STAGES["mixing"].base_k ** 2)
+
+
+def still_holding_w(temperature_k: float) -> float:
+    """The power that keeps the still there; negative below its base."""
+    return (temperature_k - STAGES["still"].base_k) / STILL_K_PER_W

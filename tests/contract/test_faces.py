@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sim_hardware.faces.lakeshore import moving
 from sim_hardware.faces.lakeshore372 import Lakeshore372
-from sim_hardware.faces.lakeshore372_settings import moving
 from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1, checked
 from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.squid import SquidElectronics
@@ -117,7 +117,7 @@ def test_commands_are_not_answered(bridge: Lakeshore372) -> None:
         ("*RCL 1", 32, "unknown"),
         ("KRDG?", 32, "expected one of A, 1, 2"),
         ("KRDG? 1 2", 32, "expected no more arguments, found 2"),
-        ("HTR? 0", 32, "expected no more arguments, found 0"),
+        ("HTR? 0 1", 32, "expected no more arguments, found 1"),
         ("KRDG? 17", 16, "found 17"),
         ("RANGE?", 32, "expected one of 0, 1, 2, found nothing"),
         ("RANGE? 0,1", 32, "expected no more arguments, found 1"),

@@ -1,0 +1,1 @@
+"""Dilution refrigerators: one view of them all, and the drivers of their makers."""

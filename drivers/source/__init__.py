@@ -1,0 +1,1 @@
+"""Sources: generators of pulses and waves."""

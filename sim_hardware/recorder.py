@@ -1,0 +1,34 @@
+"""A thread's work for an instrument that writes files: to write what is due, until stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Writer(Protocol):
+    """An instrument without a wire."""
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until `write` has something to do."""
+
+    def write(self, now_s: float) -> None:
+        """Write what is due."""
+
+
+class Recorder:
+    """Runs a writer as a loop runs faces."""
+
+    def __init__(self, writer: Writer, now_s: Callable[[], float]) -> None:
+        self._writer, self._now_s = writer, now_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Write until `stop` is called; raises what the writer raises."""
+        while not self._stopped.wait(self._writer.wait_s(self._now_s())):
+            self._writer.write(self._now_s())
+
+    def stop(self) -> None:
+        """End `run`; from any thread."""
+        self._stopped.set()

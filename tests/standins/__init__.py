@@ -1,0 +1,1 @@
+"""Stand-ins of vendors' Python packages, for machines without their drivers."""
