@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from daq.errors import UsageError
+from daq.errors import InstrumentError, UsageError
 from daq.settings.loader import Settings
 from daq.wire import sockets
 from daq.wire.sockets import Caller
@@ -50,7 +50,7 @@ class Access(Protocol):
         """Tell it; what it then holds."""
 
     def latest(self, instrument: str, parameters: Sequence[str]) -> list[Reading]:
-        """What is known now, also where a parameter has no value."""
+        """What is known now; where there is no value, a reading that says why."""
 
 
 class Through:
@@ -171,7 +171,9 @@ def _now(bound: Bound[Any]) -> Iterable[Reading]:
         return bound.as_readings(bound.read(), time.time_ns())
     except AbsentError:
         return []
-    except NoValueError as error:
+    except InstrumentError as error:
+        if not error.retryable and not isinstance(error, NoValueError):
+            raise
         return bound.failed_readings(error, time.time_ns())
 
 

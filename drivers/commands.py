@@ -69,13 +69,14 @@ def read(
 ) -> None:
     """Ask an instrument for values, each with its unit and source.
 
+    Without a parameter: all of them; through the service, as it has read them last.
     The source is "read", or "shadow" for what was last written to what cannot be read.
     """
     with _access(config) as access:
         if parameters:
             readings = [r for each in parameters for r in access.read(instrument, each)]
         else:
-            readings = access.latest(instrument, _names(access, instrument))
+            readings = _some_value(access.latest(instrument, _names(access, instrument, None)))
         _tell(instrument, readings, json_)
 
 
@@ -115,9 +116,12 @@ def watch(
     config: Config = None,
     json_: AsJson = False,
 ) -> None:
-    """Show values as they change, until Ctrl-C. Through the service: what it reads, not more."""
+    """Show values as they change, until Ctrl-C. Through the service: what it reads, not more.
+
+    An instrument that fails is said to, and asked again.
+    """
     with _access(config) as access, suppress(KeyboardInterrupt):
-        names = _known(access, instrument, parameters) or _names(access, instrument)
+        names = _names(access, instrument, parameters)
         for readings in _looks(access, instrument, names, every, count):
             for reading in readings:
                 _tell_one(instrument, reading, json_)
@@ -146,7 +150,9 @@ def init(
         raise UsageError(f"{config}: expected a file that is not there yet, found one")
     answers = _answers(resource or [], yes)
     first_config.write(config, answers)
-    typer.echo(f"{config}: {len(answers.instruments)} instruments; next: first-contact.md")
+    typer.echo(
+        f"{config}: {len(answers.instruments)} instruments; next: docs/howto/first-contact.md"
+    )
 
 
 def _answers(resources: list[str], yes: bool) -> Answers:
@@ -242,18 +248,23 @@ def _settings(config: Path | None) -> tuple[Settings | None, bool]:
     return load(config), False
 
 
-def _known(access: Access, instrument: str, parameters: list[str] | None) -> list[str]:
-    """The parameters that are asked for, which must exist."""
+def _names(access: Access, instrument: str, parameters: list[str] | None) -> list[str]:
+    """The parameters that are asked for, which must exist; all where none is."""
     from drivers.access import chosen
 
     listed = chosen("instrument", access.instruments(), instrument)
-    return [listed.parameter(name).name for name in parameters or ()]
+    if not parameters:
+        return [each.name for each in listed.parameters]
+    return [listed.parameter(name).name for name in parameters]
 
 
-def _names(access: Access, instrument: str) -> list[str]:
-    from drivers.access import chosen
+def _some_value(readings: list[Reading]) -> list[Reading]:
+    """The readings; InstrumentError where not a single one has a value."""
+    from daq.errors import InstrumentError
 
-    return [each.name for each in chosen("instrument", access.instruments(), instrument).parameters]
+    if readings and all(reading.source == "error" for reading in readings):
+        raise InstrumentError(readings[0].text)
+    return readings
 
 
 def _row(instrument: str, reading: Reading) -> dict[str, object]:

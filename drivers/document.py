@@ -16,9 +16,9 @@ from drivers.transport import Line
 HEAD = """\
 # Instruments
 
-Made from the drivers by `scheelite instruments document docs/instruments.md`; do not edit it, edit them. A range is
-what a write accepts: anything else is refused before a byte is sent. What stands at the end of each section says which
-source confirms what, and what was not confirmed on a device.
+Made from the drivers by `scheelite instruments document docs/instruments.md`; do not edit it, edit
+them. A range is what a write accepts: anything else is refused before a byte is sent. What stands
+at the end of each section says which source confirms what, and what was not confirmed on a device.
 """
 PLACES = {
     "TCP": "TCPIP::192.0.2.1::7777::SOCKET",

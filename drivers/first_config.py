@@ -18,8 +18,8 @@ from drivers.transport import Line, Link
 
 QUESTION = "*IDN?"
 HEAD = """\
-Written by scheelite init. Check it after changes: scheelite config check FILE. The first day of each
-instrument on its real wire: docs/howto/first-contact.md. Copy what else you need from bench.toml.
+Written by scheelite init. After changes: scheelite config check FILE. The first day of each
+instrument on its real wire: docs/howto/first-contact.md. What else there is: config/bench.toml.
 """
 TARGET = {"record_length": 8192, "pretrigger": 2048}
 TRIGGER = {"kind": "edge", "threshold": 40.0, "rearm": 20.0, "edge_span": 24, "holdoff": 4096}
@@ -137,7 +137,7 @@ def _identity(resource: str, line: Line) -> str:
 
 
 def _by_match(drivers: Mapping[str, type[Instrument]], answer: str) -> list[str]:
-    """The models that answer so, whose pattern fits most of it first; not those any answer suits."""
+    """The models that answer so, best match first; without those that any answer suits."""
     asked = {model: d for model, d in drivers.items() if d.identity_question == QUESTION}
     found = {model: re.match(driver.identity, answer) for model, driver in asked.items()}
     ends = {model: match.end() for model, match in found.items() if match}

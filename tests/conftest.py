@@ -42,6 +42,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return folder
 
 
+# imported only where parameters are tested: other tests need none of this
 def _simulated() -> dict[str, str]:
     from drivers import catalogue
     from tests.served_bench import MODELS

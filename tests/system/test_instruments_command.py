@@ -150,6 +150,26 @@ def test_ctrl_c_ends_a_watch_in_good_order(config):
     assert (child.returncode, said) == (0, "")
 
 
+def test_a_watch_goes_on_when_the_line_was_lost(runtime, tmp_path):
+    lost = iter([Deed.CLOSE, Deed.CLOSE])
+
+    def answer(line):
+        if line == "*IDN?":
+            return b"LSCI,MODEL372,SIM,1\r\n"
+        return next(lost, b"+12.0000E-03\r\n")
+
+    server = LineServer(answer)
+    try:
+        config = written(tmp_path, fridge=server.tcp, squids=server.serial)
+        watching = ["watch", "fridge", "setpoint", "--every", "0.2", "--count", "2", "--json"]
+        done = instruments(*watching, config=config)
+    finally:
+        server.close()
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["source"], row["value"]) for row in rows] == [("error", None), ("read", 0.012)]
+    assert rows[0]["text"].startswith("lost ")
+
+
 # --- what is refused
 
 
@@ -194,8 +214,9 @@ def one_sentence(done, *parts):
 
 def test_a_host_that_cannot_be_reached_is_one_sentence(config, resources, tmp_path):
     nowhere = written(tmp_path, fridge="TCPIP::127.0.0.1::1::SOCKET", squids=resources["squids"])
-    done = instruments("read", "fridge", "setpoint", config=nowhere)
-    one_sentence(done, "cannot reach TCPIP::127.0.0.1::1::SOCKET: the connection was refused")
+    for parameters in (["setpoint"], []):
+        done = instruments("read", "fridge", *parameters, config=nowhere)
+        one_sentence(done, "cannot reach TCPIP::127.0.0.1::1::SOCKET: the connection was refused")
     unknown = written(
         tmp_path, fridge="TCPIP::no.such.host.invalid::1::SOCKET", squids="ASRL/x::INSTR"
     )
@@ -261,7 +282,7 @@ def test_with_the_services_up_it_goes_through_their_service(runtime, tmp_path, w
 # --- pytest --bench
 
 
-def tested(config):
+def report_on(config):
     """The contract tests of parameters against the instruments of a config."""
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
                "tests/contract/test_every_parameter.py", "-k", "answered or holds"]  # fmt: skip
@@ -275,7 +296,7 @@ def test_a_bench_of_real_instruments_is_written_what_its_config_allows(config, r
         before = fridge.setpoint.write(0.011), fridge.control.read()
         safe = '[instruments.fridge.safe]\nsetpoint = [0.010, 0.012]\n"control.integral" = [25]\n'
         config.write_text(config.read_text() + safe)
-        said = tested(config)
+        said = report_on(config)
         assert "3 passed, 1 skipped" in said, said
         assert "its config has no table `safe`" in said  # the SQUIDs were only read
         assert (fridge.setpoint.read(), fridge.control.read()) == before
@@ -284,7 +305,7 @@ def test_a_bench_of_real_instruments_is_written_what_its_config_allows(config, r
 @pytest.mark.parametrize("line", ["setpoint = [3.0]", "oven = [1]", '"input 6.temperature" = [1]'])
 def test_a_bench_that_allows_what_cannot_be_fails(config, line):
     config.write_text(config.read_text() + f"[instruments.fridge.safe]\n{line}\n")
-    assert "1 failed" in tested(config)
+    assert "1 failed" in report_on(config)
 
 
 # --- init
@@ -306,8 +327,8 @@ def test_init_takes_what_is_answered(runtime, resources, tmp_path):
     path = tmp_path / "lab.toml"
     answers = [
         "nucleus", "/srv/runs", "scheelite-stream", "tcp://10.0.0.7:5601", "C11, C12",
-        resources["fridge"], "lakeshore372", "fridge", resources["squids"], "magnicon-xxf1", "squids",
-        "",
+        resources["fridge"], "lakeshore372", "fridge",
+        resources["squids"], "magnicon-xxf1", "squids", "",
     ]  # fmt: skip
     done = cli("init", path, input="\n".join([*answers, ""]))
     assert done.returncode == 0, done.stderr
