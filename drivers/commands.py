@@ -280,10 +280,7 @@ def _row(instrument: str, reading: Reading) -> dict[str, object]:
 
 
 def _tell(instrument: str, readings: Iterable[Reading], json_: bool) -> None:
-    """All of them: one JSON array, or a line each."""
-    if json_:
-        _print([_row(instrument, reading) for reading in readings])
-        return
+    """A line each: words, or one JSON object."""
     for reading in readings:
         _tell_one(instrument, reading, json_)
 

@@ -40,6 +40,13 @@ def cli_json(*arguments: object, **more: Any) -> Any:
     return json.loads(done.stdout)
 
 
+def cli_rows(*arguments: object, **more: Any) -> list[dict[str, Any]]:
+    """What a command prints as one JSON object per line."""
+    done = cli(*arguments, "--json", **more)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def until(done: Callable[[], object], what: str, timeout_s: float = DEADLINE_S) -> None:
     """Wait for what only another process can bring about."""
     deadline = time.monotonic() + timeout_s

@@ -17,7 +17,7 @@ from drivers.settings import Instruments
 from drivers.temperature.lakeshore372 import Lakeshore372
 from tests.line_server import Deed, LineServer
 from tests.served_bench import serving
-from tests.system.chain import SCHEELITE, bench, cli, cli_json, services
+from tests.system.chain import SCHEELITE, bench, cli, cli_json, cli_rows, services
 
 ROOT = Path(__file__).parents[2]
 ROW = ["instrument", "parameter", "value", "unit", "source", "t_ns"]
@@ -96,7 +96,7 @@ def test_list_is_json_for_machines(config):
 
 def test_read_gives_value_unit_source_and_time(config):
     before = time.time_ns()
-    rows = cli_json(
+    rows = cli_rows(
         "instruments", "read", "fridge", "input 6.temperature", "scan", "--config", config
     )
     assert [list(row) for row in rows] == [ROW] * 3
@@ -107,7 +107,7 @@ def test_read_gives_value_unit_source_and_time(config):
 
 
 def test_read_without_a_parameter_reads_all(config):
-    rows = cli_json("instruments", "read", "squids", "--config", config)
+    rows = cli_rows("instruments", "read", "squids", "--config", config)
     units = {row["parameter"]: row["unit"] for row in rows}
     assert units["squid 1.ib"] == units["squid 2.ib"] == "uA"
     assert {row["source"] for row in rows} >= {"read", "error"}  # a shadow nobody has written yet
@@ -259,10 +259,10 @@ def test_without_services_and_config_it_says_what_to_do(runtime):
 
 def test_with_the_services_up_it_goes_through_their_service(runtime, tmp_path, wide):
     with bench(tmp_path) as config, services(config):
-        (written_,) = cli_json("instruments", "write", "fridge", "setpoint", "0.0123")
+        (written_,) = cli_rows("instruments", "write", "fridge", "setpoint", "0.0123")
         assert [*written_][:6] == ROW
         assert (written_["value"], written_["unit"], written_["source"]) == (0.0123, "K", "read")
-        rows = cli_json("instruments", "read", "fridge", "setpoint", "control")
+        rows = cli_rows("instruments", "read", "fridge", "setpoint", "control")
         assert rows[0]["value"] == 0.0123
         assert [row["unit"] for row in rows] == ["K", "", "s", "s"]
         assert "0 to 2 K" in cli("instruments", "list", "fridge", env=wide).stdout
@@ -276,7 +276,7 @@ def test_with_the_services_up_it_goes_through_their_service(runtime, tmp_path, w
             assert (done.returncode, done.stdout) == (2, "")
             assert done.stderr.startswith(f"scheelite: {sentence}")
         # the config that is up is not spoken to behind the back of its service
-        assert cli_json("instruments", "read", "fridge", "setpoint", "--config", config) != []
+        assert cli_rows("instruments", "read", "fridge", "setpoint", "--config", config) != []
 
 
 # --- pytest --bench
