@@ -83,6 +83,7 @@ def heights(volts: Values, low: float, high: float) -> Histogram:
     """Counts in logarithmic bins from `low` to `high`, whole powers of ten."""
     n_bins = round(np.log10(high / low) * BINS_PER_DECADE)
     edges = np.geomspace(low, high, n_bins + 1)
+    edges[0], edges[-1] = low, high  # whatever was rounded between them
     return Histogram(edges, np.histogram(volts, edges)[0].astype(np.float64))
 
 
@@ -121,8 +122,8 @@ def decades(values: Values) -> tuple[float, float]:
     if not len(positive):
         return 1.0, 10.0
     low, high = math.floor(math.log10(positive.min())), math.ceil(math.log10(positive.max()))
-    low -= 10.0**low > positive.min()  # a logarithm may have been rounded to a whole number
-    high += 10.0**high < positive.max()
+    low -= int(10.0**low > positive.min())  # a logarithm may have been rounded to a whole number
+    high += int(10.0**high < positive.max())
     return 10.0**low, 10.0 ** max(high, low + 1)
 
 
