@@ -172,7 +172,9 @@ class Link:
     def _decoded(self, text: str, reply: bytes) -> str:
         end = self._line.reply_end.encode("ascii")
         if end in reply or not reply.isascii():
-            raise ReplyError(f"expected one line of ASCII from {self._who(text)}, found {reply!r}")
+            raise ReplyError(
+                f"expected one line of ASCII from {self._who(text)}, found {reply!r}{self._hint()}"
+            )
         return reply.decode("ascii")
 
     def _drain(self) -> None:
@@ -199,9 +201,20 @@ class Link:
         return f"{self.resource} at {text!r}"
 
     def _silence(self, text: str, partial: bytes) -> str:
+        end = f" that ends in {self._line.reply_end!r}" if partial else ""
         found = f"only {partial!r}" if partial else "nothing"
         return (
-            f"expected a reply within {self._line.timeout_s:g} s, found {found}: {self._who(text)}"
+            f"expected a reply{end} within {self._line.timeout_s:g} s, found {found}: "
+            f"{self._who(text)}{self._hint()}"
+        )
+
+    def _hint(self) -> str:
+        """On a serial line, what it was set to: the usual reason for silence and for noise."""
+        port = self._line.serial
+        if port is None or not _SERIAL.match(self.resource):
+            return ""
+        return (
+            f" (the line is set to {port.baud} baud, {port.data_bits} bits, parity {port.parity})"
         )
 
 

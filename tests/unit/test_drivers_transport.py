@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import pty
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -243,3 +245,43 @@ def test_a_write_and_a_question_in_turn_do_not_wait_for_each_other(serve, link_t
         link.tell("tell")
         link.ask("ask")
     assert time.monotonic() - began < 0.5  # 0.9 s with Nagle's algorithm
+
+
+def test_a_reply_with_another_end_is_named_with_what_came(serve, link_to):
+    server = serve(lambda text: b"LSCI,MODEL372,SIM,1.3\n")  # LF, where CRLF was agreed
+    with pytest.raises(
+        NoReplyError, match=r"ends in '\\r\\n' within .* found only .*LSCI,MODEL372"
+    ):
+        link_to(server.tcp, IMPATIENT).ask("*IDN?")
+
+
+def test_what_another_baud_rate_makes_of_a_reply_is_named(serve, link_to):
+    server = serve(lambda text: b"\xf8\x80\x00\xe6\x98\x1e\x86\xfe\r\n")
+    with pytest.raises(
+        ReplyError, match=r"ASCII .* found .*\(the line is set to 9600 baud, 8 bits"
+    ):
+        link_to(server.serial).ask("*IDN?")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without permission")
+def test_a_serial_port_without_permission_is_named():
+    """In a child that is nobody: the root that runs tests may open everything."""
+    import serial  # what the child could no longer import
+
+    assert serial
+    master, slave = os.openpty()
+    Path(os.ttyname(slave)).chmod(0o600)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os.setuid(65534)
+        try:
+            Link(f"ASRL{os.ttyname(slave)}::INSTR", LINE).open()
+        except NotConnectedError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(reading, 4096).decode()
+    for descriptor in (master, slave, reading, writing):
+        os.close(descriptor)
+    assert re.match(r"cannot reach ASRL/dev/pts/\d+::INSTR: .*[Pp]ermission denied", said), said
