@@ -144,9 +144,13 @@ def test_watch_prints_an_object_per_line(config):
 def test_ctrl_c_ends_a_watch_in_good_order(config):
     command = [SCHEELITE, "instruments", "watch", "fridge", "setpoint", "--config", config]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout.readline().startswith("fridge.setpoint = ")
-    child.send_signal(2)
-    _, said = child.communicate(timeout=20)
+    try:
+        assert child.stdout.readline().startswith("fridge.setpoint = ")
+        child.send_signal(2)
+        _, said = child.communicate(timeout=20)
+    finally:
+        child.kill()  # nothing, where it has ended
+        child.wait()
     assert (child.returncode, said) == (0, "")
 
 
