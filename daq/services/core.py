@@ -147,7 +147,7 @@ class Core:
             elif isinstance(message, BlockHeader):
                 self._block(stream, peer, message, samples)
             elif isinstance(message, StreamEnd):
-                self._ended(stream, message)
+                self._ended(stream, peer, message)
         except WireError as error:
             stream.refused += 1
             self._refuse(peer, error)
@@ -206,8 +206,8 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
-    def _ended(self, stream: Stream, end: StreamEnd) -> None:
-        stream.ended = end.stop
+    def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
+        stream.end(peer, end)
         recording = self._recording
         if recording is not None and not recording.stopped(stream.name):
             stops = {stream.name: end.stop}

@@ -66,8 +66,9 @@ class StreamHello(Message, frozen=True, tag="stream-hello"):
 
 
 class StreamWant(Message, frozen=True, tag="stream-want"):
-    """Core to digitizer: send from `start` on; `credit` bytes may be on the way."""
+    """Core to digitizer: send `epoch` from `start` on; `credit` bytes may be on the way."""
 
+    epoch: Name
     start: Count
     credit: Count
 
@@ -97,9 +98,10 @@ class StreamEnd(Message, frozen=True, tag="stream-end"):
 
 
 class StreamAck(Message, frozen=True, tag="stream-ack"):
-    """Core to digitizer: what is before `durable` need not be kept; `credit` bytes in all since
-    the StreamWant may have been sent."""
+    """Core to digitizer: what is before `durable` in `epoch` need not be kept; `credit` bytes in
+    all since the StreamWant may have been sent."""
 
+    epoch: Name
     durable: Count
     credit: Count
 
