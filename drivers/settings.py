@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from daq.errors import UsageError
+from daq.settings import sections
 from daq.settings.sections import Name, Section
 from drivers import catalogue
 from drivers.catalogue import check_model
@@ -116,7 +117,7 @@ class Instruments(RootModel[dict[Name, Instrument]]):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Digitizers(RootModel[dict[Name, Digitizer]]):
+class Digitizers(sections.Digitizers):
     """Digitizers by name."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    root: dict[Name, Digitizer]

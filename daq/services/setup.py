@@ -5,11 +5,9 @@ from __future__ import annotations
 from daq.errors import UsageError
 from daq.model.channel import Channel, TriggerSettings
 from daq.settings.loader import Settings
-from daq.settings.sections import Channels, Events, Kind, Kinds, Storage
+from daq.settings.sections import Channels, Digitizers, Events, Kind, Kinds, Storage
 from daq.store.log import LogSettings
 from daq.wire.schemas import StreamHello
-
-DEFAULT_SILENT_AFTER_S = 5.0
 
 
 def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
@@ -57,8 +55,7 @@ def window_ns(settings: Settings) -> int:
 
 def silent_after_s(settings: Settings, digitizer: str) -> float:
     """After how long without blocks a digitizer counts as silent; its own section says it."""
-    entry = getattr(settings.sections["digitizers"], "root", {}).get(digitizer)
-    return float(getattr(entry, "silent_after_s", DEFAULT_SILENT_AFTER_S))
+    return settings.section(Digitizers).root[digitizer].silent_after_s
 
 
 def _trigger(kind: Kind) -> TriggerSettings:

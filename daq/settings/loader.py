@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from daq.errors import SettingsError, UsageError
 from daq.settings import units
-from daq.settings.sections import Channels, Endpoints, Experiment, Kinds
+from daq.settings.sections import Channels, Digitizers, Endpoints, Experiment, Kinds
 
 GROUP = "scheelite.settings"
 REQUIRED = ("experiment", "kinds", "channels", "digitizers")
@@ -170,14 +170,14 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):
         return
-    digitizers = getattr(sections.get("digitizers"), "root", None)
+    digitizers = sections.get("digitizers")
     taken: dict[tuple[str, int], str] = {}
     for name, channel in channels.root.items():
         place = f"channels.{name}"
         if isinstance(kinds, Kinds) and channel.kind not in kinds.root:
             yield f"{place}.kind: expected one of {_list(kinds.root)}, found {channel.kind!r}"
-        if digitizers is not None and channel.digitizer not in digitizers:
-            known = _list(digitizers)
+        if isinstance(digitizers, Digitizers) and channel.digitizer not in digitizers.root:
+            known = _list(digitizers.root)
             yield f"{place}.digitizer: expected one of {known}, found {channel.digitizer!r}"
         other = taken.setdefault((channel.digitizer, channel.input), name)
         if other != name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -141,5 +142,21 @@ class ChannelEntry(Section):
 
 class Channels(RootModel[dict[Name, ChannelEntry]]):
     """Channels by name, in the order of the tables and pictures."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Digitizer(Section):
+    """What the acquisition must know of any digitizer; its driver's section says the rest."""
+
+    model: str = Field(description="Its driver's name.")
+    resource: str = Field(min_length=1, max_length=200, description="Where it is.")
+    silent_after_s: float = Field(
+        5.0, ge=0.2, le=3600, description="It counts as silent after this time without samples [s]."
+    )
+
+
+class Digitizers(RootModel[Mapping[Name, Digitizer]]):
+    """Digitizers by name; the drivers put their own sections in its place."""
 
     model_config = ConfigDict(frozen=True, strict=True)
