@@ -87,7 +87,7 @@ class Lakeshore372:
         self._cryostat, self._pace = cryostat, Pace(gap_s)
         self._settings = Settings(SETTINGS, PRESET)
         self._heater = SampleHeater(cryostat, self.model)
-        self._ramp = Ramp(0.0, 0.0, 0.0, 0.0)
+        self._ramp, self._led_to = Ramp(0.0, 0.0, 0.0, 0.0), 0.0  # the setpoint in force
         self._inputs = BridgeInputs(cryostat, self._settings, self._excitation)
         self._language = Language(
             IDENTITY,
@@ -105,7 +105,7 @@ class Lakeshore372:
 
     def answer(self, message: str, now_s: float) -> str:
         """The replies to the queries of a message, in one line; none to commands or nonsense."""
-        if self._ramp.is_under_way(now_s):
+        if self._ramp.at(now_s) != self._led_to:
             self._heat(now_s)
         self._shut_down_above_limits(now_s)
         return self._language.answer(message, now_s)
@@ -183,10 +183,11 @@ class Lakeshore372:
 
     def _heat(self, now_s: float) -> None:
         """Let the outputs act on the cryostat."""
+        self._led_to = self._ramp.at(now_s)
         mode, control, *_ = self._settings.parts("OUTMODE", "0")
         if mode == CLOSED_LOOP and control == MIXING_INPUT:
             in_kelvin = self._settings.parts("INTYPE", control)[5] == IN_KELVIN
-            self._heater.regulate(self._ramp.at(now_s), self._full_w(), now_s, in_kelvin=in_kelvin)
+            self._heater.regulate(self._led_to, self._full_w(), now_s, in_kelvin=in_kelvin)
         else:
             self._heater.give(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
         still_w = self._still_percent() / 100 * STILL_FULL_W
