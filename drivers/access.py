@@ -15,7 +15,7 @@ from daq.settings.loader import Settings
 from daq.wire import sockets
 from daq.wire.sockets import Caller
 from drivers import catalogue
-from drivers.describe import Described, described, units
+from drivers.describe import Described, described, units, unknown
 from drivers.instrument import Instrument
 from drivers.parameter import AbsentError, Bound, NoValueError, Reading, to_plain
 from drivers.settings import Instruments
@@ -160,8 +160,7 @@ def access_to(settings: Settings | None, is_up: bool, on_exit: ExitStack) -> Acc
 def chosen(kind: str, among: Mapping[str, T], name: str) -> T:
     """The one of this name; UsageError names those there are."""
     if name not in among:
-        known = ", ".join(among) or "(none)"
-        raise UsageError(f"expected one of the {kind}s {known}, found {name!r}")
+        raise unknown(kind, among, name)
     return among[name]
 
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from daq.errors import UsageError
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.wire import sockets
+from drivers.describe import unknown
 from drivers.instrument import Instrument
 from drivers.parameter import Bound, Reading, dated, to_plain
 from drivers.services.delivery import Delivery
@@ -254,7 +254,7 @@ class InstrumentsService:
         try:
             return self._pollers[instrument]
         except KeyError as error:
-            raise _unknown("instrument", self._pollers, instrument) from error
+            raise unknown("instrument", self._pollers, instrument) from error
 
     def _submitted(self, poller: Poller, job: Callable[[], Result]) -> Future[Result]:
         future = poller.submit(job)
@@ -268,12 +268,8 @@ N = TypeVar("N", bound=Any)  # what has a name: a Bound or a BoundAction
 def _named(name: str, among: Any, kind: str) -> Any:
     known = {each.name: each for each in among}
     if name not in known:
-        raise _unknown(kind, known, name)
+        raise unknown(kind, known, name)
     return known[name]
-
-
-def _unknown(kind: str, known: Mapping[str, object], found: str) -> UsageError:
-    return UsageError(f"expected one of the {kind}s {', '.join(known)}, found {found!r}")
 
 
 def _plain(value: object) -> Any:
