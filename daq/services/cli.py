@@ -31,6 +31,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(config_app, name="config")
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
+ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run folders.")]
 
@@ -114,6 +115,21 @@ def down(json_: AsJson = False) -> None:
 def status(json_: AsJson = False) -> None:
     """What is up, and what it is doing."""
     _tell_status(json_)
+
+
+@app.command()
+def doctor(config: ConfigOrUp = None, json_: AsJson = False) -> None:
+    """Why there are no data: the first broken link of the chain. Exits 1 where one is."""
+    from daq.services import doctor as examine
+    from daq.services import system
+    from daq.services.inspect import findings_table
+
+    findings = examine.diagnose(_load(config) if config else system.settings_of_what_is_up())
+    if json_:
+        _print_json(examine.as_json(findings))
+    else:
+        _console().print(findings_table(findings))
+    raise SystemExit(1 if examine.first_broken(findings) else 0)
 
 
 @run_app.command("start")

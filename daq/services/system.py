@@ -71,10 +71,14 @@ def settings_of_what_is_up() -> Settings:
 
 # Any: the JSON of `status`
 def status() -> dict[str, Any]:
-    """{"run", "state", "services": {name: {"pid", "state", ...}}, ...}, also of what is down."""
+    """What `scheelite status --json` prints, also of what is down.
+
+    {"run", "state", "services": {name: {"pid", "state", "restarts", "problem"}}, "channels",
+    "safe", "unsafe", "gaps", "core": all that the core says of itself, "problem"}.
+    """
     found = processes.remembered(runtime_dir())
     if found is None or not processes.still_alive(found):
-        return {"run": None, "state": "down", "services": {}, "problem": ""}
+        return {"run": None, "state": "down", "services": {}, **_of_core({}), "problem": ""}
     told = _told(load(Path(found.config)))
     services = told.get("services", {})
     for name, process in found.services.items():
@@ -92,8 +96,19 @@ def status() -> dict[str, Any]:
         "run": told.get("folder"),
         "state": told.get("state", "lost"),
         "services": services,
-        "core": told.get("core", {}),
+        **_of_core(told.get("core", {})),
         "problem": told.get("problem", ""),
+    }
+
+
+def _of_core(core: dict[str, Any]) -> dict[str, Any]:
+    """The part of `status` that is the core's to say."""
+    return {
+        "channels": core.get("channels", {}),
+        "safe": core.get("safe", {"records": 0, "until_ns": 0}),
+        "unsafe": core.get("unsafe", 0),
+        "gaps": core.get("gaps", 0),
+        "core": core,
     }
 
 
