@@ -132,6 +132,26 @@ def doctor(config: ConfigOrUp = None, json_: AsJson = False) -> None:
     raise SystemExit(1 if examine.first_broken(findings) else 0)
 
 
+@app.command("install-units")
+def install_units(
+    config: Config,
+    user: Annotated[bool, typer.Option("--user", help="For this user, not the machine.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Another folder than systemd's.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Let systemd start the services of a config, and again whatever happens."""
+    from daq.services import units
+
+    settings = _load(config)
+    path = units.install(settings, into or units.unit_folder(user=user), user=user)
+    if json_:
+        _print_json({"unit": str(path)})
+    else:
+        control = "systemctl --user" if user else "systemctl"
+        _console().print(f"{path}\n{control} daemon-reload", soft_wrap=True)
+        _console().print(f"{control} enable --now {path.name}", soft_wrap=True)
+
+
 @run_app.command("start")
 def run_start(
     comment: Annotated[str, typer.Option(help="Goes into the file.")] = "",

@@ -18,6 +18,7 @@ from daq.errors import ScheeliteError
 from daq.services import processes
 from daq.services.conductor import service_names
 from daq.services.neighbors import Neighbors
+from daq.services.notify import ALIVE, READY, STOPPING, notify
 from daq.services.processes import Up
 from daq.settings.loader import Settings, runtime_dir
 from daq.wire import sockets
@@ -78,9 +79,12 @@ class Supervisor:
             for service in self._services:
                 self._start(service)
             self._remember()
+            notify(READY)
             while not self._stop.wait(CHECK_S):
                 self._check()
+                notify(ALIVE)
         finally:
+            notify(STOPPING)
             self._end()
             self._neighbors.close()
 

@@ -15,7 +15,7 @@ from daq.services.supervisor import Supervisor
 from daq.settings.loader import Settings, load, runtime_dir
 from tests.system.chain import bench, cli, kill, pid_of, services, until
 
-HUNG_S = 3.0
+HUNG_S = 6.0  # longer than a loaded machine lets a sound service wait
 
 
 def remembered(name: str) -> processes.Process:
