@@ -50,7 +50,7 @@ def unit_name(settings: Settings) -> str:
 def unit_text(settings: Settings, *, user: bool) -> str:
     """The unit of a config; its services belong to the user's session or to the machine.
 
-    Paths with a double quote, a backslash, % or a newline are refused: systemd reads them otherwise.
+    A double quote, a backslash, % or a newline in a path is refused: systemd reads them otherwise.
     """
     paths = {"python": sys.executable, "config": settings.path.absolute(), "folder": Path.cwd()}
     for what, path in paths.items():
