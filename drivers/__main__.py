@@ -65,6 +65,7 @@ def instruments(config: Path) -> None:
             readings=settings.endpoint("core.commands"),
             state=settings.endpoint("instruments.state"),
             commands=settings.endpoint("instruments.commands"),
+            lease=settings.endpoint("run.state"),
         ),
         stop=stop,
         waker=waker,

@@ -26,8 +26,10 @@ app = typer.Typer(
     help="Scheelite: the readout of a mK detector, from the SQUID to the file.",
 )
 run_app = typer.Typer(no_args_is_help=True, help="Begin and end runs.")
+lease_app = typer.Typer(no_args_is_help=True, help="Who commands: one at a time.")
 config_app = typer.Typer(no_args_is_help=True, help="Check configs.")
 app.add_typer(run_app, name="run")
+app.add_typer(lease_app, name="lease")
 app.add_typer(config_app, name="config")
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
@@ -176,6 +178,35 @@ def run_stop(json_: AsJson = False) -> None:
     _tell_run(stopped["run"], "is complete", json_)
 
 
+@lease_app.command("take")
+def lease_take(
+    hours: Annotated[float, typer.Option(min=0.001, max=24, help="For how long.")] = 1.0,
+    over: Annotated[str, typer.Option(help="Why, where another holds it: it is taken over.")] = "",
+    json_: AsJson = False,
+) -> None:
+    """Command alone: others are refused until it is given back or runs out."""
+    from daq.services import system
+
+    _tell_lease(system.take_lease(hours * 3600, over), json_)
+
+
+@lease_app.command("release")
+def lease_release(json_: AsJson = False) -> None:
+    """Give it back."""
+    from daq.services import system
+
+    system.release_lease()
+    _tell_lease(None, json_)
+
+
+@lease_app.command("show")
+def lease_show(json_: AsJson = False) -> None:
+    """Who holds it."""
+    from daq.services import system
+
+    _tell_lease(system.lease(), json_)
+
+
 @app.command()
 def verify(
     paths: Annotated[list[Path], typer.Argument(help="Run folders, or files of runs.")],
@@ -267,6 +298,18 @@ def _tell_run(folder: str, what: str, json_: bool) -> None:
         _print_json({"run": folder})
     else:
         _console().print(f"{folder} {what}", soft_wrap=True)
+
+
+def _tell_lease(held: dict[str, Any] | None, json_: bool) -> None:  # Any: as run control says it
+    from datetime import UTC, datetime
+
+    if json_:
+        _print_json({"lease": held})
+    elif held is None:
+        _console().print("nobody holds the control lease")
+    else:
+        until = datetime.fromtimestamp(held["until_ns"] / 1e9, UTC)
+        _console().print(f"{held['who']} holds the control lease until {until:%H:%M:%S} UTC")
 
 
 def _tell_status(json_: bool) -> None:

@@ -20,6 +20,7 @@ from daq.errors import (
     UsageError,
 )
 from daq.services import processes
+from daq.settings import operator
 from daq.settings.loader import Settings, load, runtime_dir
 from daq.wire import sockets
 
@@ -129,7 +130,8 @@ def ask(
     settings: Settings, service: str, verb: str, timeout_s: float = 30.0, **arguments: Any
 ) -> dict[str, Any]:
     """One verb to one service."""
-    with sockets.calling(settings.endpoint(f"{service}.commands"), service) as caller:
+    endpoint = settings.endpoint(f"{service}.commands")
+    with sockets.calling(endpoint, service, operator.current()) as caller:
         return caller.call(verb, timeout_s, **arguments)
 
 
@@ -171,6 +173,27 @@ def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict
 
     _wait(over, timeout_s, f"run {run} to be complete")
     return ask(settings, "run", "status")
+
+
+# Any: {"who", "since_ns", "until_ns", "seal"}
+def take_lease(for_s: float, over: str) -> dict[str, Any]:
+    """Take, renew, or for a reason take over the control lease of what is up."""
+    settings, mine = settings_of_what_is_up(), operator.with_ticket(operator.current())
+    answer = ask(
+        settings, "run", "lease-take", who=mine.who, ticket=mine.ticket, for_s=for_s, over=over
+    )
+    return dict(answer["lease"])
+
+
+def release_lease() -> None:
+    """Give the control lease back; RefusedError where another holds it."""
+    ask(settings_of_what_is_up(), "run", "lease-release", ticket=operator.current().ticket)
+
+
+def lease() -> dict[str, Any] | None:
+    """Who holds the control lease of what is up."""
+    held = ask(settings_of_what_is_up(), "run", "status")["lease"]
+    return None if held is None else dict(held)
 
 
 @contextmanager

@@ -108,10 +108,15 @@ class StreamAck(Message, frozen=True, tag="stream-ack"):
 
 
 class Request(Message, frozen=True, tag="request"):
-    """One verb with its arguments; `id` comes back in the reply."""
+    """One verb with its arguments; `id` comes back in the reply.
+
+    `who` is the operator as the log names him, `ticket` what he took the control lease with.
+    """
 
     id: Count
     verb: Name
+    who: Annotated[str, Meta(max_length=64)] = ""
+    ticket: Annotated[str, Meta(max_length=64)] = ""
     arguments: dict[str, Any] = {}  # Any: each verb's own struct checks them
 
 

@@ -13,6 +13,7 @@ import msgspec
 import zmq
 
 from daq.errors import ServiceTimeoutError, UsageError, WireError, by_name
+from daq.model.operator import NOBODY, Operator
 from daq.wire import codec
 from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
 
@@ -133,17 +134,20 @@ class Caller:
     Not for two threads at once: the lock guards the socket, which belongs to one caller at a time.
     """
 
-    def __init__(self, endpoint: str, service: str) -> None:
+    def __init__(self, endpoint: str, service: str, operator: Operator = NOBODY) -> None:
         self._socket = _socket(zmq.DEALER, max_bytes=MAX_HEADER)
         self._socket.connect(endpoint)
-        self._service = service
+        self._service, self._operator = service, operator
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def call(self, verb: str, timeout_s: float = 5.0, **arguments: Any) -> dict[str, Any]:
         """The result of `verb`; raises the service's error by name, or ServiceTimeoutError."""
         with self._lock:
-            request = Request(id=next(self._ids), verb=verb, arguments=arguments)
+            who, ticket = self._operator.who, self._operator.ticket
+            request = Request(
+                id=next(self._ids), verb=verb, who=who, ticket=ticket, arguments=arguments
+            )
             self._socket.send(codec.encode(request))
             return self._result(request, timeout_s)
 
@@ -165,9 +169,9 @@ class Caller:
 
 
 @contextmanager
-def calling(endpoint: str, service: str) -> Iterator[Caller]:
-    """A Caller for the length of a with block."""
-    caller = Caller(endpoint, service)
+def calling(endpoint: str, service: str, operator: Operator = NOBODY) -> Iterator[Caller]:
+    """A Caller for the length of a with block, which acts for `operator`."""
+    caller = Caller(endpoint, service, operator)
     try:
         yield caller
     finally:

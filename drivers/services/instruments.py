@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from daq.errors import UsageError
+from daq.services.authority import LeaseWatch, Notes
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.wire import sockets
 from drivers.instrument import Instrument
@@ -35,6 +36,7 @@ class Endpoints:
     readings: str
     state: str
     commands: str
+    lease: str  # run control's state, which says who commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +109,18 @@ class InstrumentsService:
         self._pollers = {name: self._poller(name, e, clock) for name, e in entries.items()}
         self._beat = Beat(endpoints.state, "instruments", clock=clock, now_ns=now_ns)
         self._delivery = Delivery(endpoints.readings, self._beat.boot, clock)
+        self._lease, self._notes = LeaseWatch(endpoints.lease), Notes(endpoints.readings)
         self._commands = CommandServer(
             endpoints.commands,
             {
                 "status": Verb(Nothing, lambda _: self.status()),
                 "list": Verb(Nothing, lambda _: self._list()),
                 "read": Verb(Read, self._read),
-                "write": Verb(Write, self._write),
-                "act": Verb(Act, self._act),
+                "write": Verb(Write, self._write, "act"),
+                "act": Verb(Act, self._act, "act"),
             },
+            guard=self._lease.check,
+            audit=self._notes.audit("instruments"),
         )
 
     def run(self) -> None:
@@ -157,7 +162,7 @@ class InstrumentsService:
             thread.stop()
         for thread in self._pollers.values():
             thread.join(JOIN_S)
-        for part in (self._commands, self._beat, self._delivery):
+        for part in (self._commands, self._beat, self._delivery, self._lease, self._notes):
             part.close()
 
     # --- from the instruments' threads --------------------------------------------------------
