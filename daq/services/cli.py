@@ -27,9 +27,11 @@ app = typer.Typer(
 )
 run_app = typer.Typer(no_args_is_help=True, help="Begin and end runs.")
 lease_app = typer.Typer(no_args_is_help=True, help="Who commands: one at a time.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys for sockets beyond this machine.")
 config_app = typer.Typer(no_args_is_help=True, help="Check configs.")
 app.add_typer(run_app, name="run")
 app.add_typer(lease_app, name="lease")
+app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
@@ -205,6 +207,48 @@ def lease_show(json_: AsJson = False) -> None:
     from daq.services import system
 
     _tell_lease(system.lease(), json_)
+
+
+KeyFolder = Annotated[Path, typer.Option("--folder", help="Folder of the keys.")]
+KEY_FOLDER = Path("~/.config/scheelite/keys").expanduser()
+
+
+@keys_app.command("make")
+def keys_make(folder: KeyFolder = KEY_FOLDER) -> None:
+    """The services' own keys."""
+    from daq.wire import keys
+
+    secret = keys.make_system(folder)
+    _console().print(f'{secret}\nin the config:\n[security]\nkeys = "{folder}"', soft_wrap=True)
+
+
+@keys_app.command("add")
+def keys_add(name: str, folder: KeyFolder = KEY_FOLDER) -> None:
+    """Let a client in; the services know it from their next start on."""
+    from daq.wire import keys
+
+    carried = keys.add_client(folder, name)
+    _console().print(f"carry {carried} to {name}'s machine, then delete it here", soft_wrap=True)
+
+
+@keys_app.command("remove")
+def keys_remove(name: str, folder: KeyFolder = KEY_FOLDER) -> None:
+    """Let a client in no more, from the services' next start on."""
+    from daq.wire import keys
+
+    keys.remove_client(folder, name)
+
+
+@keys_app.command("list")
+def keys_list(folder: KeyFolder = KEY_FOLDER, json_: AsJson = False) -> None:
+    """Who is let in."""
+    from daq.wire import keys
+
+    found = keys.clients(folder)
+    if json_:
+        _print_json({"clients": found})
+    else:
+        _console().print("\n".join(found) or "nobody is let in")
 
 
 @app.command()
