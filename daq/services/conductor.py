@@ -2,7 +2,7 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "problem"}.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
 from daq.run.lease import Lease
 from daq.run.states import RunState
 from daq.services.authority import Notes
+from daq.services.clockhealth import ClockHealth
 from daq.services.neighbors import Neighbors
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.settings.loader import Settings
@@ -97,7 +98,7 @@ class Conductor:
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
         }
         endpoint = settings.endpoint
-        self._lease = Lease(time.time_ns)
+        self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
         self._notes = Notes(endpoint("core.commands"))
         self._commands = CommandServer(
             endpoint("run.commands"),
@@ -120,6 +121,7 @@ class Conductor:
                 self._waker.clear()
                 self._neighbors.serve()
                 self._follow()
+                self._watch_clock()
                 self._commands.serve()
                 self._beat.serve()
                 self._tell()
@@ -224,6 +226,11 @@ class Conductor:
         self._run = self._folder = None
         logger.error(problem)
 
+    def _watch_clock(self) -> None:
+        step = self._clock_health.look()
+        if step is not None:
+            self._notes.tell(str(step), "warning")
+
     # --- what is told ---
 
     def _tell(self) -> None:
@@ -242,6 +249,7 @@ class Conductor:
             "last": self._last,
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
+            "clock": self._clock_health.table(),
             "problem": self._problem,
         }
 
