@@ -31,19 +31,23 @@ class LeaseWatch:
         self._socket = sockets.subscribe(endpoint)
         self._clock = clock
         self._held: Held | None = None
-        self._heard_s = -FRESH_S
+        self._heard_s, self._born_s = -FRESH_S, clock()
 
     def check(self, request: Request) -> None:
         """RefusedError where somebody else holds the lease."""
-        self._listen()
-        if self._held is not None and self._clock() - self._heard_s < FRESH_S:
-            self._held.check(request.ticket, time.time_ns())
+        held, quiet_s = self.listen()
+        if held is not None and quiet_s < FRESH_S:
+            held.check(request.ticket, time.time_ns())
 
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close(0)
 
-    def _listen(self) -> None:
+    def listen(self) -> tuple[Held | None, float]:
+        """Who holds it as far as is known, and how old the news of run control is [s].
+
+        News that never came are as old as we are.
+        """
         while self._socket.poll(0):
             try:
                 _, header = sockets.receive(self._socket, 2)
@@ -53,6 +57,7 @@ class LeaseWatch:
                 logger.warning("Run control said something odd of the lease: %s", error)
                 continue
             self._heard_s = self._clock()
+        return self._held, self._clock() - max(self._heard_s, self._born_s)
 
 
 class Notes:
