@@ -25,6 +25,7 @@ from daq.errors import (
     RefusedError,
     ScheeliteError,
     StorageError,
+    UsageError,
     WireError,
 )
 from daq.model.batch import Batch
@@ -154,12 +155,12 @@ class Core:
             elif isinstance(message, BlockHeader):
                 self._block(stream, peer, message, samples)
             elif isinstance(message, StreamEnd):
-                self._ended(stream, message)
-        except WireError as error:
+                self._ended(stream, peer, message)
+        except (WireError, UsageError) as error:  # a hello that does not fit the config as well
             stream.refused += 1
             self._refuse(peer, error)
 
-    def _refuse(self, peer: bytes, error: WireError) -> None:
+    def _refuse(self, peer: bytes, error: ScheeliteError) -> None:
         self._problem = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
         logger.warning(self._problem)
 
@@ -213,8 +214,8 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
-    def _ended(self, stream: Stream, end: StreamEnd) -> None:
-        stream.ended = end.stop
+    def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
+        stream.end(peer, end)
         recording = self._recording
         if recording is not None and not recording.stopped(stream.name):
             stops = {stream.name: end.stop}

@@ -12,7 +12,7 @@ import numpy as np
 from daq.errors import WireError
 from daq.model.block import Block, Gap
 from daq.model.clock import Anchor
-from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamHello, StreamWant
+from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamEnd, StreamHello, StreamWant
 
 WINDOW = 64 << 20  # bytes that may be on the way
 
@@ -81,6 +81,12 @@ class Stream:
         gaps = [Gap(g.start, g.stop, g.exact, g.cause) for g in header.gaps]
         anchors = tuple(Anchor(a.sample, a.t_ns) for a in header.anchors)
         return gaps, Block(header.start + known, samples, anchors)
+
+    def end(self, peer: bytes, end: StreamEnd) -> None:
+        """The stream is over; WireError where it is not the stream that says so."""
+        if self.hello is None or peer != self.peer or end.epoch != self.hello.epoch:
+            raise WireError(f"expected no end of {self.name} in epoch {end.epoch}, found one")
+        self.ended = end.stop
 
     def acknowledgment(self) -> Message | None:
         """What to tell the digitizer now, if it is new enough to be worth a message."""
