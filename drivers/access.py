@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from daq.errors import InstrumentError, UsageError
+from daq.settings import operator
 from daq.settings.loader import Settings
 from daq.wire import sockets
 from daq.wire.sockets import Caller
@@ -151,7 +152,9 @@ def access_to(settings: Settings | None, is_up: bool, on_exit: ExitStack) -> Acc
         )
     if is_up:
         endpoint = settings.endpoint("instruments.commands")
-        return Through(on_exit.enter_context(sockets.calling(endpoint, "instruments")))
+        return Through(
+            on_exit.enter_context(sockets.calling(endpoint, "instruments", operator.current()))
+        )
     direct = Direct(settings)
     on_exit.callback(direct.close)
     return direct

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ from daq.errors import (
     RefusedError,
     ScheeliteError,
     StorageError,
+    UsageError,
     WireError,
 )
 from daq.model.batch import Batch
@@ -60,6 +61,13 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+
+
+class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "note": a sentence for the log of the run in progress."""
+
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
 
 
 class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,11 +156,11 @@ class Core:
                 self._block(stream, peer, message, samples)
             elif isinstance(message, StreamEnd):
                 self._ended(stream, peer, message)
-        except WireError as error:
+        except (WireError, UsageError) as error:  # a hello that does not fit the config as well
             stream.refused += 1
             self._refuse(peer, error)
 
-    def _refuse(self, peer: bytes, error: WireError) -> None:
+    def _refuse(self, peer: bytes, error: ScheeliteError) -> None:
         self._problem = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
         logger.warning(self._problem)
 
@@ -338,6 +346,13 @@ class Core:
         self._stop_run(recording, arguments.reason)
         return {"folder": str(recording.folder), "stops": recording.pipeline.stops()}
 
+    def _note(self, note: Note) -> Result:
+        """Keep a sentence of another service; durable with the next commit."""
+        recording = self._recording
+        if recording is not None:
+            self._guard(lambda: recording.keep_message(self._now_ns(), note.level, note.text))
+        return {"kept": recording is not None}
+
     def _stop_run(self, recording: Recording, reason: str, gone: str = "") -> None:
         """End the run at the moment that the fastest stream has reached."""
         fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
@@ -435,6 +450,7 @@ class Core:
         verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
+            "note": Verb(Note, self._note),
             "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from daq.errors import SettingsError, UsageError
 from daq.settings import units
-from daq.settings.sections import Channels, Digitizers, Endpoints, Experiment, Kinds
+from daq.settings.sections import Channels, Digitizers, Endpoints, Experiment, Kinds, Security
 
 GROUP = "scheelite.settings"
 REQUIRED = ("experiment", "kinds", "channels", "digitizers")
@@ -38,8 +38,18 @@ class Settings:
         raise UsageError(f"{self.path} has no section for {kind.__name__.lower()}")
 
     def endpoint(self, socket: str) -> str:
-        """Where a socket is, such as "core.blocks"."""
-        return self.section(Endpoints).of(socket, runtime_dir())
+        """Where a socket is, such as "core.blocks"; behind a "#", the keys that guard it."""
+        at = self.section(Endpoints).of(socket, runtime_dir())
+        keys = self.keys
+        return f"{at}#{keys}" if keys is not None and at.startswith("tcp://") else at
+
+    @property
+    def keys(self) -> Path | None:
+        """Folder of the keys, absolute; None where only this machine is served."""
+        security = self.sections.get("security")
+        if not isinstance(security, Security):
+            return None
+        return Path(security.keys).expanduser().absolute()
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -167,6 +177,7 @@ def _problem(section: str, error: Mapping[str, Any]) -> str:
 
 def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     """What no section can see alone."""
+    yield from _unguarded(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):
         return
@@ -186,6 +197,17 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
         yield "channels: expected at least one channel, found none"
     if len(channels.root) > 64:
         yield f"channels: expected at most 64, found {len(channels.root)}"
+
+
+def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Sockets that other machines could reach without keys."""
+    endpoints = sections.get("endpoints")
+    if isinstance(endpoints, Endpoints) and "security" not in sections:
+        for name, at in endpoints.beyond.items():
+            yield (
+                f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
+                f"with the keys that a socket beyond this machine needs, found {at!r}"
+            )
 
 
 def _list(names: Iterable[str]) -> str:

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"  # pydantic: $ is the very end, no newline
 Name = Annotated[str, Field(pattern=NAME)]
-_LOOPBACK = re.compile(r"\A(ipc://.+|tcp://(127\.0\.0\.1|localhost):[0-9]{1,5})\Z")
+_LOOPBACK = re.compile(r"\A(ipc://[^#]+|tcp://(127\.0\.0\.1|localhost):[0-9]{1,5})\Z")
+_BEYOND = re.compile(r"\Atcp://([A-Za-z0-9.-]+|\*):[0-9]{1,5}\Z")
 
 
 class Section(BaseModel):
@@ -30,16 +31,13 @@ class Experiment(Section):
     comment: str = Field("", max_length=2000, description="Goes into every run.")
 
 
-def _local(endpoint: str) -> str:
-    if not _LOOPBACK.match(endpoint):
-        raise ValueError(
-            "expected ipc://PATH or tcp://127.0.0.1:PORT (what is reached from other machines "
-            f"must be encrypted, which is not there yet), found {endpoint!r}"
-        )
+def _place(endpoint: str) -> str:
+    if not _LOOPBACK.match(endpoint) and not _BEYOND.match(endpoint):
+        raise ValueError(f"expected ipc://PATH or tcp://HOST:PORT, found {endpoint!r}")
     return endpoint
 
 
-Endpoint = Annotated[str, AfterValidator(_local)]
+Endpoint = Annotated[str, AfterValidator(_place)]
 SOCKETS = re.compile(
     r"\A(core\.(blocks|commands|raw|state|traces|pulses)|folder\.(commands|state)"
     r"|run\.(commands|state)|instruments\.(commands|state)"
@@ -61,10 +59,23 @@ class Endpoints(RootModel[dict[str, Endpoint]]):
             raise ValueError(f"expected base to be ipc://FOLDER, found {self.root['base']!r}")
         return self
 
+    @property
+    def beyond(self) -> dict[str, str]:
+        """The sockets that other machines may reach, which needs keys."""
+        return {name: at for name, at in self.root.items() if not _LOOPBACK.match(at)}
+
     def of(self, socket: str, runtime: Path) -> str:
         """The endpoint of a socket; {runtime} is the folder of this user's sockets."""
         base = self.root.get("base", "ipc://{runtime}")
         return self.root.get(socket, f"{base}/{socket}").replace("{runtime}", str(runtime))
+
+
+class Security(Section):
+    """What guards the sockets that other machines may reach."""
+
+    keys: Annotated[str, Field(min_length=1, pattern=r"^[^#]+$")] = Field(
+        description="Folder of CurveZMQ keys; scheelite keys makes it."
+    )
 
 
 class Storage(Section):
