@@ -10,6 +10,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Particle = Literal[
+    "cevns", "excess", "flat", "beta", "surface", "gamma", "muon", "neutron", "capture",
+    "iron55", "copper", "tungsten", "xrf", "thallium", "beam",
+]  # fmt: skip
 LONGEST_S = 1e9  # thirty years
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -116,7 +120,7 @@ class TriggerStorm(Lasting):
 
     kind: Literal["trigger_storm"]
     factor: float = Field(gt=1, le=1e6, description="how many times as many")
-    particles: tuple[Name, ...] | None = Field(
+    particles: tuple[Particle, ...] | None = Field(
         default=None, min_length=1, description="kinds of particles; without it all"
     )
 

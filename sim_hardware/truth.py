@@ -5,6 +5,7 @@ docs/truth-and-scenarios.md describes the format. The file is written by one thr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,9 +17,11 @@ from sim_hardware.settings import BenchError
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.particles import Hit, Truth
 
-EVERY_S = 0.5
+EVERY_S, RETRY_S = 0.5, 10.0
 HEADER = "true_s [s],t_ns [ns UTC],digitizer,sample,channel,energy_ev [eV],kind,event\n"
 MARGIN_S = 1e-3  # more than a clock's floats are off
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,9 +47,8 @@ class TruthFile:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.path = _unused(folder, start_ns)
-            self._file = self.path.open("x", encoding="utf-8")
-            self._file.write(HEADER)
-            self._file.flush()
+            self._file = self.path.open("xb", buffering=0)
+            self._length = self._file.write(HEADER.encode())
         except OSError as error:
             raise BenchError(f"{folder}: no truth file can be made: {error.strerror}") from error
 
@@ -55,22 +57,44 @@ class TruthFile:
         return max(0.0, self._next_s - now_s)
 
     def write(self, now_s: float) -> None:
-        """Append what is new, and flush."""
-        self._next_s = now_s + EVERY_S
-        for digitizer in self._digitizers:
-            self._file.writelines(self._lines(digitizer, digitizer.converted(now_s)))
-        self._file.flush()
+        """Append what is new; where that fails nothing of it is in the file, and it is tried again.
+
+        A bench goes on without: a full disk is a fault of those that the rest must stand.
+        """
+        stops = [digitizer.converted(now_s) for digitizer in self._digitizers]
+        lines = [
+            line
+            for digitizer, stop in zip(self._digitizers, stops, strict=True)
+            for line in self._lines(digitizer, stop)
+        ]
+        try:
+            self._append("".join(lines).encode())
+        except OSError as error:
+            logger.error("%s: cannot be written: %s", self.path, error.strerror)
+            self._file.truncate(self._length)
+            self._next_s = now_s + RETRY_S
+        else:
+            self._next_s = now_s + EVERY_S
+            for digitizer, stop in zip(self._digitizers, stops, strict=True):
+                digitizer.written = stop
 
     def close(self, now_s: float) -> None:
         """Append the last, and write no more."""
         self.write(now_s)
         self._file.close()
 
+    def _append(self, new: bytes) -> None:
+        """All of it, or OSError."""
+        self._file.seek(self._length)
+        left = memoryview(new)
+        while left:
+            left = left[self._file.write(left) :]
+        self._length += len(new)
+
     def _lines(self, digitizer: Converting, stop: int) -> Iterator[str]:
         start, clock = digitizer.written, digitizer.clock
         if start >= stop:
             return
-        digitizer.written = stop
         times_s = clock.time_s(start - 1) - MARGIN_S, clock.time_s(stop) + MARGIN_S
         for hit in self._truth.truth(max(0.0, times_s[0]), times_s[1]):
             position = clock.position(hit.true_s)

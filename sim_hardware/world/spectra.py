@@ -34,7 +34,7 @@ class Drawn:
         """An energy [eV]."""
         return float(np.interp(rng.random(), self.cumulated, self.energy_ev))
 
-    def below(self, energy_ev: npt.ArrayLike) -> Floats:
+    def below(self, energy_ev: Floats) -> Floats:
         """The share below energies."""
         shares = np.interp(energy_ev, self.energy_ev, self.cumulated)
         return np.asarray(shares, np.float64)
