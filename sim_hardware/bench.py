@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 from sim_hardware.face import Face
@@ -24,14 +25,19 @@ from sim_hardware.faces.redpitaya import RedPitaya
 from sim_hardware.faces.starcryo import StarCryo
 from sim_hardware.faults import ControlFace, FaultyFace, Wire
 from sim_hardware.fridges import Fridges
+from sim_hardware.holes import Holes
+from sim_hardware.origins import beam_gate, detector_array, origins
 from sim_hardware.recorder import Recorder
+from sim_hardware.scenario import Schedule
+from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
 from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
+from sim_hardware.source import Source
+from sim_hardware.truth import Converting, TruthFile
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
-from sim_hardware.world.detectors import DETECTORS
 from sim_hardware.world.digitizer import DetectorSignals, Input, inputs
-from sim_hardware.world.particles import Detectors, Particles, Rates
+from sim_hardware.world.particles import Particles, Truth
 from sim_hardware.world.pfl import FluxLockedLoops
 from sim_hardware.world.squid import SquidElectronics
 
@@ -58,7 +64,7 @@ RESOURCES = {
 }
 
 
-STREAMS = (DigitizerFace, RedPitaya)
+StreamFace = DigitizerFace | RedPitaya
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,10 @@ class OpenBench:
             signals = prepared(bench)
             self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
             fridges = Fridges(Cryostat(bench.seed), seed=bench.seed, start_ns=start_ns)
-            faces = digitizer_faces(bench, signals, start_ns) | instrument_faces(bench, fridges)
+            clocks, truth = sample_clocks(bench, start_ns), particles(bench)
+            digitizers = digitizer_faces(bench, signals, clocks, truth)
+            self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
+            faces: dict[str, Face] = {**digitizers, **instrument_faces(bench, fridges)}
             on_failure.pop_all()
         self._wires = {name: Wire() for name in faces}
         if CONTROL in listeners:
@@ -123,6 +132,7 @@ class OpenBench:
     def run(self) -> None:
         """Serve until `stop` is called; raises what made any of the loops fail."""
         loops: list[Loop | Recorder] = [Recorder(each.face, self._now_s) for each in self.written]
+        loops += [Recorder(self._truth_file, self._now_s)] if self._truth_file else []
         loops += [Loop(served, self._now_s) for served in self._shared_out()]
         with ThreadPoolExecutor(len(loops)) as pool:
             running = [pool.submit(loop.run) for loop in loops]
@@ -131,6 +141,8 @@ class OpenBench:
             self._ended.wait()
             for loop in loops:
                 loop.stop()
+        if self._truth_file:
+            self._truth_file.close(self._now_s())
         for each in running:
             each.result()
 
@@ -139,7 +151,7 @@ class OpenBench:
 
     def _shared_out(self) -> list[list[tuple[socket.socket, Face]]]:
         """Each digitizer alone, all instruments, which share their worlds, together."""
-        digitizers = [each for each in self.served if isinstance(each.face, STREAMS)]
+        digitizers = [each for each in self.served if isinstance(each.face, StreamFace)]
         others = [each for each in self.served if each not in digitizers]
         return [*([self._door(each)] for each in digitizers), list(map(self._door, others))]
 
@@ -151,18 +163,8 @@ class OpenBench:
 
 def particles(bench: Bench) -> Particles:
     """Everything that will hit the detectors of a bench."""
-    of_kind = {
-        kind: tuple(channel for channel in bench.channels if bench.kind(channel) == kind)
-        for kind in DETECTORS
-    }
-    detectors = Detectors(targets=of_kind["target"], silicon=of_kind["silicon"], cwo=of_kind["cwo"])
-    rates = Rates(
-        particle_hz=bench.sources.target_rate_hz,
-        line_hz=bench.sources.line_rate_hz,
-        muon_hz=bench.sources.muon_rate_hz,
-        gamma_hz=bench.sources.gamma_rate_hz,
-    )
-    return Particles(bench.seed, rates, detectors)
+    found = origins(bench.sources, detector_array(bench))
+    return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
 
 
 def prepared(bench: Bench) -> dict[str, dict[str, Input]]:
@@ -178,27 +180,67 @@ def prepared(bench: Bench) -> dict[str, dict[str, Input]]:
     }
 
 
+def sample_clocks(bench: Bench, start_ns: int) -> dict[str, SampleClock]:
+    """The clock of every digitizer, of which sample 0 is converted at `start_ns` UTC."""
+    schedule = Schedule(bench.scenario)
+    return {
+        name: SampleClock(
+            digitizer.sample_rate_hz,
+            ppm=digitizer.clock_ppm,
+            start_ns=start_ns,
+            drifts=drifts(name, schedule),
+        )
+        for name, digitizer in bench.digitizers.items()
+    }
+
+
 def digitizer_faces(
-    bench: Bench, signals: dict[str, dict[str, Input]], start_ns: int
-) -> dict[str, Face]:
-    """The digitizers, of which sample 0 is converted at `start_ns` UTC."""
-    truth = particles(bench)
-    faces: dict[str, Face] = {}
+    bench: Bench,
+    signals: dict[str, dict[str, Input]],
+    clocks: dict[str, SampleClock],
+    truth: Truth,
+) -> dict[str, StreamFace]:
+    """The digitizers, whose inputs see the truth and the levels, and what the script does."""
+    schedule, faces = Schedule(bench.scenario), dict[str, StreamFace]()
     for name, digitizer in bench.digitizers.items():
-        ppm, rate_hz = digitizer.clock_ppm, digitizer.sample_rate_hz
-        clock = SampleClock(rate_hz, ppm=ppm, start_ns=start_ns)
-        source = DetectorSignals(name, signals[name], truth, clock)
-        faces[name] = digitizer_face(source, digitizer, bench.pace)
+        clock = clocks[name]
+        gates = [c for c in digitizer.channels if bench.kind(c) == "gate"]
+        levels = dict.fromkeys(gates, beam_gate(bench.sources))
+        source = DetectorSignals(name, signals[name], truth, clock, levels)
+        scripted = ScriptedSource(source, schedule, clock)
+        faces[name] = digitizer_face(scripted, digitizer, bench.pace, holes(name, schedule, clock))
     return faces
 
 
-def digitizer_face(source: DetectorSignals, digitizer: BenchDigitizer, pace: str) -> Face:
+def digitizer_face(source: Source, digitizer: BenchDigitizer, pace: str, lost: Holes) -> StreamFace:
     """The face of a digitizer's model."""
     memory_s = digitizer.memory_s
     if digitizer.model == RedPitaya.model:
         header_bytes = digitizer.header_bytes
-        return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes)
-    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex)
+        return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes, lost=lost)
+    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex, lost=lost)
+
+
+def truth_file(
+    bench: Bench,
+    faces: dict[str, StreamFace],
+    clocks: dict[str, SampleClock],
+    truth: Truth,
+    start_ns: int,
+) -> TruthFile | None:
+    """Where the truth of what the digitizers convert is written."""
+    if bench.truth_dir is None:
+        return None
+    digitizers = [
+        Converting(
+            name=name,
+            channels=frozenset(face.source.channels),
+            clock=clocks[name],
+            converted=face.memory.converted(),
+        )
+        for name, face in faces.items()
+    ]
+    return TruthFile(Path(bench.truth_dir), start_ns, truth, digitizers)
 
 
 def log_faces(bench: Bench, fridges: Fridges) -> list[Written]:

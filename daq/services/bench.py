@@ -17,6 +17,7 @@ from daq.services import processes
 from daq.settings.loader import Settings
 
 END_S = 10.0
+TRUTH = "truth"  # a folder beside those of the runs
 
 
 def run_bench(settings: Settings, json_: bool) -> int:
@@ -30,6 +31,13 @@ def run_bench(settings: Settings, json_: bool) -> int:
         command = [sys.executable, "-m", "sim_hardware", "bench", str(path)]
         child = subprocess.Popen([*command, *(["--json"] if json_ else [])])
         return _attended(child)
+
+
+# Any: the bench's section is JSON to us; sim_hardware checks it
+def keep_truth(spec: dict[str, Any], data_dir: Path) -> None:
+    """Let the bench write what is true beside the runs, where the config says no other place."""
+    if spec.get("truth_dir") is None:
+        spec["truth_dir"] = str(data_dir / TRUTH)
 
 
 def _attended(child: subprocess.Popen[bytes]) -> int:

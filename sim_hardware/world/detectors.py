@@ -9,6 +9,7 @@ from sim_hardware.world.noise import NoiseShape
 from sim_hardware.world.pulses import Shape, proebst, two_exponentials
 
 VOLTS_PER_COUNT = 20 / 2**16  # 16 bits over ±10 V
+HIGH_V = 3.3  # of TTL, at an input that takes little current
 PA_PER_COUNT = 76.0
 PA_PER_EV = 25.78
 FULL_SWING_PA = 117_000.0
@@ -49,6 +50,18 @@ def _veto_noise(white: float) -> NoiseShape:
     )
 
 
+def _logic() -> Detector:
+    """An input that a logic level is at, which no particle moves."""
+    return Detector(
+        shape=two_exponentials(rise_s=20e-6, decay_s=1e-3),
+        counts_per_ev=0.0,
+        full_swing=inf,
+        noise=_veto_noise(0.002),
+    )
+
+
+LEVEL_COUNTS = HIGH_V / VOLTS_PER_COUNT  # of a logic level that is high
+
 DETECTORS = {
     "target": Detector(
         shape=proebst(
@@ -71,4 +84,6 @@ DETECTORS = {
         full_swing=inf,
         noise=_veto_noise(0.01),
     ),
+    "gate": _logic(),
+    "sync": _logic(),
 }

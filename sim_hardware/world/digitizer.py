@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from zlib import crc32
 
 import numpy as np
@@ -13,18 +12,12 @@ from numba import njit
 from sim_hardware.source import Samples
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
+from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Hit
+from sim_hardware.world.particles import Truth
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
-
-
-class Truth(Protocol):
-    """What happens in the detectors."""
-
-    def truth(self, start_s: float, stop_s: float) -> list[Hit]:
-        """All hits in [start_s, stop_s), in the order of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +79,24 @@ def inputs(digitizer: str, kinds: dict[str, str], *, seed: int, rate_hz: float) 
 class DetectorSignals:
     """The source of one digitizer, whose inputs are detectors hit by particles.
 
-    Each sample is a pure function of its number, of the inputs and of the truth.
+    Each sample is a pure function of its number, of the inputs, of the truth and of the logic
+    levels at those inputs that have one.
     """
 
     volts_per_count = VOLTS_PER_COUNT
     length = None
 
     def __init__(
-        self, name: str, inputs: dict[str, Input], truth: Truth, clock: SampleClock
+        self,
+        name: str,
+        inputs: dict[str, Input],
+        truth: Truth,
+        clock: SampleClock,
+        levels: Mapping[str, Levels] | None = None,
     ) -> None:
         self.name, self.channels, self.rate_hz = name, tuple(inputs), clock.rate_hz
         self._inputs, self._truth, self._clock = inputs, truth, clock
+        self._levels = dict(levels or {})
 
     def t_ns(self, sample: int) -> int:
         """UTC at which a sample is converted, in ns."""
@@ -123,6 +123,7 @@ class DetectorSignals:
                 if hit.channel not in signals:
                     signals[hit.channel] = np.zeros(stop - start, np.float32)
                 each.add(signals[hit.channel], start, position, hit.energy_ev)
+        add_levels(signals, self._levels, self._clock, start, stop)
         return signals
 
 

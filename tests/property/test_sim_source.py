@@ -6,18 +6,19 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_hardware.face import TextConversation, TextFace
 from sim_hardware.faces.lakeshore372 import Lakeshore372
 from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
-from sim_hardware.world import particles
+from sim_hardware.origins import origins
+from sim_hardware.settings import BenchSources
+from sim_hardware.world.array import DetectorArray
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.digitizer import DetectorSignals, inputs
-from sim_hardware.world.particles import Detectors, Particles, Rates
+from sim_hardware.world.particles import Deposit, Particles, Rng
 from sim_hardware.world.squid import SquidElectronics
 
 RATE_HZ = 20e3
@@ -28,9 +29,18 @@ KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo"}
 @cache
 def truth() -> Particles:
     """Much of everything, so that pulses lie in and across most blocks."""
-    rates = Rates(particle_hz=20, line_hz=5, muon_hz=5, gamma_hz=50)
-    detectors = Detectors(targets=("C11", "C12"), silicon=("SI",), cwo=("CWO",))
-    return Particles(7, rates, detectors)
+    array = DetectorArray(masses_g={"C11": 0.75, "C12": 0.75}, silicon=("SI",), cwo=("CWO",))
+    sources = BenchSources(
+        cevns_multiplier=1e7,
+        excess_per_kg_kev_d=1e11,
+        flat_per_kg_kev_d=1e7,
+        muon_target_rate_hz=5.0,
+        gamma_rate_hz=50.0,
+        neutron_rate_hz=5.0,
+        iron55_rate_hz=5.0,
+        beam_nu_rate_hz=5.0,
+    )
+    return Particles(7, origins(sources, array))
 
 
 @cache
@@ -92,12 +102,21 @@ def test_where_the_truth_is_cut_makes_no_difference(cuts: list[float]) -> None:
     assert pieces == truth().truth(0.0, 8.0)
 
 
-def test_a_hit_later_than_its_second_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(particles, "MUON_SPREAD_S", 0.9)
-    rates = Rates(particle_hz=0, line_hz=0, muon_hz=5, gamma_hz=0)
-    muons = Particles(1, rates, Detectors(targets=("C11",)))
-    pieces = [hit for k in range(20) for hit in muons.truth(k, k + 1)]
-    assert pieces == muons.truth(0, 20)
+def test_a_hit_later_than_its_second_is_found() -> None:
+    late = Particles(1, [_Late()])
+    pieces = [hit for k in range(20) for hit in late.truth(k, k + 1)]
+    assert pieces == late.truth(0, 20)
+    assert any(hit.true_s % 1 < hit.energy_ev for hit in pieces)  # some did come a second later
+
+
+class _Late:
+    """Its deposits come up to a second after what they are of."""
+
+    kind, rate_hz = "late", 5.0
+
+    def deposits(self, rng: Rng, true_s: float) -> list[Deposit]:
+        delay_s = 0.9 * rng.random()
+        return [Deposit(delay_s, "C11", delay_s)]
 
 
 @given(st.integers(0, 10**15), st.integers(1, 10**9), st.floats(-1000, 1000))
