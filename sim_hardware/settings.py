@@ -19,6 +19,8 @@ from pydantic import (
 )
 
 from sim_hardware.scenario import AnyEntry, read_entries
+from sim_hardware.sensors import ALL, Sensor, sensor
+from sim_hardware.wiring import BenchWiring, Initial
 
 NOW = "now"
 CONTROL = "control"  # the name of the control socket
@@ -248,6 +250,33 @@ class Bench(_Table):
         description='"clock": samples exist when their time has come; '
         '"flat-out": as fast as somebody reads, which loses nothing',
     )
+    speed: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000.0,
+        description="bench seconds for every second on the wall, at pace clock; a digitizer whose "
+        "samples take longer than that to make loses some, and says so",
+    )
+    initial: Initial = Field(
+        default="tuned",
+        description='"tuned": every wired sensor is at its working point and locked; "detuned": '
+        "unbiased and open, which is what a tuning begins with",
+    )
+    wiring: BenchWiring = Field(default=BenchWiring(), description="which wire goes where")
+    tes: dict[Name, dict[Name, float]] = Field(
+        default={},
+        description=f'of a target channel or of "{ALL}": parameters of the sensor, and bias_a and '
+        "heater_w of its working point",
+    )
+    squid: dict[Name, dict[Name, float]] = Field(
+        default={}, description=f'of a target channel or of "{ALL}": parameters of the SQUID'
+    )
+    spread: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="how much the sensors' collection of energy differs, relative, rms",
+    )
     kinds: dict[Name, Kind] = Field(
         default={},
         description="what the channels are; without it SI is silicon, CWO is cwo, the others are "
@@ -296,6 +325,17 @@ class Bench(_Table):
         """What a target crystal weighs."""
         return self.masses_g.get(target, MASS_G)
 
+    def sensor(self, target: str) -> Sensor:
+        """The sensor on a target crystal, with its SQUID."""
+        tes = {**self.tes.get(ALL, {}), **self.tes.get(target, {})}
+        squid = {**self.squid.get(ALL, {}), **self.squid.get(target, {})}
+        return sensor(tes, squid, mass_g=self.mass_g(target))
+
+    @property
+    def longest_memory_s(self) -> float:
+        """What the digitizer with the longest memory holds."""
+        return max((each.memory_s for each in self.digitizers.values()), default=0.0)
+
     def start_ns(self, now_ns: int) -> int:
         """UTC of sample 0 in ns, where it is `now_ns` now."""
         if self.start_utc == NOW:
@@ -324,6 +364,29 @@ class Bench(_Table):
         others = {c for c in self.masses_g if c not in self.channels or self.kind(c) != "target"}
         if others:
             raise ValueError(f"expected masses_g of target channels, found {sorted(others)}")
+        return self
+
+    @model_validator(mode="after")
+    def _wires_of_what_there_is(self) -> Bench:
+        kinds = {channel: self.kind(channel) for channel in self.channels}
+        models = {name: instrument.model for name, instrument in self.instruments.items()}
+        mistakes = list(self.wiring.mistakes(kinds, models))
+        if mistakes:
+            raise ValueError("wiring: " + "; ".join(mistakes))
+        return self
+
+    @model_validator(mode="after")
+    def _physical_sensors(self) -> Bench:
+        targets = [c for c in self.channels if self.kind(c) == "target"]
+        for table, found in (("tes", self.tes), ("squid", self.squid)):
+            unknown = set(found) - {ALL, *targets}
+            if unknown:
+                raise ValueError(f"{table}: expected target channels, found {sorted(unknown)}")
+        for target in targets:
+            try:
+                self.sensor(target)
+            except ValueError as error:
+                raise ValueError(f"{target}: {error}") from error
         return self
 
     @model_validator(mode="after")

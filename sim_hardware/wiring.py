@@ -14,7 +14,6 @@ SQUIDS: Mapping[str, tuple[str, ...]] = {  # the channels of each electronics th
     "starcryo-pfl102": tuple(map(str, range(1, 9))),
 }
 OUTPUTS: Mapping[str, tuple[str, ...]] = {"keysight33500b": ("1", "2")}
-ALL = "all"  # in [bench.tes]: every target
 EXPECTED = 'expected "instrument:channel"'
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]

@@ -66,15 +66,22 @@ class FluxLockedLoops:
         self._codes[address, sub] = code
         self._changed(address)
 
+    def tune(self, address: str, squid_bias_a: float) -> None:
+        """Lock a loop with a SQUID bias, in the middle of the feedback resistors."""
+        dac = DACS[2]
+        self.drive(address, 2, round((squid_bias_a - dac.low) / (dac.high - dac.low) * FULL_CODE))
+        self.tell(address, LOCK | TO_SQUID | 0x0004, 0.0)
+
     def settings(self, address: str) -> ReadoutSettings:
         """What a SQUID gets; this electronics biases no TES, and its array is not simulated."""
         return ReadoutSettings(
             squid_bias_a=self.value(address, 2),
-            offset_v=None if self.locked(address) else self.value(address, 4),
+            offset_v=None if self._words[address] & LOCK else self.value(address, 4),
             flux_a=self.value(address, 0),
             feedback_ohm=self.feedback_ohm(address),
             gain=PREAMPLIFIER,
-            locked=self.locked(address),
+            locked=bool(self._words[address] & LOCK) and not self._words[address] & TUNE,
+            held=bool(self._words[address] & RESET),
             n_locks=self._n_locks[address],
             warm_until_s=self._heated_s[address] + COOLING_S,
         )

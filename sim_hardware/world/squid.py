@@ -108,6 +108,11 @@ class SquidElectronics:
             n_locks=self._n_locks[channel],
         )
 
+    @staticmethod
+    def nearest_aux_a(tes_bias_a: float) -> float:
+        """The TES bias that the register of the small range can hold."""
+        return 10.934 * (_aux_code(tes_bias_a) - 8192) / (16384 * AUX_OHM["0"])
+
     def put(
         self,
         channel: str,
@@ -121,7 +126,7 @@ class SquidElectronics:
     ) -> None:
         """Set the registers of a SQUID to the nearest that they can hold."""
         codes = {
-            "aux": f"{round(tes_bias_a * 16384 * AUX_OHM['0'] / 10.934) + 8192:04X}0",
+            "aux": f"{_aux_code(tes_bias_a):04X}0",
             "bias_current": f"{round(squid_bias_a * 16384 * 30_360 / 5.467):04X}",
             "bias_voltage": f"{round(offset_v * 4096 * 1470 / 2.5):03X}",
             "flux": f"{round(flux_a * 4096 * 20_071 / 5.0) + 2048:03X}",
@@ -155,3 +160,8 @@ class SquidElectronics:
 
     def _code(self, channel: str, register: str) -> int:
         return int(self.read(channel, register)[: REGISTERS[register].n_code], 16)
+
+
+def _aux_code(tes_bias_a: float) -> int:
+    """The code of a current in the small range."""
+    return round(tes_bias_a * 16384 * AUX_OHM["0"] / 10.934) + 8192

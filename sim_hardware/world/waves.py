@@ -66,14 +66,16 @@ class Wave:
         """
         if not self.moves:
             return []
-        high_s = self.width_s if self.function == "PULS" else self._high_share / self.frequency_hz
         first, last = self._turn(start_s), self._turn(stop_s)
         begins = ((n - self.phase) / self.frequency_hz for n in range(ceil(first), ceil(last)))
-        return [(self.begun_s + s, self.begun_s + s + high_s) for s in begins]
+        return [(self.begun_s + s, self.begun_s + s + self.high_s) for s in begins]
 
     @property
-    def _high_share(self) -> float:
-        return self.duty if self.function == "SQU" else 0.5
+    def high_s(self) -> float:
+        """How long a pulse, or the upper half of a wave, lasts."""
+        if self.function == "PULS":
+            return self.width_s
+        return (self.duty if self.function == "SQU" else 0.5) / self.frequency_hz
 
     def _turn(self, t_s: float) -> float:
         """Turns since the beginning; near a whole number it is one."""
