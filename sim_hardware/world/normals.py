@@ -55,14 +55,14 @@ def normal(key_: np.uint64, counter: np.uint64) -> float:
     """One standard normal deviate."""
     bits = mixed(mixed(counter * _GOLDEN) + key_)
     layer = np.int64(bits & _LAYER)
-    x = np.float64(bits >> _U11) * _UNIT * _X[layer]
+    x = float(np.float64(bits >> _U11) * _UNIT * _X[layer])
     if x >= _X[layer + 1]:
         x = _refused(bits, layer, x)
     return -x if bits & _SIGN else x
 
 
 @njit(nogil=True, cache=True)
-def _refused(bits: np.uint64, layer: int, x: float) -> float:
+def _refused(bits: np.uint64, layer: np.int64, x: float) -> float:
     """What becomes of a draw outside the layer's rectangle: the tail, the wedge, or again."""
     while True:
         bits = mixed(bits + _GOLDEN)
@@ -72,13 +72,13 @@ def _refused(bits: np.uint64, layer: int, x: float) -> float:
             w = (np.float64(bits >> _U11) + 0.5) * _UNIT
             beyond = -np.log(v) / _R
             if -2 * np.log(w) > beyond * beyond:
-                return _R + beyond
+                return float(_R + beyond)
             continue
         if _Y[layer] + v * (_Y[layer + 1] - _Y[layer]) < np.exp(-x * x / 2):
             return x
         bits = mixed(bits + _GOLDEN)
         layer = np.int64(bits & _LAYER)
-        x = np.float64(bits >> _U11) * _UNIT * _X[layer]
+        x = float(np.float64(bits >> _U11) * _UNIT * _X[layer])
         if x < _X[layer + 1]:
             return x
 

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import inf, pi
+from math import exp, inf, pi, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
+from sim_hardware.world.normals import fill, key, normal
 from sim_hardware.world.physical import UnphysicalError, within
 
 Floats = npt.NDArray[np.float64]
@@ -155,18 +158,22 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopState:
-    """The loop at a sample: the flux applied, the error in phi0, resets of the integrator."""
+    """The loop before a sample: the flux, the part of it that the feedback does not cancel.
+
+    `trapped_phi0` is what steps of the flux have added; `n_resets` counts those of the integrator.
+    """
 
     sample: int
     flux_phi0: float
     error_phi0: float
+    trapped_phi0: float = 0.0
     n_resets: int = 0
 
     @classmethod
-    def locked_on(
-        cls, p: SquidParameters, current_a: float, settings: LoopSettings, sample: int = 0
+    def without_feedback(
+        cls, p: SquidParameters, settings: LoopSettings, current_a: float, sample: int = 0
     ) -> LoopState:
-        """Just switched on at a current: the loop falls into the nearest lock."""
+        """The integrator is empty; a loop that is closed falls into the nearest lock."""
         flux = p.polarity * current_a / p.input_a_per_phi0 + settings.flux_offset_phi0
         return cls(sample=sample, flux_phi0=flux, error_phi0=flux)
 
@@ -178,6 +185,13 @@ class FluxJump:
     sample: int
     quanta: int = 0
     step_phi0: float = 0.0
+
+
+def bandwidth_hz(p: SquidParameters, settings: LoopSettings) -> float:
+    """f1 with these settings: proportional to the depth of V-phi, and to 1/Rf."""
+    depth = p.depth_v(settings.squid_bias_a) / p.depth_v(p.reference_bias_a)
+    feedback = p.reference_feedback_ohm / settings.feedback_ohm
+    return p.bandwidth_hz * depth * feedback * settings.gain
 
 
 def follow(
@@ -195,11 +209,180 @@ def follow(
     The output is limited to ±limit_v and is without its offset (`SquidParameters.offset_at_v`).
     Jumps before the state's sample or after the last one are left out.
     """
-    raise NotImplementedError
+    start, stop = state.sample, state.sample + len(current_a)
+    flux = current_a * (p.polarity / p.input_a_per_phi0) + settings.flux_offset_phi0
+    if flux_noise_phi0 is not None:
+        flux += flux_noise_phi0
+    inside = sorted(
+        (each.sample, each.quanta, each.step_phi0) for each in jumps if start <= each.sample < stop
+    )
+    at, quanta, steps = np.array(inside, float).reshape(-1, 3).T
+    volts = np.empty(len(flux))
+    before = (state.flux_phi0, state.error_phi0, state.trapped_phi0)
+    after = _follow(
+        _constants(p, settings, dt_s),
+        before,
+        flux,
+        at.astype(np.int64) - start,
+        quanta,
+        steps,
+        volts,
+    )
+    flux_phi0, error_phi0, trapped_phi0, n_resets = after
+    if not settings.locked:
+        gain = p.open_gain
+        open_v = gain * (p.v_phi(volts, settings.squid_bias_a) - settings.lock_v)
+        volts = np.clip(open_v, -p.limit_v, p.limit_v)
+    return volts, LoopState(
+        sample=stop,
+        flux_phi0=flux_phi0,
+        error_phi0=error_phi0,
+        trapped_phi0=trapped_phi0,
+        n_resets=state.n_resets + n_resets,
+    )
 
 
 def flux_noise(
     p: SquidParameters, *, seed: int, channel: str, start: int, n: int, dt_s: float
 ) -> Floats:
-    """The flux noise of n samples from `start` on, in phi0: a function of the sample's number."""
-    raise NotImplementedError
+    """The flux noise of n samples from `start` on, in phi0: a function of the sample's number.
+
+    The white part fills the band up to half the sample rate. The 1/f part is a sum over octaves
+    of straight lines between normals; it follows 1/f within 1 % down to 2^-OCTAVES of the rate.
+    """
+    noise = np.empty(n)
+    fill(noise, np.uint64(key(seed, channel, "white flux noise")), np.uint64(start))
+    noise *= p.flux_noise_phi0_rthz * sqrt(0.5 / dt_s)
+    keys = [key(seed, channel, f"flux noise of octave {k}") for k in range(OCTAVES)]
+    sigma = p.flux_noise_phi0_rthz * sqrt(p.knee_hz / OCTAVE_DENSITY)
+    _add_octaves(noise, np.array(keys, np.uint64), np.int64(start), sigma)
+    return noise
+
+
+OCTAVES = 36
+OCTAVE_DENSITY = 2 / (3 * np.log(2))  # f times the density of straight lines of unit variance
+_SMALL_PHI0, _SLOW = (
+    5e-3,
+    0.02,
+)  # error, and slope per f1, below which the loop is linear: 1e-6 phi0
+
+
+class _Constants(NamedTuple):
+    f1_hz: float
+    dt_s: float
+    side_phi0: float
+    pull_hz: float
+    decay: float
+    lag_s: float
+    volts_per_phi0: float
+    limit_phi0: float
+    reset_phi0: float
+    locked: bool
+    held: bool
+
+
+def _constants(p: SquidParameters, settings: LoopSettings, dt_s: float) -> _Constants:
+    f1_hz = bandwidth_hz(p, settings)
+    middle, half = p.middle_v(settings.squid_bias_a), p.depth_v(settings.squid_bias_a) / 2
+    drive = f1_hz / half if half else 0.0  # what a volt off the middle does, in phi0/s
+    decay = exp(-2 * pi * f1_hz * dt_s)
+    per_phi0 = p.volts_per_phi0(settings.feedback_ohm)
+    return _Constants(
+        f1_hz=f1_hz,
+        dt_s=dt_s,
+        side_phi0=0.0 if settings.slope > 0 else 0.5,
+        pull_hz=settings.slope * drive * (settings.lock_v - middle),
+        decay=decay,
+        lag_s=(1 - decay) / (2 * pi * f1_hz) if f1_hz else dt_s,
+        volts_per_phi0=per_phi0,
+        limit_phi0=p.limit_v / per_phi0,
+        reset_phi0=settings.reset_v / per_phi0,
+        locked=settings.locked,
+        held=settings.held,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _follow(
+    c: _Constants,
+    state: tuple[float, float, float],
+    flux: Floats,
+    at: Integers,
+    quanta: Floats,
+    steps: Floats,
+    out: Floats,
+) -> tuple[float, float, float, int]:
+    """Volts of the locked loop, or the flux that the open SQUID sees."""
+    before, error, trapped = state
+    n_resets, next_jump = 0, 0
+    for k in range(flux.size):
+        while next_jump < at.size and at[next_jump] == k:
+            trapped += steps[next_jump]
+            before += steps[next_jump]
+            error += steps[next_jump] + quanta[next_jump]
+            next_jump += 1
+        now = flux[k] + trapped
+        if not c.locked:
+            out[k], error = now, now
+        elif c.held:
+            out[k], error = 0.0, now
+        else:
+            slope_hz = (now - before) / c.dt_s + c.pull_hz
+            error = _settled(c, error + c.side_phi0, slope_hz) - c.side_phi0
+            feedback = min(max(now - error, -c.limit_phi0), c.limit_phi0)
+            error = now - feedback
+            out[k] = feedback * c.volts_per_phi0
+            if abs(feedback) > c.reset_phi0:
+                error = now
+                n_resets += 1
+        before = now
+    return before, error, trapped, n_resets
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _settled(c: _Constants, error: float, slope_hz: float) -> float:
+    """The error after dt, where d error/dt = slope - f1 sin(2 pi error).
+
+    tan(pi error) obeys a Riccati equation with constant coefficients; what turns is pi error.
+    """
+    near = error - np.rint(error)
+    if abs(near) < _SMALL_PHI0 and abs(slope_hz) < _SLOW * c.f1_hz:
+        return float(error - near + near * c.decay + slope_hz * c.lag_s)
+    f1_hz, h = c.f1_hz, c.dt_s
+    square = f1_hz * f1_hz - slope_hz * slope_hz
+    kappa = np.pi * np.sqrt(abs(square))
+    turns = 0.0
+    if kappa * h < 1e-6:
+        cosine, sine_per_kappa = 1.0, h
+    elif square > 0:
+        cosine, sine_per_kappa = 1.0, np.tanh(kappa * h) / kappa
+    else:
+        turns = np.floor(kappa * h / np.pi)
+        rest = kappa * h - turns * np.pi
+        cosine, sine_per_kappa = np.cos(rest), np.sin(rest) / kappa
+    factor = np.pi * sine_per_kappa
+    across = factor * (slope_hz - f1_hz * np.sin(2 * np.pi * near))
+    turned = np.arctan2(across, cosine + factor * f1_hz * np.cos(2 * np.pi * near))
+    if square < 0 and turned * slope_hz < 0 and abs(turned) > 1:
+        turned += 2 * np.pi if slope_hz > 0 else -2 * np.pi  # half a turn, on its other side
+    return float(error + turned / np.pi + (turns if slope_hz > 0 else -turns))
+
+
+@njit(nogil=True, cache=True)
+def _add_octaves(
+    noise: Floats, keys: npt.NDArray[np.uint64], start: np.int64, sigma: float
+) -> None:
+    for octave in range(keys.size):
+        period = np.int64(2) << octave
+        shift = np.int64(keys[octave] & np.uint64(period - 1))  # or all would begin together
+        line = (start + shift) // period
+        at, k = start + shift - line * period, 0
+        low = sigma * normal(keys[octave], np.uint64(line))
+        while k < noise.size:
+            line += 1
+            high = sigma * normal(keys[octave], np.uint64(line))
+            n = min(noise.size - k, int(period - at))
+            rise = (high - low) / period
+            for i in range(n):
+                noise[k + i] += low + rise * (at + i)
+            low, at, k = high, np.int64(0), k + n

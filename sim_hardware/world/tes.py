@@ -102,7 +102,7 @@ class TesParameters:
         """Rn/2 [1 + tanh u], exact also where it is next to nothing."""
         half = np.asarray(u, float)
         small = np.exp(2 * np.minimum(half, 0.0))
-        return self.r_normal_ohm * small / (small + np.exp(-2 * np.maximum(half, 0.0)))
+        return np.asarray(self.r_normal_ohm * small / (small + np.exp(-2 * np.maximum(half, 0.0))))
 
     def _out_of_limits(self) -> Iterator[str]:
         for name in (each.name for each in fields(self)):
@@ -248,7 +248,7 @@ class _Balance:
         temperatures = self.t_e_k(self._u)
         at = int(np.clip(np.searchsorted(temperatures, from_k) - 1, 0, len(self._u) - 2))
         u = self._of_temperature(at, from_k)
-        return self._next(at, up=self.excess_w(u) > 0, u=u)
+        return self._next(u, up=bool(self.excess_w(u) > 0))
 
     def point(self, u: float, sign: float) -> OperatingPoint:
         p = self._p
@@ -290,8 +290,8 @@ class _Balance:
         t_k = min(max(t_k, float(self.t_e_k(low))), float(self.t_e_k(high)))
         return _zero(lambda u: float(self.t_e_k(u)) - t_k, low, high)
 
-    def _next(self, i: int, *, up: bool, u: float) -> float:
-        """The first root above or below u, which lies in the interval i of the grid."""
+    def _next(self, u: float, *, up: bool) -> float:
+        """The first root above or below u."""
         roots = self.stable()
         beyond = [each for each in roots if (each >= u if up else each <= u)]
         if beyond:

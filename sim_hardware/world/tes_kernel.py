@@ -22,6 +22,7 @@ from sim_hardware.world.normals import normal
 from sim_hardware.world.tes import OperatingPoint, TesParameters
 from sim_hardware.world.tes_linear import BOLTZMANN_J_PER_K
 
+FAST_RISE = 0.05  # widths of the transition in a step, from where on the chord stands for R's slope
 LONGEST_STEP_S = 2e-6  # samples that lie further apart are stepped through
 
 Floats = npt.NDArray[np.float64]
@@ -119,19 +120,13 @@ def advance(
     positions, energies = np.array(inside, float).reshape(-1, 2).T.copy()
     out = np.empty(len(bias_a))
     n_steps = ceil(dt_s / LONGEST_STEP_S - 1e-9)
+    before = (state.current_a, state.t_e_k, state.t_a_k, state.pending_ev)
+    surroundings = (np.asarray(bias_a), np.asarray(heater_w), np.asarray(bath_k))
+    noise_key_ = np.uint64(noise_key or 0)
     after = _advance(
-        constants(p),
-        (state.current_a, state.t_e_k, state.t_a_k, state.pending_ev),
-        np.int64(start),
-        dt_s / n_steps,
-        n_steps,
-        *(np.asarray(each, float) for each in (bias_a, heater_w, bath_k)),
-        positions,
-        energies,
-        noise_key is not None,
-        np.uint64(noise_key or 0),
-        out,
-    )
+        constants(p), before, start, dt_s / n_steps, n_steps, surroundings,
+        positions, energies, noise_key is not None, noise_key_, out,
+    )  # fmt: skip
     current_a, t_e_k, t_a_k, pending_ev = after
     return out, replace(
         state,
@@ -174,6 +169,12 @@ def step(
     f_a = (to_a_w + link - c.k_ab * (ta4 - bath_k**4)) * per_ca
     f_i = (volts - i * (c.r_load_ohm + r)) * c.per_henry
     f_t = (power + 2.5 * h * c.k_ea * ta4 * f_a) * per_ce
+    rise = h * f_t * c.per_width
+    if abs(rise) > FAST_RISE:
+        end = u + rise
+        small = np.exp(2 * min(end, 0.0))
+        r_end = c.r_normal_ohm * small / (small + np.exp(-2 * max(end, 0.0)))
+        r_t = (r_end - r) / (h * f_t)
     # h times the derivatives
     z_ii = -h * (c.r_load_ohm + r + ir_i) * c.per_henry
     z_it = -h * i * r_t * c.per_henry
@@ -220,9 +221,7 @@ def _advance(
     start: int,
     h: float,
     n_steps: int,
-    bias_a: Floats,
-    heater_w: Floats,
-    bath_k: Floats,
+    surroundings: tuple[Floats, Floats, Floats],
     positions: Floats,
     energies_ev: Floats,
     noisy: bool,
@@ -230,6 +229,7 @@ def _advance(
     out: Floats,
 ) -> tuple[float, float, float, float]:
     x, pending_ev = (state[0], state[1], state[2]), state[3]
+    bias_a, heater_w, bath_k = surroundings
     kept = np.exp(-h / c.tau_n_s)
     noise = (0.0, 0.0, 0.0)
     next_deposit = 0
@@ -258,3 +258,30 @@ def _advance(
             to_a_w = (1 - c.collection) * released_w
             x = step(c, x, volts, to_e_w, to_a_w, bath_k[k], h, noise)
     return x[0], x[1], x[2], pending_ev
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def relax(
+    c: Constants,
+    rest: tuple[float, float, float],
+    bias_a: float,
+    heater_w: float,
+    bath_k: float,
+    energy_ev: float,
+    steps_s: Floats,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """The current's deviation from rest after each of the steps, where an energy comes first.
+
+    It stands here, not where it is used: numba's cache sees changes of a kernel's own file only.
+    """
+    x, pending_j = rest, energy_ev * EV_J
+    out[0] = 0.0
+    for k in range(steps_s.size):
+        h = steps_s[k]
+        released_w = pending_j * -np.expm1(-h / c.tau_n_s) / h
+        pending_j *= np.exp(-h / c.tau_n_s)
+        to_e_w = heater_w + c.collection * released_w
+        to_a_w = (1 - c.collection) * released_w
+        x = step(c, x, bias_a * c.r_shunt_ohm, to_e_w, to_a_w, bath_k, h, (0.0, 0.0, 0.0))
+        out[k + 1] = x[0] - rest[0]

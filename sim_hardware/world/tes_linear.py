@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import expm
 
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.tes import Floats, OperatingPoint, TesParameters
@@ -18,7 +19,6 @@ from sim_hardware.world.tes import Floats, OperatingPoint, TesParameters
 BOLTZMANN_J_PER_K = 1.380649e-23
 LOWEST_HZ, HIGHEST_HZ = 1.0, 25e3  # what an optimum filter of the stream at 50 kS/s sees
 POINTS = 4000  # of an integral over the logarithm of the frequency
-ALIASES = 400  # bands that are folded one by one; what lies above falls as 1/f²
 
 Complexes = npt.NDArray[np.complex128]
 Density = Callable[[Floats], Floats]
@@ -37,12 +37,12 @@ class Linear:
         ir_t = op.r_ohm * op.alpha / op.t_e_k * op.current_a  # I dR/dT
         ir_i = op.r_ohm * op.beta  # I dR/dI
         g_ea, g_ae = 5 * p.k_ea_w_per_k5 * op.t_e_k**4, 5 * p.k_ea_w_per_k5 * op.t_a_k**4
-        g_eb, g_ab = 2 * p.k_eb_w_per_k2 * op.t_e_k, 4 * p.k_ab_w_per_k4 * op.t_a_k**3
-        heating = np.array([op.current_a * (2 * op.r_ohm + ir_i), op.current_a * ir_t, 0.0])
+        g, g_ab = self.g_w_per_k, 4 * p.k_ab_w_per_k4 * op.t_a_k**3
         return np.array(
             [
                 np.array([-(p.r_load_ohm + op.r_ohm + ir_i), -ir_t, 0.0]) / p.inductance_h,
-                (heating + [0.0, -g_eb - g_ea, g_ae]) / self.c_e_j_per_k,
+                np.array([op.current_a * (2 * op.r_ohm + ir_i), op.current_a * ir_t - g, g_ae])
+                / self.c_e_j_per_k,
                 np.array([0.0, g_ea, -g_ae - g_ab]) / self.c_a_j_per_k,
             ]
         )
@@ -96,13 +96,12 @@ class Linear:
         """The Fourier transform of the current's pulse per energy, in A s/eV."""
         share, current = self.p.collection, self._transfer(f_hz)
         deposited = EV_J / (1 + 2j * np.pi * f_hz * self.p.tau_n_s)
-        return deposited * (
-            share / self.c_e_j_per_k * current[1] + (1 - share) / self.c_a_j_per_k * current[2]
-        )
+        heated = share / self.c_e_j_per_k * current[1] + (1 - share) / self.c_a_j_per_k * current[2]
+        return np.asarray(deposited * heated)
 
     def admittance(self, f_hz: Floats) -> Complexes:
         """dI/dV in siemens, V a small voltage in series with the sensor and its load."""
-        return self._transfer(f_hz)[0] / self.p.inductance_h
+        return np.asarray(self._transfer(f_hz)[0] / self.p.inductance_h)
 
     def bias_response(self, f_hz: Floats) -> Complexes:
         """dI per change of the bias current, in A/A."""
@@ -113,33 +112,64 @@ class Linear:
         p, bath_k, current = self.p, self.op.bath_k, self._transfer(f_hz)
         to_electrons = 2 * p.k_eb_w_per_k2 * bath_k / self.c_e_j_per_k
         to_crystal = 4 * p.k_ab_w_per_k4 * bath_k**3 / self.c_a_j_per_k
-        return to_electrons * current[1] + to_crystal * current[2]
+        return np.asarray(to_electrons * current[1] + to_crystal * current[2])
 
     def heater_response(self, f_hz: Floats) -> Complexes:
         """dI per change of the heater's power, in A/W."""
-        return self._transfer(f_hz)[1] / self.c_e_j_per_k
+        return np.asarray(self._transfer(f_hz)[1] / self.c_e_j_per_k)
+
+    def _sources(self) -> dict[str, tuple[float, Floats]]:
+        """Each source's density, and how it drives (dI/dt, dT/dt, dTa/dt)."""
+        p, op, k = self.p, self.op, BOLTZMANN_J_PER_K
+        i, t, a = np.diag([1 / p.inductance_h, 1 / self.c_e_j_per_k, 1 / self.c_a_j_per_k])
+        johnson = 4 * k * op.t_e_k * op.r_ohm * (1 + 2 * op.beta) * (1 + p.excess_noise**2)
+        e_plate = 4 * k * p.k_eb_w_per_k2 * (op.t_e_k**3 + op.bath_k**3)
+        e_crystal = 10 * k * p.k_ea_w_per_k5 * (op.t_e_k**6 + op.t_a_k**6)
+        crystal_plate = 8 * k * p.k_ab_w_per_k4 * (op.t_a_k**5 + op.bath_k**5)
+        return {
+            "electrons-plate": (e_plate, t),
+            "Johnson": (johnson, i - op.current_a * t),
+            "load": (4 * k * p.shunt_k * p.r_load_ohm, i),
+            "electrons-crystal": (e_crystal, t - a),
+            "crystal-plate": (crystal_plate, a),
+        }
 
     def noise_budget(self, f_hz: Floats) -> dict[str, Floats]:
         """The density of the current in A²/Hz, by source."""
-        p, op, current = self.p, self.op, self._transfer(f_hz)
-        i, t, a = current[0] / p.inductance_h, current[1] / self.c_e_j_per_k, current[2]
-        a = a / self.c_a_j_per_k
-        k = BOLTZMANN_J_PER_K
-        johnson = 4 * k * op.t_e_k * op.r_ohm * (1 + 2 * op.beta) * (1 + p.excess_noise**2)
-        e_bath = 4 * k * p.k_eb_w_per_k2 * (op.t_e_k**3 + op.bath_k**3)
-        e_crystal = 10 * k * p.k_ea_w_per_k5 * (op.t_e_k**6 + op.t_a_k**6)
-        crystal_bath = 8 * k * p.k_ab_w_per_k4 * (op.t_a_k**5 + op.bath_k**5)
+        current = self._transfer(f_hz)
         return {
-            "electrons-plate": e_bath * np.abs(t) ** 2,
-            "Johnson": johnson * np.abs(i - op.current_a * t) ** 2,
-            "load": 4 * k * p.shunt_k * p.r_load_ohm * np.abs(i) ** 2,
-            "electrons-crystal": e_crystal * np.abs(t - a) ** 2,
-            "crystal-plate": crystal_bath * np.abs(a) ** 2,
+            name: np.asarray(density * np.abs(drive @ current) ** 2)
+            for name, (density, drive) in self._sources().items()
         }
 
     def current_psd(self, f_hz: Floats) -> Floats:
         """The density of the current in A²/Hz, of all sources."""
         return np.asarray(sum(self.noise_budget(f_hz).values()))
+
+    def sampled_psd(self, f_hz: Floats, rate_hz: float) -> Floats:
+        """The density of the current's samples, with all that folds back, in A²/Hz.
+
+        Samples of x obey x' = exp(A h) x + w; what the noise gives is exact (Van Loan 1978).
+        """
+        step, gained = self._sampled(1 / rate_hz)
+        z = np.exp(2j * np.pi * np.asarray(f_hz, float) / rate_hz)
+        first = _first_row(step, z)
+        return np.asarray(2 / rate_hz * np.einsum("if,ij,jf->f", first, gained, first.conj()).real)
+
+    def _sampled(self, h_s: float) -> tuple[Floats, Floats]:
+        """exp(A h), and the covariance of what the noise adds in h."""
+        scale = np.sqrt(np.diag(self._intensity()))  # or amperes and kelvins would not mix
+        a = self.matrix() / scale[:, np.newaxis] * scale
+        q = self._intensity() / np.outer(scale, scale)
+        both = np.block([[-a, q], [np.zeros((3, 3)), a.T]])
+        grown = expm(both * h_s)
+        step = grown[3:, 3:].T
+        return step / scale * scale[:, np.newaxis], step @ grown[:3, 3:] * np.outer(scale, scale)
+
+    def _intensity(self) -> Floats:
+        """The covariance per second of what drives the state."""
+        parts = (density / 2 * np.outer(b, b) for density, b in self._sources().values())
+        return np.asarray(sum(parts))
 
     def resolution_ev(self, readout: Density, *, low_hz: float, high_hz: float) -> float:
         """The baseline sigma of an optimum filter that knows the noise (reference note, 5).
@@ -164,26 +194,13 @@ class Linear:
         }
 
     def _transfer(self, f_hz: Floats) -> Complexes:
-        """dI per unit rate of each of (dI, dT, dTa): the first row of (iω - A)^-1, [3, f]."""
-        matrix, s = self.matrix(), 2j * np.pi * np.asarray(f_hz, float)
-        (a, b, _), (c, d, e), (_, g, h) = matrix.tolist()
-        minor = (s - d) * (s - h) - e * g
-        determinant = (s - a) * minor - b * c * (s - h)
-        return np.asarray([minor, b * (s - h), b * e + 0 * s]) / determinant
+        """dI per unit rate of each of (dI, dT, dTa), [3, f]."""
+        return _first_row(self.matrix(), 2j * np.pi * np.asarray(f_hz, float))
 
 
-def folded(density: Density, rate_hz: float) -> Density:
-    """The density that samples show which no filter protects from aliases.
-
-    `density` must fall at least as 1/f² above the bands that are folded one by one.
-    """
-
-    def sampled(f_hz: Floats) -> Floats:
-        f = np.asarray(f_hz, float)
-        whole = density(f)
-        for band in range(1, ALIASES):
-            whole = whole + density(band * rate_hz - f) + density(band * rate_hz + f)
-        last_hz = (ALIASES - 0.5) * rate_hz
-        return whole + 2 * last_hz / rate_hz * density(np.full_like(f, last_hz))
-
-    return sampled
+def _first_row(matrix: Floats, s: Complexes) -> Complexes:
+    """The first row of (s - matrix)^-1, [3, s]."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    minors = ((s - e) * (s - i) - f * h, b * (s - i) + c * h, b * f + c * (s - e))
+    determinant = (s - a) * minors[0] - d * minors[1] - g * minors[2]
+    return np.asarray(np.stack(minors) / determinant)
