@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
+from sim_hardware.face import Face
 from sim_hardware.faces.keysight33500b import Keysight33500B
 from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
 from sim_hardware.faces.starcryo import StarCryo
@@ -62,18 +63,21 @@ class Laboratory:
         self._readouts: dict[Plug, Track[ReadoutSettings]] = {}
         self._waves: dict[Plug, Track[Wave]] = {}
         self._tuned = {c: self._prepared(c) for c in bench.channels if bench.kind(c) == "target"}
-        self.generators: dict[str, Keysight33500B] = {}
+        self._generators: dict[str, Keysight33500B] = {}
         for name, instrument in bench.instruments.items():
             self._plug_in(name, instrument.model)
         self._points = cache(self._working_point)
 
-    def electronics(self, name: str) -> SquidElectronics | FluxLockedLoops:
-        """What is behind the face of a SQUID electronics."""
-        return self._electronics[name]
+    def face(self, name: str) -> Face | None:
+        """The face of an instrument that drives chains; None where it is none."""
+        electronics = self._electronics.get(name)
+        if isinstance(electronics, SquidElectronics):
+            return MagniconXxf1(electronics)
+        if isinstance(electronics, FluxLockedLoops):
+            return StarCryo(electronics)
+        return self._generators.get(name)
 
-    def chains(
-        self, digitizer: str, clock: SampleClock, truth: Truth
-    ) -> dict[str, Chain]:
+    def chains(self, digitizer: str, clock: SampleClock, truth: Truth) -> dict[str, Chain]:
         """The chains of a digitizer, ready for work; takes a second."""
         of = self._bench.digitizers[digitizer]
         remembered = round((of.memory_s + MARGIN_S) * of.sample_rate_hz)
@@ -153,7 +157,7 @@ class Laboratory:
         for channel in ("1", "2"):
             plug = Plug(name, channel)
             self._waves[plug] = Track(str(plug), generator.wave(channel))
-        self.generators[name] = generator
+        self._generators[name] = generator
 
     def _wired(self, name: str) -> list[tuple[str, Plug]]:
         """The channels that this electronics reads, and where."""
@@ -170,13 +174,13 @@ class Laboratory:
             settings = electronics.settings(plug.channel)
         else:
             settings = electronics.settings(f"{int(plug.channel):02X}")
-        self._timeline.enter(track, lambda t_s, before: settings)
+        self._timeline.enter(track, lambda *_: settings)
 
     def _look_again(self, name: str) -> None:
         """A generator was told something."""
         for plug, track in self._waves.items():
             if plug.instrument == name:
-                self._timeline.enter(track, self.generators[name].wave(plug.channel).stamped)
+                self._timeline.enter(track, self._generators[name].wave(plug.channel).stamped)
 
     # --- chains
 
@@ -271,5 +275,3 @@ class Laboratory:
 
 def _hits_of(truth: Truth, channel: str, start_s: float, stop_s: float) -> list[Hit]:
     return [hit for hit in truth.truth(start_s, stop_s) if hit.channel == channel]
-
-

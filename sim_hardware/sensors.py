@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from sim_hardware.world.materials import MATERIALS, Crystal
 from sim_hardware.world.physical import within
@@ -15,7 +15,6 @@ MATERIAL = "CaWO4"
 MOST_A, MOST_W = 125e-6, 1e-9
 WORKING = ("bias_a", "heater_w")
 CRYSTAL = "crystal_a_j_per_k4"  # follows from the crystal's mass
-INTEGERS = ("polarity",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,6 @@ def _known(table: str, found: Iterable[str], expected: list[str]) -> None:
 
 def _squid(found: Mapping[str, float]) -> SquidParameters:
     """The SQUID, whose polarity is a whole number."""
-    own = {name: value for name, value in found.items() if name not in INTEGERS}
-    polarity = found.get("polarity", SquidParameters().polarity)
-    return replace(SquidParameters(**own), polarity=round(polarity))
+    polarity = round(found.get("polarity", SquidParameters().polarity))
+    numbers = {name: value for name, value in found.items() if name != "polarity"}
+    return SquidParameters(polarity=polarity, **numbers)

@@ -46,7 +46,7 @@ class TruthFile:
         self._next_s = 0.0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.path = _unused(folder, start_ns)
+            self.path = unused(folder, "truth", start_ns, "csv")
             self._file = self.path.open("xb", buffering=0)
             self._length = self._file.write(HEADER.encode())
         except OSError as error:
@@ -109,10 +109,10 @@ class TruthFile:
         )
 
 
-def _unused(folder: Path, start_ns: int) -> Path:
-    """truth-<start UTC>.csv, with a number behind where a bench of that start was here."""
+def unused(folder: Path, what: str, start_ns: int, suffix: str) -> Path:
+    """`what`-<start UTC>, with a number behind where a bench of that start was here."""
     seconds, rest_ns = divmod(start_ns, 10**9)
     start = datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%S")
-    name = f"truth-{start}.{rest_ns // 1000:06d}Z"
-    paths = (folder / f"{name}{'' if n == 1 else f'-{n}'}.csv" for n in count(1))
+    name = f"{what}-{start}.{rest_ns // 1000:06d}Z"
+    paths = (folder / f"{name}{'' if n == 1 else f'-{n}'}.{suffix}" for n in count(1))
     return next(path for path in paths if not path.exists())

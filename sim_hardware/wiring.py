@@ -108,11 +108,10 @@ Initial = Literal["tuned", "detuned"]
 def _wrong_plug(
     place: str, plug: Plug, known: Mapping[str, tuple[str, ...]], models: Mapping[str, str]
 ) -> Iterator[str]:
-    model = models.get(plug.instrument)
+    model = models.get(plug.instrument, "no instrument of that name")
     if model not in known:
         expected = " or ".join(known)
-        found = "no instrument of that name" if model is None else model
-        yield f"{place}: expected an instrument {expected} as {plug.instrument}, found {found}"
+        yield f"{place}: expected an instrument {expected} as {plug.instrument}, found {model}"
     elif plug.channel not in known[model]:
         expected = ", ".join(known[model])
         yield f"{place}: expected a channel of {model} ({expected}), found {plug.channel}"

@@ -22,8 +22,8 @@ from sim_hardware.source import Samples
 from sim_hardware.world.bath import Bath
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.drive import Drive, Drives, Lines, Tracks
-from sim_hardware.world.normals import key
 from sim_hardware.world.noise import Pool
+from sim_hardware.world.normals import key
 from sim_hardware.world.particles import Hit
 from sim_hardware.world.squid_loop import (
     FluxJump,
@@ -139,9 +139,8 @@ class Chain:
             heater_w=self._steady_heater_w(drive),
             bath_k=bath_k,
         )
-        loop = LoopState.locked_on(
-            self.recipe.squid, op.current_a, drive.loop(self.recipe.squid, self.recipe.lines)
-        )
+        settings = drive.loop(self.recipe.squid, self.recipe.lines)
+        loop = LoopState.without_feedback(self.recipe.squid, settings, op.current_a)
         tes = TesState.at(op)
         loop = replace(loop, error_phi0=self._nearest(drive, loop))
         begun = State(0, drive, 0, tes=tes, loop=loop)
@@ -286,9 +285,7 @@ class Chain:
 
     # --- samples
 
-    def _continued(
-        self, state: State, end: int, out: Samples | None, hits: Sequence[Hit]
-    ) -> State:
+    def _continued(self, state: State, end: int, out: Samples | None, hits: Sequence[Hit]) -> State:
         """The state at `end`, and what lies before it in counts; within one cell."""
         if state.streams:
             if out is not None:
@@ -296,9 +293,7 @@ class Chain:
             return replace(state, sample=end)
         return self._integrate(state, end, out, hits)
 
-    def _integrate(
-        self, state: State, end: int, out: Samples | None, hits: Sequence[Hit]
-    ) -> State:
+    def _integrate(self, state: State, end: int, out: Samples | None, hits: Sequence[Hit]) -> State:
         assert state.tes is not None
         assert state.loop is not None
         recipe, drive = self.recipe, state.drive
@@ -342,9 +337,7 @@ class Chain:
             bias_a=drive.bias_a(recipe.lines, t_s),
             heater_w=drive.heater_w(recipe.lines, t_s),
             bath_k=self._baths_k(start, end),
-            deposits=[
-                Deposit(self._clock.position(hit.true_s), hit.energy_ev) for hit in hits
-            ],
+            deposits=[Deposit(self._clock.position(hit.true_s), hit.energy_ev) for hit in hits],
             noise_key=self._noise_key,
         )
 
@@ -392,7 +385,7 @@ class Chain:
             k += n
 
     def _signal_a(self, state: State, n: int, hits: Sequence[Hit]) -> npt.NDArray[np.float32]:
-        """The pulses in n samples from the state on, at the reference; none where there are none."""
+        """The pulses in n samples from the state on; an empty array where there are none."""
         signal: npt.NDArray[np.float32] = np.empty(0, np.float32)
         bank, start = self._working.bank, state.sample
         for hit in hits:
@@ -417,7 +410,7 @@ class Chain:
         cell = start - start % self._cell
         begin_s, end_s = self._clock.time_s(cell), self._clock.time_s(cell + self._cell)
         steps = np.arange(start - cell, end - cell)
-        return begin_s + (end_s - begin_s) / self._cell * steps
+        return np.asarray(begin_s + (end_s - begin_s) / self._cell * steps, np.float64)
 
     def _baths_k(self, start: int, end: int) -> Floats:
         """The bath at samples within one cell: a straight line over it."""
@@ -425,7 +418,8 @@ class Chain:
         begin_k, end_k = (
             self._bath.at_k(self._clock.time_s(at)) for at in (cell, cell + self._cell)
         )
-        return begin_k + (end_k - begin_k) / self._cell * np.arange(start - cell, end - cell)
+        steps = np.arange(start - cell, end - cell)
+        return np.asarray(begin_k + (end_k - begin_k) / self._cell * steps, np.float64)
 
     def _lines_a(self, samples: npt.NDArray[np.int64]) -> Floats:
         """What is picked up, as a current in the input coil."""

@@ -1,8 +1,8 @@
-"""What a simulated digitizer sees: templates on colored noise."""
+"""What a simulated digitizer sees: readout chains, veto detectors and logic levels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from sim_hardware.source import Samples
+from sim_hardware.world.chain import Chain
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
 from sim_hardware.world.gate import Levels, add_levels
@@ -79,8 +80,9 @@ def inputs(digitizer: str, kinds: dict[str, str], *, seed: int, rate_hz: float) 
 class DetectorSignals:
     """The source of one digitizer, whose inputs are detectors hit by particles.
 
-    Each sample is a pure function of its number, of the inputs, of the truth and of the logic
-    levels at those inputs that have one.
+    Each sample is a pure function of its number, of the inputs, of the truth, of the logic levels
+    at those inputs that have one, and of the timeline behind the chains. `reach` is told up to
+    which time samples are converted, before they are.
     """
 
     volts_per_count = VOLTS_PER_COUNT
@@ -89,13 +91,16 @@ class DetectorSignals:
     def __init__(
         self,
         name: str,
-        inputs: dict[str, Input],
+        inputs: Mapping[str, Input | Chain],
         truth: Truth,
         clock: SampleClock,
         levels: Mapping[str, Levels] | None = None,
+        reach: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.name, self.channels, self.rate_hz = name, tuple(inputs), clock.rate_hz
-        self._inputs, self._truth, self._clock = inputs, truth, clock
+        self._chains = {c: each for c, each in inputs.items() if isinstance(each, Chain)}
+        self._inputs = {c: each for c, each in inputs.items() if isinstance(each, Input)}
+        self._truth, self._clock, self._reach = truth, clock, reach
         self._levels = dict(levels or {})
 
     def t_ns(self, sample: int) -> int:
@@ -107,9 +112,13 @@ class DetectorSignals:
         if not 0 <= start <= stop:
             raise ValueError(f"expected samples from 0 on, found [{start}, {stop})")
         rows = np.empty((len(self.channels), stop - start), np.int16)
-        signals = self._signals(start, stop)
+        self._reach(self._clock.time_s(stop))
+        signals = self._signals(start, stop) if self._inputs else {}
         for channel, row in zip(self.channels, rows, strict=True):
-            self._inputs[channel].digitize(row, start, signals.get(channel))
+            if channel in self._chains:
+                self._chains[channel].fill(row, start)
+            else:
+                self._inputs[channel].digitize(row, start, signals.get(channel))
         rows.flags.writeable = False
         return rows
 

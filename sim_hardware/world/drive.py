@@ -12,7 +12,7 @@ from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid_loop import LoopSettings, SquidParameters
 from sim_hardware.world.timeline import Track
-from sim_hardware.world.waves import Floats, Wave
+from sim_hardware.world.waves import OFF, Floats, Wave
 
 SHORT_S = 0.25e-3  # a heater pulse up to this is one deposit, a longer one is a power
 ROUNDING = 1e-3  # of a sample, by which a stamp may miss the sample it was made at
@@ -39,9 +39,9 @@ class Drive:
     """Everything that drives a chain, from one change to the next."""
 
     readout: ReadoutSettings
-    bias: Wave = Wave()
-    heater: Wave = Wave()
-    flux: Wave = Wave()
+    bias: Wave = OFF
+    heater: Wave = OFF
+    flux: Wave = OFF
 
     @property
     def steady(self) -> bool:

@@ -96,3 +96,4 @@ class Wave:
         return np.minimum(up, down)
 
 
+OFF = Wave()

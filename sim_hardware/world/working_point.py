@@ -18,7 +18,7 @@ from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.template_bank import TemplateBank
 from sim_hardware.world.tes import OperatingPoint, TesParameters, operating_point
-from sim_hardware.world.tes_linear import Linear, folded
+from sim_hardware.world.tes_linear import Linear
 
 TOLERANCE = 0.1  # of the responsivity: what deviates more is not streamed but integrated
 RESPONSIVITY_HZ = 100.0  # where it is compared: pulses last for milliseconds
@@ -115,9 +115,9 @@ class WorkingPoint:
 
 
 def noise_density(linear: Linear, squid: SquidParameters, rate_hz: float) -> Density:
-    """What samples show without lines: the sensor's noise folded, the SQUID's up to half the rate."""
+    """What samples show without lines: the sensor's noise folded, the SQUID's to half the rate."""
     f_hz = np.geomspace(LOWEST_HZ, rate_hz / 2, POINTS)
-    return Density(f_hz, folded(linear.current_psd, rate_hz)(f_hz) + squid.current_psd(f_hz))
+    return Density(f_hz, linear.sampled_psd(f_hz, rate_hz) + squid.current_psd(f_hz))
 
 
 def lines_pool(
