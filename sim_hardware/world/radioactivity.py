@@ -12,7 +12,7 @@ from sim_hardware.world.spectra import beta, compton, cumulated
 GAMMAS_EV = (238.6e3, 351.9e3, 583.2e3, 609.3e3, 911.2e3, 1120.3e3, 1460.8e3, 1764.5e3, 2614.5e3)
 GAMMA_SHARES = cumulated((0.08, 0.10, 0.09, 0.14, 0.09, 0.08, 0.22, 0.09, 0.11))
 ABSORBED = 0.3  # of the gammas in the outer veto, wholly; the others scatter once and leave
-NODE_EV = 100e3  # from spectrum to spectrum of what is scattered
+NODE_EV = 100e3  # from spectrum to spectrum of what was scattered before
 SECOND_CRYSTAL = 0.15  # of those that scattered in one and whose way meets another
 
 LEAD210 = (((17.0e3, 83), 0.84), ((63.5e3, 83), 0.16))  # beta end point and daughter, share
@@ -41,10 +41,10 @@ class Gammas:
         energy_ev, found = GAMMAS_EV[pick(rng, GAMMA_SHARES)], []
         if self.array.targets and rng.random() < self.target_share:
             for which in _met(rng, self.array, SECOND_CRYSTAL):
-                left_ev = compton(energy_ev).draw(rng)
+                left_ev = _scattered(rng, energy_ev)
                 found.append(Deposit(0.0, self.array.targets[which], left_ev))
-        rest_ev = energy_ev - sum(each.energy_ev for each in found)
-        return [*found, *_outer(rng, self.array, rest_ev)]
+                energy_ev -= left_ev
+        return [*found, *_outer(rng, self.array, energy_ev)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +119,17 @@ def _outer(rng: Rng, array: DetectorArray, energy_ev: float) -> list[Deposit]:
     if not array.cwo:
         return []
     channel = array.cwo[int(len(array.cwo) * rng.random())]
-    if rng.random() < ABSORBED:
-        return [Deposit(0.0, channel, energy_ev)]
-    # a coarse grid of energies, so that each spectrum is made once
-    share = compton(NODE_EV * max(1, round(energy_ev / NODE_EV))).draw(rng) / energy_ev
-    return [Deposit(0.0, channel, energy_ev * min(1.0, share))]
+    left_ev = energy_ev if rng.random() < ABSORBED else _scattered(rng, energy_ev)
+    return [Deposit(0.0, channel, left_ev)]
+
+
+def _scattered(rng: Rng, energy_ev: float) -> float:
+    """What is left where a gamma scatters once."""
+    if energy_ev in GAMMAS_EV:
+        return compton(energy_ev).draw(rng)
+    # by the spectrum of the nearest of some energies, so that each is made once
+    node_ev = NODE_EV * max(1, round(energy_ev / NODE_EV))
+    return compton(node_ev).draw(rng) * energy_ev / node_ev
 
 
 def _lead(rng: Rng) -> tuple[float, float]:
