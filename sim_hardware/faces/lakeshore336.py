@@ -219,9 +219,8 @@ class Lakeshore336:
 
     def _output(self, output: str, now_s: float) -> str:
         """Percent of full scale: of the current, or of the power where that is displayed."""
-        del now_s
-        full_w = self._full_w(output)
-        share = self._cryostat.driven_w("still", f"{self.model}.{output}") / full_w if full_w else 0
+        full_w, by = self._full_w(output), f"{self.model}.{output}"
+        share = self._cryostat.driven_w("still", by, now_s) / full_w if full_w else 0
         return f"{100 * (share if self._in_power(output) else sqrt(share)):+06.1f}"
 
     def _heater_fault(self, output: str, now_s: float) -> str:

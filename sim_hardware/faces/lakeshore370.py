@@ -122,8 +122,8 @@ class Lakeshore370:
 
     def _output(self, where: str, now_s: float) -> str:
         """The heater, in percent of full scale or in watts."""
-        del where, now_s
-        power_w, full_w = self._heater.power_w(), self._full_w()
+        del where
+        power_w, full_w = self._heater.power_w(now_s), self._full_w()
         if self._in_power():
             return moving(power_w)
         return moving(100 * sqrt(power_w / full_w) if full_w else 0.0)

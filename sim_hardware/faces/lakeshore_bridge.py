@@ -174,6 +174,6 @@ class SampleHeater:
         """A constant power."""
         self._cryostat.heat(power_w, now_s, by=self._by)
 
-    def power_w(self) -> float:
+    def power_w(self, now_s: float) -> float:
         """What it gives."""
-        return self._cryostat.driven_w("mixing", self._by)
+        return self._cryostat.driven_w("mixing", self._by, now_s)

@@ -204,8 +204,7 @@ class System:
         return Key(partial(self._part, part, OPEN_CLOSE), partial(self._turn, part))
 
     def _part(self, part: str, words: dict[str, bool], now_s: float) -> str:
-        del now_s
-        return _word(self._gas.on(part), words)
+        return _word(self._gas.on(part, now_s), words)
 
     def _turn(self, part: str, value: str, now_s: float) -> str | None:
         """A valve may stay where it is although the command was accepted."""

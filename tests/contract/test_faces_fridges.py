@@ -28,7 +28,7 @@ def logs(folder: Path, start: str = "2024-12-03T12:00:00Z", **changes: bool) -> 
     start_ns = int(datetime.fromisoformat(start).timestamp()) * 10**9
     return BlueforsLogs(
         Cryostat(1),
-        GasHandling(),
+        GasHandling(Cryostat(1)),
         Calendar(start_ns),
         folder=folder,
         every_s=60.0,
@@ -99,7 +99,7 @@ def test_lines_are_appended_when_they_are_due_and_at_midnight_to_a_new_folder(
 
 def test_the_times_are_local(tmp_path: Path) -> None:
     writer = BlueforsLogs(
-        Cryostat(1), GasHandling(), Calendar(0), folder=tmp_path, every_s=1.0,
+        Cryostat(1), GasHandling(Cryostat(1)), Calendar(0), folder=tmp_path, every_s=1.0,
         zone=timezone(timedelta(hours=-1)),
     )  # fmt: skip
     writer.write(0.0)
@@ -140,7 +140,7 @@ def test_a_recorder_writes_until_it_is_stopped() -> None:
 
 
 def test_parts_there_are_not_are_refused_and_nothing_is_switched() -> None:
-    gas = GasHandling()
+    gas = GasHandling(Cryostat(1))
     with pytest.raises(KeyError, match=r"found .*v99"):
         gas.switch({"v1": False, "v99": True}, 0.0)
     assert gas.on("v1")
@@ -148,7 +148,7 @@ def test_parts_there_are_not_are_refused_and_nothing_is_switched() -> None:
 
 
 def test_one_closed_valve_stops_the_flow_with_its_time_constant() -> None:
-    gas = GasHandling()
+    gas = GasHandling(Cryostat(1))
     gas.switch({"v9": False}, 100.0)
     assert not gas.circulating
     assert gas.flow_mmol_s(145.0) == pytest.approx(0.243 / 2.718281828, rel=1e-6)
@@ -162,7 +162,7 @@ def test_one_closed_valve_stops_the_flow_with_its_time_constant() -> None:
 
 @pytest.fixture
 def bridge() -> Iterator[LeidenBridge]:
-    face = LeidenBridge(Cryostat(1), GasHandling())
+    face = LeidenBridge(Cryostat(1), GasHandling(Cryostat(1)))
     yield face
     assert face.complaints == []
 
@@ -201,7 +201,7 @@ def test_resistances_currents_and_pressures_can_be_asked(bridge: LeidenBridge) -
     ],
 )
 def test_what_the_bridge_does_not_know(command: bytes, answer: bytes) -> None:
-    face = LeidenBridge(Cryostat(1), GasHandling())
+    face = LeidenBridge(Cryostat(1), GasHandling(Cryostat(1)))
     assert told(face, command) == answer
     assert len(face.complaints) == 1
 
@@ -211,7 +211,7 @@ def test_what_the_bridge_does_not_know(command: bytes, answer: bytes) -> None:
 
 @pytest.fixture
 def ghs() -> Iterator[Ghs]:
-    face = Ghs(GasHandling())
+    face = Ghs(GasHandling(Cryostat(1)))
     yield face
     assert face.complaints == []
 
@@ -244,7 +244,7 @@ def test_each_message_has_its_reply(ghs: Ghs, message: str, reply: str) -> None:
     ],
 )
 def test_what_is_wrong_is_acknowledged_by_its_number(message: str, acknowledgment: str) -> None:
-    face = Ghs(GasHandling())
+    face = Ghs(GasHandling(Cryostat(1)))
     assert face.answer(message, 0.0) == acknowledgment + "\n"
     assert len(face.complaints) == 1
 

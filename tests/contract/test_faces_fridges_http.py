@@ -41,7 +41,7 @@ class Bench:
         self.cryostat = Cryostat(1)
         self.controller = TemperatureController(self.cryostat)
         self.box = Bftc(self.controller, CALENDAR, null_share=null_share)
-        self.api = BlueforsApi(self.controller, GasHandling(), CALENDAR, key=key)
+        self.api = BlueforsApi(self.controller, GasHandling(Cryostat(1)), CALENDAR, key=key)
 
     def ask(self, endpoint: str, now_s: float, **asked: object) -> dict[str, Any]:
         """What the box replies."""
@@ -343,7 +343,7 @@ def test_one_connection_serves_request_after_request() -> None:
 
 def test_https_has_a_certificate_that_nobody_signed() -> None:
     bench = Bench()
-    face = BlueforsApi(bench.controller, GasHandling(), CALENDAR, tls=self_signed(), key="k")
+    face = BlueforsApi(bench.controller, GasHandling(Cryostat(1)), CALENDAR, tls=self_signed(), key="k")
     assert face.scheme == "https"
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
@@ -362,7 +362,7 @@ def test_https_has_a_certificate_that_nobody_signed() -> None:
 
 def test_http_on_the_https_port_ends_the_connection() -> None:
     bench = Bench()
-    face = BlueforsApi(bench.controller, GasHandling(), CALENDAR, tls=self_signed())
+    face = BlueforsApi(bench.controller, GasHandling(Cryostat(1)), CALENDAR, tls=self_signed())
     with serving(face) as port, socket.create_connection((HOST, port), DEADLINE_S) as plain:
         plain.sendall(b"GET /system HTTP/1.1\r\n\r\n")
         assert b"HTTP" not in plain.recv(4096)

@@ -20,7 +20,7 @@ T0_NS = 1_782_864_000 * 10**9  # 2026-07-01T00:00:00Z
 def triton(*, wrong_share: float = 0.0, stuck_share: float = 0.0) -> Triton:
     return Triton(
         Cryostat(1),
-        GasHandling(),
+        GasHandling(Cryostat(1)),
         Calendar(T0_NS),
         rng=random.Random(1),
         wrong_share=wrong_share,
