@@ -46,10 +46,10 @@ PLATE = ("plate", "plate")  # the plate's own controller
 NOISE, DRIFTS = 1 << 32, 1 << 33  # of the generators: not one of the particles' keys
 NOISE_K = {"50K": 3e-3, "4K": 5e-4, "still": 1e-4, "mixing": 2e-6, "plate": 1e-7}  # rms
 TICK_S = 0.1  # thermometer noise is white down to this
-LOOP_GAIN = 10.0  # of a controller that is tuned
-TOLERANCES = (1e-4, 3e-5, 1e-5, 3e-6, 3e-6)  # of each step, in ln T
+LOOP_GAIN, TUNED_UP_TO_K = 10.0, 0.4  # of a controller that is tuned
+TOLERANCES = (1e-4, 1e-4, 3e-5, 1e-5, 3e-6)  # of each step, in ln T
 REMEMBERED_S, REMEMBERED_STEPS = 900.0, 20_000  # what is remembered at least, and at most besides
-LARGEST_W = 100.0  # of a heater
+LARGEST_W = 1000.0  # of a heater
 
 PULSE_TUBE_HZ, N_HARMONICS = 1.4, 12
 RIPPLE_K = {"50K": 0.03, "4K": 5e-3, "still": 2e-5, "mixing": 3e-8, "plate": 2e-9}
@@ -217,6 +217,7 @@ class Cryostat:
 
     def tuned(self, stage: str, setpoint_k: float) -> Gains:
         """The gains with which a stage goes to a setpoint ten times faster than left alone."""
+        setpoint_k = min(setpoint_k, TUNED_UP_TO_K)
         per_k, integral_s = {
             "mixing": (2 * self.of.cooling_w_per_k2 * setpoint_k, MIXING_S),
             "still": (self._thermal.still_w_per_k(), STILL_S),
@@ -263,7 +264,7 @@ class Cryostat:
     def _regulator(
         self, stage: str, setpoint_k: float, limit_w: float, gains: Gains | None
     ) -> Regulator:
-        within("setpoint [K]", setpoint_k, 0.0, 400.0)
+        within("setpoint [K]", setpoint_k, 0.0, 1e9)
         within("limit of a heater [W]", limit_w, 0.0, LARGEST_W)
         return Regulator(setpoint_k, limit_w, gains or self.tuned(stage, setpoint_k))
 

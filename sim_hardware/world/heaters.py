@@ -13,6 +13,10 @@ class Gains:
     integral_s: float
     derivative_s: float = 0.0
 
+    def set_to(self, times: float, integral_s: float, derivative_s: float) -> Gains:
+        """So many times the proportional gain, with other times; an integral of 0 s is none."""
+        return Gains(w_per_k=times * self.w_per_k, integral_s=integral_s, derivative_s=derivative_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:

@@ -34,6 +34,7 @@ RADIATED = 0.5  # of the heat on the 50 K stage; the rest is conducted
 SWITCH_W_PER_K, SWITCH_K, SWITCH_WIDTH_K = 3.0, 7.0, 0.2
 LINE_W_PER_K = 0.03  # of the circulating mixture, above 2 K, until it is liquid
 COLUMN_W_PER_K, COLUMN_K = 0.05, 0.6  # convection between still and mixing chamber, above this
+BOILING_K = 1.5  # of the still, above which the column between them is stirred whatever is below
 
 LATENT_J_PER_MOL, VAPOUR_K, PUMP_LIMIT = 26.0, 1.86, 0.25
 MOL_PER_W_PER_K2 = 1 / 76.0  # of circulation for a cooling power; the ideal is 1/84
@@ -46,9 +47,9 @@ HELIUM_K = 0.4  # above which the heat capacity of the mixture stays as it is
 STILL_KG, MIXING_KG, PLATE_KG = 6.0, 6.0, 2.0
 LEAK_W, SHAKEN_W = 1e-6, 0.2e-6  # into the mixing chamber, and while a pulse tube runs
 PLATE_W, PLATE_S = 2e-9, 30.0  # what leaks into the detector plate; its time constant
-EXCHANGE_W_PER_K = (3.0, 2.0, 0.6, 0.6, 0.3)  # of gas let in to warm up, by stage
+EXCHANGE_W_PER_K = (0.8, 0.5, 0.15, 0.15, 0.05)  # of gas let in to warm up, by stage
 
-DRIFT_PERIODS_S = ((5400.0, 2260.0), (3600.0, 1490.0), (2400.0, 970.0), (1800.0, 710.0))
+DRIFT_PERIODS_S = ((5400.0, 9100.0), (3600.0, 7900.0), (2400.0, 5300.0), (1800.0, 3700.0))
 DRIFT_SHARES = (0.03, 0.02, 0.01, 0.012)  # of cooling at 50 K, 4 K, still; of the mixing's leak
 
 PLATE_W_PER_K2 = PLATE_KG * 0.693e-3 / 0.063546 / PLATE_S
@@ -178,7 +179,7 @@ class Thermal:
         to_mixing = _tie(cold, mixing, gas)
 
         wetted = condensed / (abs(condensed) + 0.05)
-        above = mixing**8 / (mixing**8 + COLUMN_K**8)
+        above = mixing**8 / (mixing**8 + COLUMN_K**8) + _gate((still - BOILING_K) / 0.05)
         column = COLUMN_W_PER_K * wetted * above * (still - mixing)
         leak = LEAK_W * (1 + drifts[3]) * (still**2 - mixing**2) / STILL_K**2
         link = PLATE_W_PER_K2 * (plate**2 - mixing**2) / 2
@@ -236,10 +237,10 @@ class Thermal:
         """The share by which what cools a stage, or leaks into it, is more than usual now."""
         if not self.phases:
             return 0.0
-        long_s, short_s = DRIFT_PERIODS_S[stage]
-        long = sin(2 * pi * (time_s / long_s + self.phases[2 * stage]))
-        short = sin(2 * pi * (time_s / short_s + self.phases[2 * stage + 1]))
-        return DRIFT_SHARES[stage] * (0.7 * long + 0.3 * short)
+        first_s, second_s = DRIFT_PERIODS_S[stage]
+        first = sin(2 * pi * (time_s / first_s + self.phases[2 * stage]))
+        second = sin(2 * pi * (time_s / second_s + self.phases[2 * stage + 1]))
+        return DRIFT_SHARES[stage] * (0.7 * first + 0.3 * second)
 
     def _mixture(self, kelvins: list[float], y: list[float], orders: Orders) -> tuple[float, float]:
         """How the condensed share and the circulation change."""
