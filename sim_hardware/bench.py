@@ -101,7 +101,8 @@ class OpenBench:
                 listeners[name] = on_failure.enter_context(listen(name, port))
             signals = prepared(bench)
             self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
-            fridges = Fridges(Cryostat(bench.seed), seed=bench.seed, start_ns=start_ns)
+            cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
+            fridges = Fridges(cryostat, seed=bench.seed, start_ns=start_ns)
             faces = digitizer_faces(bench, signals, start_ns) | instrument_faces(bench, fridges)
             on_failure.pop_all()
         self._wires = {name: Wire() for name in faces}

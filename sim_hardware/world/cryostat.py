@@ -80,7 +80,7 @@ class Cryostat:
     """The stages of one refrigerator, the heaters on them, and its machine room's switches.
 
     `start` is "cold", at rest with the mixture going round, or "warm", at 300 K with everything
-    switched on at time 0. The plate is regulated at `plate_setpoint_k`, if any.
+    switched on at time 0. The plate is regulated at `plate_setpoint_k`; 0: it is not.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Cryostat:
         start: Start = "cold",
         *,
         base_k: float | None = None,
-        plate_setpoint_k: float | None = PLATE_K,
+        plate_setpoint_k: float = PLATE_K,
         drifting: bool = True,
     ) -> None:
         """Raises UnphysicalError."""
@@ -348,10 +348,8 @@ class Cryostat:
         oldest_s = self._stretches[0].start_s
         del self.log[: bisect_right(self.log, oldest_s, key=lambda each: each.at_s)]
 
-    def _regulating_plate(
-        self, setpoint_k: float | None
-    ) -> tuple[tuple[tuple[str, str], Heater], ...]:
-        if setpoint_k is None:
+    def _regulating_plate(self, setpoint_k: float) -> tuple[tuple[tuple[str, str], Heater], ...]:
+        if not setpoint_k:
             return ()
         why = "the plate is no colder than the mixing chamber"
         within("plate_setpoint_k", setpoint_k, self.base_k, 0.1, why)

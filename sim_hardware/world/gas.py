@@ -21,7 +21,7 @@ GAUGES = ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
 SIX_GAUGES = GAUGES[:6]  # which most refrigerators have
 VACUUM_MBAR, OUTGASSED_MBAR, DESORBED_MBAR, EXCHANGE_MBAR = 1.83e-6, 5e-4, 3e-3, 1.0
 DESORBING_K = 20.0  # of the 4 K stage, above which it no longer pumps the vacuum
-STILL_MBAR, BOILING_MBAR, PUMPED_MBAR = 9.62e-3, 1.2, 1e-4
+STILL_MBAR, BOILING_MBAR, PUMPED_MBAR = 9.52e-3, 1.2, 1e-4
 RETURN_MBAR, EMPTY_MBAR, CONDENSING_MBAR = 347.0, 4.0, 600.0
 PUMP_MBAR = 20.0  # from the pump to the condensing line, of the usual flow
 TANK_MBAR, HELIUM3_MBAR, SERVICE_MBAR = (3.70, 616.3), (1.20, 83.8), 9.50
@@ -101,7 +101,7 @@ class GasHandling:
         if self._cryostat.machine(now_s).warming:
             return EXCHANGE_MBAR
         shield_k = self._cryostat.true_k("50K", now_s)
-        over = (self._cryostat.true_k("4K", now_s) - DESORBING_K) / 2
+        over = self._cryostat.true_k("4K", now_s) - DESORBING_K
         desorbed = DESORBED_MBAR / (1 + exp(-over)) if over > -60 else 0.0
         return VACUUM_MBAR + OUTGASSED_MBAR * (shield_k / 300) ** 8 + desorbed
 

@@ -50,7 +50,7 @@ PLATE_W, PLATE_S = 2e-9, 30.0  # what leaks into the detector plate; its time co
 EXCHANGE_W_PER_K = (0.8, 0.5, 0.15, 0.15, 0.05)  # of gas let in to warm up, by stage
 
 DRIFT_PERIODS_S = ((5400.0, 9100.0), (3600.0, 7900.0), (2400.0, 5300.0), (1800.0, 3700.0))
-DRIFT_SHARES = (0.03, 0.02, 0.01, 0.012)  # of cooling at 50 K, 4 K, still; of the mixing's leak
+DRIFT_SHARES = (0.03, 0.02, 0.004, 0.012)  # of cooling at 50 K, 4 K, still; of the mixing's leak
 
 PLATE_W_PER_K2 = PLATE_KG * 0.693e-3 / 0.063546 / PLATE_S
 
