@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,7 +28,7 @@ from sim_hardware.laboratory import Laboratory
 from sim_hardware.origins import beam_gate, detector_array, origins
 from sim_hardware.pace import BenchClock, PacedFace, ReadClock, RunningClock
 from sim_hardware.recorder import Recorder, Writer
-from sim_hardware.scenario import Schedule
+from sim_hardware.scenario import CompressorTrip, FridgeWarmUp, Schedule
 from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
 from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
@@ -112,8 +111,9 @@ class OpenBench:
             self._log = command_log(bench, start_ns, clocks, on_failure)
             timeline = Timeline(self._bench_s, self._log.append if self._log else _nowhere)
             self._clock = bench_clock(bench, timeline)
-            cryostat = Cryostat(bench.seed)
-            laboratory = Laboratory(bench, timeline, partial(cryostat.true_k, "mixing"))
+            cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
+            script(cryostat, Schedule(bench.scenario))
+            laboratory = Laboratory(bench, timeline, cryostat)
             truth = everything(bench, laboratory)
             digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
@@ -193,6 +193,16 @@ def everything(bench: Bench, laboratory: Laboratory) -> Truth:
     """All that will hit the detectors: particles, and the pulses of heaters."""
     pulses = laboratory.heater_pulses()
     return particles(bench) if pulses is None else Merged(particles(bench), pulses)
+
+
+def script(cryostat: Cryostat, schedule: Schedule) -> None:
+    """Order what the script does to the cryostat, for its times."""
+    for trip in schedule.of(CompressorTrip):
+        cryostat.trip_compressor(trip.at_s)
+        cryostat.restart(trip.stop_s)
+    for number, warming in enumerate(schedule.of(FridgeWarmUp)):
+        cryostat.heat(warming.heat_w, warming.at_s, by=f"script {number}")
+        cryostat.heat(0.0, warming.stop_s, by=f"script {number}")
 
 
 def bench_clock(bench: Bench, timeline: Timeline) -> BenchClock:

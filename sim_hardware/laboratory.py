@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import ceil, inf
@@ -20,6 +20,7 @@ from sim_hardware.wiring import Plug
 from sim_hardware.world.bath import Bath
 from sim_hardware.world.chain import Chain, Recipe
 from sim_hardware.world.clock import SampleClock
+from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.detectors import LINES_A, VOLTS_PER_COUNT
 from sim_hardware.world.drive import Lines, Tracks
 from sim_hardware.world.noise import Pool
@@ -30,7 +31,7 @@ from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid import SquidElectronics
 from sim_hardware.world.squid_loop import FluxJump as Slip
 from sim_hardware.world.squid_loop import SquidParameters
-from sim_hardware.world.tes import TesParameters, heater_for, operating_point
+from sim_hardware.world.tes import BATH_K, TesParameters, heater_for, operating_point
 from sim_hardware.world.timeline import Timeline, Track
 from sim_hardware.world.waves import Wave
 from sim_hardware.world.working_point import WorkingPoint, lines_pool
@@ -53,12 +54,12 @@ class Tuned:
 class Laboratory:
     """The instruments that drive chains, the tracks of what they give, and the chains."""
 
-    def __init__(self, bench: Bench, timeline: Timeline, plate_k: Callable[[float], float]) -> None:
+    def __init__(self, bench: Bench, timeline: Timeline, cryostat: Cryostat) -> None:
         """Every wired instrument is set as `initial` says; raises BenchError."""
         self._bench, self._timeline = bench, timeline
         remembered_s = inf if bench.pace == "flat-out" else bench.longest_memory_s + 2 * MARGIN_S
-        self.bath = Bath(plate_k, remembered_s)
-        self._plate_k = plate_k(0.0)
+        self.bath = Bath(cryostat.plate_k, cryostat.shaking, remembered_s)
+        self._plate_k = bench.cryostat.plate_setpoint_k or BATH_K
         self._electronics: dict[str, SquidElectronics | FluxLockedLoops] = {}
         self._readouts: dict[Plug, Track[ReadoutSettings]] = {}
         self._waves: dict[Plug, Track[Wave]] = {}

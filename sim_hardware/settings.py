@@ -21,6 +21,8 @@ from pydantic import (
 from sim_hardware.scenario import AnyEntry, read_entries
 from sim_hardware.sensors import ALL, Sensor, sensor
 from sim_hardware.wiring import BenchWiring, Initial
+from sim_hardware.world.cryostat import PLATE_K
+from sim_hardware.world.fridges import COLDEST_K, FRIDGES, WARMEST_BASE_K
 
 NOW = "now"
 CONTROL = "control"  # the name of the control socket
@@ -28,6 +30,15 @@ CONTROL = "control"  # the name of the control socket
 Kind = Literal["target", "silicon", "cwo", "gate", "sync"]
 KINDS: dict[str, Kind] = {"SI": "silicon", "CWO": "cwo", "GATE": "gate", "SYNC": "sync"}
 MASS_G = 0.75  # of a target crystal: a cube of 5 mm
+FridgeModel = Literal[
+    "bluefors-xld400",
+    "bluefors-xld1000",
+    "oxford-du7-300",
+    "oxford-du7-500",
+    "leiden-cf-1000",
+    "leiden-cf-1400",
+    "leiden-cf-2000",
+]
 Pace = Literal["clock", "flat-out"]
 REDPITAYA_INPUTS = 4  # of the largest model
 SETTINGS_OF = {  # which instrument has them
@@ -236,6 +247,39 @@ class BenchSources(_Table):
         return self
 
 
+class BenchCryostat(_Table):
+    """Which refrigerator it is, and how it begins."""
+
+    model: FridgeModel = Field(default="bluefors-xld400", description="which refrigerator it is")
+    start: Literal["cold", "warm"] = Field(
+        default="cold",
+        description='"cold": at its base temperature; "warm": at 300 K, and about to cool down',
+    )
+    base_k: float | None = Field(
+        default=None,
+        ge=COLDEST_K,
+        le=WARMEST_BASE_K,
+        description="base temperature of the mixing chamber; without it that of the model [K]",
+    )
+    plate_setpoint_k: float = Field(
+        default=PLATE_K,
+        ge=0.0,
+        le=0.1,
+        description="at which the detector plate is regulated; 0: it is not [K]",
+    )
+
+    @model_validator(mode="after")
+    def _plate_above_base(self) -> BenchCryostat:
+        """Refuse a plate colder than what cools it."""
+        base_k = FRIDGES[self.model].base_k if self.base_k is None else self.base_k
+        if 0 < self.plate_setpoint_k < base_k:
+            raise ValueError(
+                f"expected a plate no colder than the mixing chamber's base of {base_k:g} K, "
+                f"found {self.plate_setpoint_k:g} K"
+            )
+        return self
+
+
 class Bench(_Table):
     """All of the simulated bench."""
 
@@ -284,6 +328,9 @@ class Bench(_Table):
     )
     digitizers: dict[Name, BenchDigitizer] = Field(default={}, description="by name")
     instruments: dict[Name, BenchInstrument] = Field(default={}, description="by name")
+    cryostat: BenchCryostat = Field(
+        default=BenchCryostat(), description="what everything stands in"
+    )
     sources: BenchSources = Field(
         default=BenchSources(), description="what happens in the detectors"
     )

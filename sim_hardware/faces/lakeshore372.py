@@ -36,7 +36,9 @@ READING_VALID = 4  # bit of the status byte
 STILL_FULL_W = 0.01
 IN_KELVIN, IN_POWER = "1", "2"  # units of INTYPE and of HTRSET
 OPEN_LOOP, STILL_MODE, CLOSED_LOOP = "2", "4", "5"  # of OUTMODE
-HEATERS = frozenset({"STILL", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT"})
+HEATERS = frozenset(
+    {"STILL", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT", "PID"}
+)
 
 
 class Lakeshore372:
@@ -102,8 +104,8 @@ class Lakeshore372:
 
     def _output(self, where: str, now_s: float) -> str:
         """The sample heater, in percent of full scale or in watts."""
-        del where, now_s
-        power_w, full_w = self._heater.power_w(), self._full_w()
+        del where
+        power_w, full_w = self._heater.power_w(now_s), self._full_w()
         if self._in_power():
             return moving(power_w)
         return moving(100 * sqrt(power_w / full_w) if full_w else 0.0)
@@ -126,7 +128,8 @@ class Lakeshore372:
         if mode == CLOSED_LOOP and control == MIXING_INPUT:
             in_kelvin = self._settings.parts("INTYPE", control)[5] == IN_KELVIN
             setpoint = float(self._settings.text("SETP", "0"))
-            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin)
+            pid = self._settings.parts("PID", "0")
+            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin, pid=pid)
         else:
             self._heater.give(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
         still_w = self._still_percent() / 100 * STILL_FULL_W

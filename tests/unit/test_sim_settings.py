@@ -6,12 +6,14 @@ import json
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from sim_hardware.settings import Bench, BenchError, read_bench
+from sim_hardware.settings import Bench, BenchError, FridgeModel, read_bench
+from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.fridges import FRIDGES
 
 DEFAULT = Path(__file__).parents[2] / "config" / "bench.toml"
 
@@ -62,6 +64,15 @@ def test_a_kind_can_be_given() -> None:
         ({"kinds__C11": "lead"}, "'target', 'silicon' or 'cwo'"),
         ({"sources__muon_rate_hz": -1.0}, "greater than or equal to 0"),
         ({"sources__muon_rate_hz": float("nan")}, "finite number"),
+        ({"cryostat__model": "bluefors-ld250"}, "'bluefors-xld400', 'bluefors-xld1000'"),
+        ({"cryostat__start": "lukewarm"}, "'cold' or 'warm'"),
+        ({"cryostat__base_k": 0.001}, "greater than or equal to 0.002"),
+        ({"cryostat__base_k": 0.06}, "less than or equal to 0.05"),
+        ({"cryostat__plate_setpoint_k": -0.01}, "greater than or equal to 0"),
+        ({"cryostat__plate_setpoint_k": 0.2}, "less than or equal to 0.1"),
+        ({"cryostat__plate_setpoint_k": 0.0079}, "base of 0.008 K, found 0.0079 K"),
+        ({"cryostat__base_k": 0.012}, "base of 0.012 K, found 0.009837 K"),
+        ({"cryostat__base": 0.01}, "Extra inputs are not permitted"),
         ({"digitizers__targets__port": 65536}, "less than or equal to 65535"),
         ({"digitizers__targets__sample_rate_hz": 10.0}, "greater than or equal to 1000"),
         ({"digitizers__targets__sample_rate_hz": 5e6}, "less than or equal to 2000000"),
@@ -81,6 +92,13 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> N
     with pytest.raises(ValidationError) as refused:
         Bench.model_validate(table(**changes))
     assert said in str(refused.value)
+
+
+def test_every_refrigerator_of_the_world_can_be_chosen_and_is_at_rest_by_default() -> None:
+    for model in FRIDGES:
+        cryostat = Bench.model_validate(table(cryostat__model=model)).cryostat
+        assert Cryostat(1, **cryostat.model_dump()).model == model
+    assert get_args(FridgeModel) == tuple(FRIDGES)
 
 
 @pytest.mark.parametrize("given", ["2026-07-01T12:00:00.25+02:00", "2026-07-01T10:00:00.250Z"])
