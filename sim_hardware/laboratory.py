@@ -21,7 +21,7 @@ from sim_hardware.world.bath import Bath
 from sim_hardware.world.chain import Chain, Recipe
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
-from sim_hardware.world.detectors import LINES_A, VOLTS_PER_COUNT
+from sim_hardware.world.detectors import MAINS_A, PULSE_TUBE_A, VOLTS_PER_COUNT
 from sim_hardware.world.drive import Lines, Tracks
 from sim_hardware.world.noise import Pool
 from sim_hardware.world.particles import Hit, Truth
@@ -83,12 +83,15 @@ class Laboratory:
         of = self._bench.digitizers[digitizer]
         remembered = round((of.memory_s + MARGIN_S) * of.sample_rate_hz)
         flat_out = self._bench.pace == "flat-out"
-        lines = lines_pool(LINES_A, of.sample_rate_hz, self._rng(f"lines on {digitizer}"))
+        mains, shaken = (
+            lines_pool(lines, of.sample_rate_hz, self._rng(f"{name} on {digitizer}"))
+            for name, lines in (("mains", MAINS_A), ("pulse tube", PULSE_TUBE_A))
+        )
         return {
             channel: Chain(
-                self._recipe(channel, working := self._points(tuned, of.sample_rate_hz), lines),
+                self._recipe(channel, working := self._points(tuned, of.sample_rate_hz), mains),
                 working,
-                lines,
+                (mains, shaken),
                 self._tracks(channel),
                 self.bath,
                 clock,

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import asin, pi
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,17 @@ class State:
         return self.tes is None
 
 
+class Ramp(NamedTuple):
+    """What streams over a cell: straight lines in the sample's place in it."""
+
+    base: float
+    base_step: float
+    gain: float
+    gain_step: float
+    mains_gain: float
+    shaken_gain: float
+
+
 class Chain:
     """The samples of one channel, by their numbers."""
 
@@ -93,7 +105,7 @@ class Chain:
         self,
         recipe: Recipe,
         working: WorkingPoint,
-        lines: Pool,
+        lines: tuple[Pool, Pool],
         tracks: Tracks,
         bath: Bath,
         clock: SampleClock,
@@ -101,8 +113,11 @@ class Chain:
         jumps: Sequence[FluxJump] = (),
         remembered: int | None = None,
     ) -> None:
-        """`truth` gives the hits of this channel; `remembered` samples can be asked for again."""
-        self.recipe, self._working, self._line_pool = recipe, working, lines
+        """`truth` gives the hits of this channel; `remembered` samples can be asked for again.
+
+        `lines` are what is picked up from the mains, and from pulse tubes that shake, in A.
+        """
+        self.recipe, self._working, self._line_pools = recipe, working, lines
         self._drives, self._bath, self._clock = Drives(tracks, clock), bath, clock
         self._truth = truth
         self._jumps = sorted(jumps, key=lambda jump: jump.sample)
@@ -111,15 +126,17 @@ class Chain:
         self._settle, self._lead = (round(s * clock.rate_hz) for s in (SETTLE_S, LEAD_S))
         self._dt_s = 1 / clock.rate_hz
         self._noise_key = key(recipe.seed, recipe.name, "sensor")
+        self._ramped: tuple[object, Ramp] = (None, Ramp(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         self._state = self._begun()
         self._kept = [self._state]
 
-    def fill(self, row: Samples, start: int) -> None:
-        """Put the samples from `start` on into a row."""
+    def fill(self, row: Samples, start: int, hits: Sequence[Hit]) -> None:
+        """Put the samples from `start` on into a row; `hits` are those of the channel from
+        LONGEST_S before on."""
         self._drives.refresh()
         stop = start + len(row)
         state = self._state if self._state.sample == start else self._state_before(start)
-        hits = self._hits(state.sample, stop)
+        hits = hits if state.sample == start else self._hits(state.sample, stop)
         while state.sample < stop:
             state = self._changed(state)
             end = self._end(state, stop if state.sample >= start else start)
@@ -301,7 +318,9 @@ class Chain:
         samples = np.arange(state.sample, end)
         to_input = recipe.squid.input_a_per_phi0 / recipe.squid.feedback_a_per_phi0
         wave_a = drive.flux_a(recipe.lines, self._times_s(state.sample, end))
-        current_a += self._lines_a(samples) + recipe.squid.polarity * to_input * wave_a
+        current_a += (
+            self._lines_a(samples, state.sample) + recipe.squid.polarity * to_input * wave_a
+        )
         n_jumps = bisect_right(self._jumps, end - 1, key=lambda jump: jump.sample)
         volts, loop = follow(
             replace(recipe.squid, open_gain=drive.readout.gain),
@@ -343,46 +362,59 @@ class Chain:
 
     def _stream(self, state: State, out: Samples, hits: Sequence[Hit]) -> None:
         """Baseline, pulses and noise of samples within one cell."""
-        start, recipe, drive = state.sample, self.recipe, state.drive
-        squid = recipe.squid
-        near = self._working.near(self._steady_bias_a(drive), self._steady_heater_w(drive))
-        settings = drive.loop(squid, recipe.lines)
-        per_phi0 = squid.volts_per_phi0(settings.feedback_ohm) / recipe.volts_per_count
-        per_a = squid.volts_per_a(settings.feedback_ohm) / recipe.volts_per_count
-        cell = start - start % self._cell
-        ends = []
-        for sample in (cell, cell + self._cell):
-            current_a, _, scale = near.at(self._bath.at_k(self._clock.time_s(sample)))
-            base = per_a * current_a + per_phi0 * (settings.flux_offset_phi0 - state.error_phi0)
-            ends.append((base, scale * per_a))
-        (base, gain), (base_after, gain_after) = ends
-        offset = self._offset_v(start) / recipe.volts_per_count
+        start = state.sample
+        ramp = self._ramp(state)
         signal = self._signal_a(state, len(out), hits)
-        a, b = self._working.noise
-        place_a, place_b, place_c = recipe.places
-        c = self._line_pool
+        (a, b), (mains, shaken) = self._working.noise, self._line_pools
+        pools = (a, b, mains)
         k = 0
         while k < len(out):
-            places = [
+            i, j, m = (
                 (start + k + place) % len(pool)
-                for pool, place in ((a, place_a), (b, place_b), (c, place_c))
-            ]
-            n = min(len(out) - k, len(a) - places[0], len(b) - places[1], len(c) - places[2])
+                for pool, place in zip(pools, self.recipe.places, strict=True)
+            )
+            n = min(len(out) - k, len(a) - i, len(b) - j, len(mains) - m)
             _mix(
                 out[k : k + n],
-                a[places[0] : places[0] + n],
-                b[places[1] : places[1] + n],
-                c[places[2] : places[2] + n],
+                a[i : i + n],
+                b[j : j + n],
+                mains[m : m + n],
+                shaken[m : m + n],
                 signal[k : k + n],
                 len(signal) > 0,
-                start + k - cell,
-                base + offset,
-                (base_after - base) / self._cell,
-                gain,
-                (gain_after - gain) / self._cell,
-                per_a,
+                (start + k) % self._cell,
+                ramp,
             )
             k += n
+
+    def _ramp(self, state: State) -> Ramp:
+        """Baseline and gain over the cell of a streaming state, all in counts and counts per A."""
+        cell = state.sample - state.sample % self._cell
+        key_ = (cell, state.since, state.error_phi0, state.drive)
+        if self._ramped[0] != key_:
+            self._ramped = (key_, self._ramp_of(state, cell))
+        return self._ramped[1]
+
+    def _ramp_of(self, state: State, cell: int) -> Ramp:
+        recipe, drive = self.recipe, state.drive
+        near = self._working.near(self._steady_bias_a(drive), self._steady_heater_w(drive))
+        settings = drive.loop(recipe.squid, recipe.lines)
+        per_phi0 = recipe.squid.volts_per_phi0(settings.feedback_ohm) / recipe.volts_per_count
+        per_a = recipe.squid.volts_per_a(settings.feedback_ohm) / recipe.volts_per_count
+        flux_counts = per_phi0 * (settings.flux_offset_phi0 - state.error_phi0)
+        flux_counts += self._offset_v(cell) / recipe.volts_per_count
+        (before_a, _, scale), (after_a, _, scale_after) = (
+            near.at(self._bath.at_k(self._clock.time_s(sample)))
+            for sample in (cell, cell + self._cell)
+        )
+        return Ramp(
+            base=per_a * before_a + flux_counts,
+            base_step=per_a * (after_a - before_a) / self._cell,
+            gain=per_a * scale,
+            gain_step=per_a * (scale_after - scale) / self._cell,
+            mains_gain=per_a,
+            shaken_gain=per_a * self._shaking(cell),
+        )
 
     def _signal_a(self, state: State, n: int, hits: Sequence[Hit]) -> npt.NDArray[np.float32]:
         """The pulses in n samples from the state on; an empty array where there are none."""
@@ -421,10 +453,15 @@ class Chain:
         steps = np.arange(start - cell, end - cell)
         return np.asarray(begin_k + (end_k - begin_k) / self._cell * steps, np.float64)
 
-    def _lines_a(self, samples: npt.NDArray[np.int64]) -> Floats:
+    def _lines_a(self, samples: npt.NDArray[np.int64], start: int) -> Floats:
         """What is picked up, as a current in the input coil."""
-        pool = self._line_pool
-        return pool[(samples + self.recipe.places[2]) % len(pool)].astype(np.float64)
+        mains, shaken = self._line_pools
+        at = (samples + self.recipe.places[2]) % len(mains)
+        return mains[at].astype(np.float64) + self._shaking(start) * shaken[at]
+
+    def _shaking(self, sample: int) -> float:
+        """How much the pulse tubes shake, the same over a cell."""
+        return self._bath.at(self._clock.time_s(sample - sample % self._cell))[1]
 
     def _offset_v(self, sample: int) -> float:
         """The output's offset, the same over a cell."""
@@ -455,24 +492,23 @@ def _mix(
     out: Samples,
     first: Pool,
     second: Pool,
-    lines: Pool,
+    mains: Pool,
+    shaken: Pool,
     signal: npt.NDArray[np.float32],
     has_signal: bool,
     k: int,
-    base: float,
-    base_step: float,
-    gain: float,
-    gain_step: float,
-    lines_gain: float,
+    ramp: Ramp,
 ) -> None:
     """`k` is the first sample's place in its cell, where base and gain are counted from."""
+    base, base_step = np.float32(ramp.base), np.float32(ramp.base_step)
+    gain, gain_step = np.float32(ramp.gain), np.float32(ramp.gain_step)
+    mains_gain, shaken_gain = np.float32(ramp.mains_gain), np.float32(ramp.shaken_gain)
     for i in range(out.size):
         at = np.float32(k + i)
         value = first[i] + second[i]
         if has_signal:
             value += signal[i]
-        value *= np.float32(gain) + np.float32(gain_step) * at
-        value += np.float32(lines_gain) * lines[i]
-        value += np.float32(base) + np.float32(base_step) * at
+        value *= gain + gain_step * at
+        value += mains_gain * mains[i] + shaken_gain * shaken[i] + base + base_step * at
         value = min(max(value, np.float32(-32768)), np.float32(32767))
         out[i] = np.int16(np.floor(value + np.float32(0.5)))

@@ -18,7 +18,9 @@ FULL_SWING_PA = 117_000.0
 _MAINS_PA = tuple((50.0 * k, 20.0 / k) for k in range(1, 8))
 _PULSE_TUBE_PA = tuple((1.4 * k, 12.0 / sqrt(k)) for k in range(1, 13))
 
-LINES_A = tuple((f_hz, pa * 1e-12) for f_hz, pa in _MAINS_PA + _PULSE_TUBE_PA)  # picked up, rms
+# picked up by readout chains: (frequency in Hz, rms in A)
+MAINS_A = tuple((f_hz, pa * 1e-12) for f_hz, pa in _MAINS_PA)
+PULSE_TUBE_A = tuple((f_hz, pa * 1e-12) for f_hz, pa in _PULSE_TUBE_PA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

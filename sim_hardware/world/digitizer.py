@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -10,12 +10,13 @@ import numpy as np
 from numba import njit
 
 from sim_hardware.source import Samples
+from sim_hardware.world import template_bank
 from sim_hardware.world.chain import Chain
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
 from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Truth
+from sim_hardware.world.particles import Hit, Truth
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
@@ -102,6 +103,7 @@ class DetectorSignals:
         self._inputs = {c: each for c, each in inputs.items() if isinstance(each, Input)}
         self._truth, self._clock, self._reach = truth, clock, reach
         self._levels = dict(levels or {})
+        self._longest_s = max(LONGEST_S, template_bank.LONGEST_S if self._chains else 0.0)
 
     def t_ns(self, sample: int) -> int:
         """UTC at which a sample is converted, in ns."""
@@ -112,26 +114,33 @@ class DetectorSignals:
         if not 0 <= start <= stop:
             raise ValueError(f"expected samples from 0 on, found [{start}, {stop})")
         rows = np.empty((len(self.channels), stop - start), np.int16)
-        self._reach(self._clock.time_s(stop))
-        signals = self._signals(start, stop) if self._inputs else {}
+        first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
+        self._reach(stop_s)
+        hits: dict[str, list[Hit]] = {channel: [] for channel in self.channels}
+        for hit in self._truth.truth(first_s - self._longest_s - MARGIN_S, stop_s + MARGIN_S):
+            if hit.channel in hits:
+                hits[hit.channel].append(hit)
+        signals = self._signals(start, stop, hits)
         for channel, row in zip(self.channels, rows, strict=True):
             if channel in self._chains:
-                self._chains[channel].fill(row, start)
+                self._chains[channel].fill(row, start, hits[channel])
             else:
                 self._inputs[channel].digitize(row, start, signals.get(channel))
         rows.flags.writeable = False
         return rows
 
-    def _signals(self, start: int, stop: int) -> dict[str, Signal]:
-        """The pulses in [start, stop), of those channels that have any, before saturation."""
+    def _signals(
+        self, start: int, stop: int, hits: Mapping[str, Sequence[Hit]]
+    ) -> dict[str, Signal]:
+        """The pulses in [start, stop), of those inputs that have any, before saturation."""
         signals: dict[str, Signal] = {}
-        first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
-        for hit in self._truth.truth(first_s - LONGEST_S - MARGIN_S, stop_s + MARGIN_S):
-            each, position = self._inputs.get(hit.channel), self._clock.position(hit.true_s)
-            if each is not None and each.end(position, hit.energy_ev) > start:
-                if hit.channel not in signals:
-                    signals[hit.channel] = np.zeros(stop - start, np.float32)
-                each.add(signals[hit.channel], start, position, hit.energy_ev)
+        for channel, each in self._inputs.items():
+            for hit in hits[channel]:
+                position = self._clock.position(hit.true_s)
+                if each.end(position, hit.energy_ev) > start:
+                    if channel not in signals:
+                        signals[channel] = np.zeros(stop - start, np.float32)
+                    each.add(signals[channel], start, position, hit.energy_ev)
         add_levels(signals, self._levels, self._clock, start, stop)
         return signals
 
