@@ -30,13 +30,16 @@ class Stream:
         return self.samples[self.hello["channels"].index(channel)].astype(np.int64)
 
 
-def read_stream(resource: str, start: int, stop: int) -> Stream:
-    """The samples [start, stop) of a digitizer, with what it told on the way."""
+def read_stream(resource: str, start: int, stop: int, *, exactly: bool = False) -> Stream:
+    """The samples [start, stop) of a digitizer, with what it told on the way.
+
+    With `exactly`, a digitizer that waits for its reader converts none beyond them.
+    """
     port = int(resource.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connected:
         wire = connected.makefile("rb")
         hello = dict(json.loads(wire.readline()))
-        connected.sendall(f"START {start}\n".encode())
+        connected.sendall(f"START {start}{f' {stop}' if exactly else ''}\n".encode())
         samples = np.zeros((len(hello["channels"]), stop - start), np.int16)
         stream = Stream(hello, start, samples)
         at = start

@@ -21,7 +21,7 @@ TRAILER = struct.Struct("<IQ")
 SAMPLES, ANCHOR, GAP, END = 1, 2, 3, 4
 PACKET_S, PACKET_BYTES = 0.02, 8 << 20
 LARGEST = 2**63 - 1
-START = re.compile(r"START (-1|\d{1,19})")
+START = re.compile(r"START (-1|\d{1,19})(?: (\d{1,19}))?")
 STOP = "STOP"
 LONGEST_LINE = 100  # bytes
 LONGEST_SAID = 40  # characters of it in a complaint
@@ -232,12 +232,13 @@ class DigitizerConversation:
         elif start and self._packets is None and int(start[1]) <= LARGEST:
             at = int(start[1])
             at = self._face.memory.next(now_s) if at < 0 else at
-            self._packets = Packets(self._face.source, self._face.memory, self._face.lost, at)
+            end = None if start[2] is None else int(start[2])
+            self._packets = Packets(self._face.source, self._face.memory, self._face.lost, at, end)
         else:
             self._refuse(line)
 
     def _refuse(self, line: str) -> None:
-        expected = "START <sample>" if self._packets is None else STOP
+        expected = "START <sample> [<end>]" if self._packets is None else STOP
         complaint = f"expected {expected}, found {line[:LONGEST_SAID]!r}"
         self._face.complaints.append(complaint)
         if self._packets is None:
@@ -246,11 +247,20 @@ class DigitizerConversation:
 
 
 class Packets:
-    """The packets from one START on."""
+    """The packets from one START on, up to the sample `end` where there is one."""
 
-    def __init__(self, source: Source, memory: Memory, lost: Holes, start: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        memory: Memory,
+        lost: Holes,
+        start: int,
+        end: int | None = None,
+    ) -> None:
         self._source, self._memory, self._lost = source, memory, lost
-        self._position = start if source.length is None else min(start, source.length)
+        ends = [each for each in (source.length, end) if each is not None]
+        self._end = min(ends) if ends else None
+        self._position = start if self._end is None else min(start, self._end)
         self._number = 0
         by_bytes = PACKET_BYTES // (2 * len(source.channels))
         self._size = max(1, min(round(PACKET_S * source.rate_hz), by_bytes))
@@ -278,11 +288,11 @@ class Packets:
         return [self._packet(END, self._position)]
 
     def _at_end(self) -> bool:
-        return self._source.length is not None and self._position >= self._source.length
+        return self._end is not None and self._position >= self._end
 
     def _stop(self) -> int:
         stop = self._lost.before(self._position, self._position + self._size)
-        return stop if self._source.length is None else min(stop, self._source.length)
+        return stop if self._end is None else min(stop, self._end)
 
     def _gap(self, resumed_at: int) -> list[Chunk]:
         if self._position >= resumed_at:
