@@ -20,7 +20,7 @@ from sim_hardware.world.tes_kernel import Constants, constants, relax
 LINEAR_EV = 10.0  # below, the first template is scaled
 MOST_EV = 1e8
 PER_DECADE = 16
-NEGLIGIBLE_A = 0.5e-12  # where a pulse's tail is cut: 2 % of 1 eV
+LEAST_HEIGHT_A = 0.5e-12  # where a pulse's tail is cut: 2 % of 1 eV
 # (seconds between points, points): after each other from the onset
 SPANS = (
     (0.5e-6, 128),
@@ -99,14 +99,15 @@ class TemplateBank:
     def _ends_s(self) -> Floats:
         """From when on each template is negligible."""
         times_s = np.concatenate([[0.0], np.cumsum(self._steps_s)])
-        matters = np.abs(self._templates) > NEGLIGIBLE_A
+        matters = np.abs(self._templates) > LEAST_HEIGHT_A
         last = matters.shape[1] - 1 - np.argmax(matters[:, ::-1], axis=1)
         return np.where(matters.any(axis=1), times_s[last], 0.0)
 
     def _most_ev(self) -> float:
-        stays = np.flatnonzero(self._lengths_s >= LONGEST_S)
+        stays = np.flatnonzero(np.abs(self._templates[:, -1]) > LEAST_HEIGHT_A)
         first = int(stays[0]) if len(stays) else len(self._energies_ev)
-        return float(self._energies_ev[max(first - 2, 0)])
+        # a cubic needs one template beyond it
+        return min(MOST_EV, float(self._energies_ev[max(first - 2, 0)]))
 
     def _mixed(self, energy_ev: float) -> Signal:
         """The template of an energy: a cubic through its four neighbors, per energy."""
