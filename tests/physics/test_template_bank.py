@@ -82,6 +82,12 @@ def test_no_energy_is_no_pulse():
     assert rendered(0.0, 1000).max() == 0
 
 
+def test_the_full_swing():
+    """From the current at rest to that of the normal sensor."""
+    normal_a = BIAS_A * P.r_shunt_ohm / (P.r_normal_ohm + P.r_load_ohm)
+    assert BANK.full_swing_a == pytest.approx(OP.current_a - normal_a, rel=1e-4)
+
+
 @pytest.mark.parametrize("energy_ev", [-1.0, 2 * MOST_EV, float("nan")])
 def test_an_energy_without_a_template_is_refused(energy_ev):
     with pytest.raises(UnphysicalError, match=r"energy_ev: expected 0 to 1e\+08.*, found"):
