@@ -20,7 +20,7 @@ from sim_hardware.world.tes_kernel import Constants, constants, relax
 LINEAR_EV = 10.0  # below, the first template is scaled
 MOST_EV = 1e8
 PER_DECADE = 16
-NEGLIGIBLE_A = 0.5e-12  # where a pulse's tail is cut: 2 % of 1 eV
+LEAST_HEIGHT_A = 0.5e-12  # where a pulse's tail is cut: 2 % of 1 eV
 # (seconds between points, points): after each other from the onset
 SPANS = (
     (0.5e-6, 128),
@@ -40,7 +40,8 @@ class TemplateBank:
     """Renders pulses at one operating point and sample rate, in A; an energy lowers the current.
 
     `most_ev` is the largest energy that it renders: beyond, there is no template, or the sensor
-    does not return to its operating point.
+    does not return to its operating point. `full_swing_a` is how far the current can fall at most:
+    pulses that overlap add up here, but not in a sensor.
     """
 
     def __init__(self, p: TesParameters, op: OperatingPoint, rate_hz: float) -> None:
@@ -54,6 +55,7 @@ class TemplateBank:
         self._begins = np.cumsum([0, *(n for _, n in SPANS)])
         self._begins_s = np.cumsum([0.0, *(apart_s * n for apart_s, n in SPANS)])
         self._templates = self._made(constants(p), op)
+        self.full_swing_a = -float(self._templates.min())
         self._lengths_s = self._ends_s()
         self.most_ev = self._most_ev()
         self._shape = lru_cache(maxsize=64)(self._mixed)
@@ -91,22 +93,26 @@ class TemplateBank:
 
     def _made(self, c: Constants, op: OperatingPoint) -> Signal:
         templates = np.empty((len(self._energies_ev), len(self._steps_s) + 1), np.float32)
+        least_a = 0.1 * LEAST_HEIGHT_A
         rest = (op.current_a, op.t_e_k, op.t_a_k)
         for energy_ev, row in zip(self._energies_ev, templates, strict=True):
-            relax(c, rest, op.bias_a, op.heater_w, op.bath_k, energy_ev, self._steps_s, row)
+            relax(
+                c, rest, op.bias_a, op.heater_w, op.bath_k, energy_ev, self._steps_s, least_a, row
+            )
         return templates
 
     def _ends_s(self) -> Floats:
         """From when on each template is negligible."""
         times_s = np.concatenate([[0.0], np.cumsum(self._steps_s)])
-        matters = np.abs(self._templates) > NEGLIGIBLE_A
+        matters = np.abs(self._templates) > LEAST_HEIGHT_A
         last = matters.shape[1] - 1 - np.argmax(matters[:, ::-1], axis=1)
         return np.where(matters.any(axis=1), times_s[last], 0.0)
 
     def _most_ev(self) -> float:
-        stays = np.flatnonzero(self._lengths_s >= LONGEST_S)
+        stays = np.flatnonzero(np.abs(self._templates[:, -1]) > LEAST_HEIGHT_A)
         first = int(stays[0]) if len(stays) else len(self._energies_ev)
-        return float(self._energies_ev[max(first - 2, 0)])
+        # a cubic needs one template beyond it
+        return min(MOST_EV, float(self._energies_ev[max(first - 2, 0)]))
 
     def _mixed(self, energy_ev: float) -> Signal:
         """The template of an energy: a cubic through its four neighbors, per energy."""

@@ -22,6 +22,7 @@ from sim_hardware.world.normals import normal
 from sim_hardware.world.tes import OperatingPoint, TesParameters
 from sim_hardware.world.tes_linear import BOLTZMANN_J_PER_K
 
+COOL = 1e-7  # how far from rest, relative, a crystal counts as cool: 1 nK, or 1 meV
 FAST_RISE = 0.05  # widths of the transition in a step, from where on the chord stands for R's slope
 LONGEST_STEP_S = 2e-6  # samples that lie further apart are stepped through
 
@@ -269,9 +270,12 @@ def relax(
     bath_k: float,
     energy_ev: float,
     steps_s: Floats,
+    least_a: float,
     out: npt.NDArray[np.float32],
 ) -> None:
     """The current's deviation from rest after each of the steps, where an energy comes first.
+
+    It is zero from where it is below `least_a` and the crystal is as cool as before.
 
     It stands here, not where it is used: numba's cache sees changes of a kernel's own file only.
     """
@@ -285,3 +289,7 @@ def relax(
         to_a_w = (1 - c.collection) * released_w
         x = step(c, x, bias_a * c.r_shunt_ohm, to_e_w, to_a_w, bath_k, h, (0.0, 0.0, 0.0))
         out[k + 1] = x[0] - rest[0]
+        over = abs(out[k + 1]) < least_a and pending_j < 1e-9 * EV_J
+        if over and abs(x[2] - rest[2]) < COOL * rest[2]:
+            out[k + 2 :] = 0.0
+            return
