@@ -181,7 +181,8 @@ def step(
     z_it = -h * i * r_t * c.per_henry
     z_ti = h * i * (2 * r + ir_i) * per_ce
     g_t = i * i * r_t - 2 * c.k_eb * t - 5 * c.k_ea * t4 - power / t
-    z_tt = h * g_t * per_ce
+    # a runaway faster than the step would meet the zero of the approximant at z = 6 and stand still
+    z_tt = min(h * g_t * per_ce, 1.0)
     # (1 - 2z/3 + z²/6) step = (1 - z/6) h f, where z² = trace z - determinant
     a = 1 - (z_ii * z_tt - z_it * z_ti) / 6
     b = (z_ii + z_tt) / 6 - 2 / 3

@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float64]
 
 SHAPES = frozenset({"SIN", "SQU", "TRI", "RAMP", "PULS"})  # the others give their offset alone
 
+EDGE_S = 1e-9  # by which an edge comes early, so that the sample it falls on is after it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
@@ -56,7 +58,7 @@ class Wave:
         rest_v, other_v = self.levels_v
         if not self.moves:
             return np.full(t_s.shape, rest_v)
-        turns = np.mod((t_s - self.begun_s) * self.frequency_hz + self.phase, 1.0)
+        turns = np.mod((t_s - self.begun_s + EDGE_S) * self.frequency_hz + self.phase, 1.0)
         return rest_v + (other_v - rest_v) * self._part(turns)
 
     def highs(self, start_s: float, stop_s: float) -> list[tuple[float, float]]:
