@@ -54,9 +54,10 @@ def test_their_sum_has_the_variance_of_the_density(pair):
 
 
 def test_lines_stand_on_top():
-    lines = ((50.0, 20e-12), (150.0, 5e-12))
+    lines = ((50.0, 200e-12), (150.0, 100e-12))
     noise = ComputedNoise(density=density, lines=lines)
     first, _ = pools(noise, RATE_HZ, np.random.default_rng(5))
     spectrum = np.abs(np.fft.rfft(first.astype(float))) / len(first) * np.sqrt(2)
     for f_hz, rms in lines:
-        assert spectrum[round(f_hz * POOL_S)] == pytest.approx(rms, abs=6e-12)
+        # the noise in a bin has 3 pA rms at 50 Hz
+        assert spectrum[round(f_hz * POOL_S)] == pytest.approx(rms, abs=12e-12)
