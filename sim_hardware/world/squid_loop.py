@@ -152,6 +152,9 @@ class LoopSettings:
     def __post_init__(self) -> None:
         if self.slope not in (-1, 1):
             raise UnphysicalError(f"slope: expected -1 or 1, found {self.slope}")
+        within("squid_bias_a", self.squid_bias_a, -1.0, 1.0)
+        within("lock_v", self.lock_v, -1.0, 1.0)
+        within("flux_offset_phi0", self.flux_offset_phi0, -1e6, 1e6)
         within("feedback_ohm", self.feedback_ohm, 10.0, 1e7)
         within("gain", self.gain, 1e-6, 1e6, "of the loop, relative to the nominal one")
 
@@ -212,6 +215,11 @@ def follow(
     start, stop = state.sample, state.sample + len(current_a)
     flux = current_a * (p.polarity / p.input_a_per_phi0) + settings.flux_offset_phi0
     if flux_noise_phi0 is not None:
+        if len(flux_noise_phi0) != len(flux):
+            raise ValueError(
+                f"expected flux_noise_phi0 as long as current_a, {len(flux)}, "
+                f"found {len(flux_noise_phi0)}"
+            )
         flux += flux_noise_phi0
     inside = sorted(
         (each.sample, each.quanta, each.step_phi0) for each in jumps if start <= each.sample < stop

@@ -13,7 +13,7 @@ Symbols as in Irwin and Hilton 2005. docs/physics.md has the parameters and what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -163,7 +163,10 @@ def operating_point(
     """
     _refuse_surroundings(bias_a, bath_k, heater_w)
     balance = _Balance(p, abs(bias_a), bath_k, heater_w)
-    u = balance.settled(from_k) if from_k is not None else balance.stable()[_PLACE[branch]]
+    if from_k is not None:
+        u = balance.settled(from_k)
+    else:
+        u = balance.highest() if branch == "normal" else balance.lowest()
     return balance.point(u, -1.0 if bias_a < 0 else 1.0)
 
 
@@ -197,18 +200,19 @@ def heater_for(p: TesParameters, *, r_ohm: float, bias_a: float, bath_k: float) 
 
 def crystal_k(p: TesParameters, t_e_k: npt.ArrayLike, bath_k: float) -> Floats:
     """The crystal's steady temperature between electrons and bath."""
-    t_e = np.asarray(t_e_k, float)
-    warmest = (bath_k**4 + p.k_ea_w_per_k5 / p.k_ab_w_per_k4 * t_e**5) ** 0.25
-    t_a = np.minimum(warmest, np.maximum(t_e, bath_k))
-    for _ in range(_NEWTON_STEPS):  # from above, on a convex function: it cannot miss
-        surplus = p.k_ab_w_per_k4 * (t_a**4 - bath_k**4) - p.k_ea_w_per_k5 * (t_e**5 - t_a**5)
-        t_a = t_a - surplus / (4 * p.k_ab_w_per_k4 * t_a**3 + 5 * p.k_ea_w_per_k5 * t_a**4)
+    to_plate, from_e = p.k_ab_w_per_k4, p.k_ea_w_per_k5
+    flow_w = to_plate * bath_k**4 + from_e * np.asarray(t_e_k, float) ** 5
+    t_a = (flow_w / to_plate) ** 0.25  # were the link to the electrons one way
+    if from_e:
+        t_a = np.minimum(t_a, (flow_w / from_e) ** 0.2)
+    for _ in range(_NEWTON_STEPS):  # from at most 2^¼ above, on a convex function
+        surplus_w = to_plate * t_a**4 + from_e * t_a**5 - flow_w
+        t_a = t_a - surplus_w / (4 * to_plate * t_a**3 + 5 * from_e * t_a**4)
     return np.asarray(t_a)
 
 
-_PLACE = {"superconducting": 0, "normal": -1}
-_NEWTON_STEPS = 12
-_FINE, _COARSE, _EDGE = 4000, 400, 30.0  # steps of u in the transition, above it; where it ends
+_NEWTON_STEPS = 6
+_FINE, _COARSE, _EDGE = 2000, 200, 30.0  # steps of u in the transition, above it; where it ends
 
 
 class _Balance:
@@ -237,18 +241,24 @@ class _Balance:
         cooling = p.k_eb_w_per_k2 * (t_e**2 - self._bath_k**2) + p.k_ea_w_per_k5 * (t_e**5 - t_a**5)
         return np.asarray(self.current_a(u) ** 2 * p._r_of(u) + self._heater_w - cooling)
 
-    def stable(self) -> list[float]:
-        """The stable roots, by rising temperature."""
-        falls = np.flatnonzero((self._excess[:-1] > 0) & (self._excess[1:] <= 0))
-        return [self._root(int(i)) for i in falls]
+    def lowest(self) -> float:
+        """The stable root of lowest temperature: the first where the excess falls through zero."""
+        return self._root(self._u, self._excess > 0)
+
+    def highest(self) -> float:
+        """The stable root of highest temperature."""
+        return self._root(self._u[::-1], self._excess[::-1] <= 0)
 
     def settled(self, from_k: float) -> float:
         """The stable root into whose basin a temperature falls."""
         within("from_k", from_k, 0.0, 1e3, "K")
-        temperatures = self.t_e_k(self._u)
-        at = int(np.clip(np.searchsorted(temperatures, from_k) - 1, 0, len(self._u) - 2))
-        u = self._of_temperature(at, from_k)
-        return self._next(u, up=bool(self.excess_w(u) > 0))
+        begin = float(np.interp(from_k, self.t_e_k(self._u), self._u))
+        at = int(np.searchsorted(self._u, begin))
+        if self.excess_w(begin) > 0:
+            u, excess = np.append(begin, self._u[at:]), np.append(1.0, self._excess[at:])
+            return self._root(u, excess > 0)
+        u, excess = np.append(begin, self._u[:at][::-1]), np.append(0.0, self._excess[:at][::-1])
+        return self._root(u, excess <= 0)
 
     def point(self, u: float, sign: float) -> OperatingPoint:
         p = self._p
@@ -282,27 +292,11 @@ class _Balance:
         u = np.concatenate([fine, np.geomspace(_EDGE, 2 * last, _COARSE)])
         return np.asarray(u[self.t_e_k(u) > self._bath_k / 100])
 
-    def _root(self, i: int) -> float:
-        return _zero(lambda u: float(self.excess_w(u)), self._u[i], self._u[i + 1])
-
-    def _of_temperature(self, i: int, t_k: float) -> float:
-        low, high = self._u[i], self._u[i + 1]
-        t_k = min(max(t_k, float(self.t_e_k(low))), float(self.t_e_k(high)))
-        return _zero(lambda u: float(self.t_e_k(u)) - t_k, low, high)
-
-    def _next(self, u: float, *, up: bool) -> float:
-        """The first root above or below u."""
-        roots = self.stable()
-        beyond = [each for each in roots if (each >= u if up else each <= u)]
-        if beyond:
-            return beyond[0] if up else beyond[-1]
-        return min(roots, key=lambda each: abs(each - u))
-
-
-def _zero(f: Callable[[float], float], low: float, high: float) -> float:
-    if f(low) == 0.0:
-        return float(low)
-    return float(brentq(f, low, high, xtol=1e-13, rtol=1e-14))
+    def _root(self, u: Floats, before: npt.NDArray[np.bool_]) -> float:
+        """Where the excess passes zero, next to the first u that is not `before` it."""
+        i = max(1, int(np.argmin(before)))
+        low, high = sorted((float(u[i - 1]), float(u[i])))
+        return float(brentq(lambda x: float(self.excess_w(x)), low, high, xtol=1e-13, rtol=1e-14))
 
 
 def _refuse_surroundings(bias_a: float, bath_k: float, heater_w: float) -> None:

@@ -114,6 +114,7 @@ def advance(
     state's sample or after the last one are left out. Without `noise_key` (see normals.key)
     nothing fluctuates.
     """
+    surroundings = _alike(bias_a, heater_w, bath_k)
     start, stop = state.sample, state.sample + len(bias_a)
     inside = sorted(
         (each.position, each.energy_ev) for each in deposits if start <= each.position < stop
@@ -122,7 +123,6 @@ def advance(
     out = np.empty(len(bias_a))
     n_steps = ceil(dt_s / LONGEST_STEP_S - 1e-9)
     before = (state.current_a, state.t_e_k, state.t_a_k, state.pending_ev)
-    surroundings = (np.asarray(bias_a), np.asarray(heater_w), np.asarray(bath_k))
     noise_key_ = np.uint64(noise_key or 0)
     after = _advance(
         constants(p), before, start, dt_s / n_steps, n_steps, surroundings,
@@ -137,6 +137,14 @@ def advance(
         t_a_k=t_a_k,
         pending_ev=pending_ev,
     )
+
+
+def _alike(*arrays: Floats) -> tuple[Floats, ...]:
+    """The arrays as the kernel takes them, if they have one length: it does not look."""
+    lengths = [len(each) for each in arrays]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"expected bias_a, heater_w and bath_k of one length, found {lengths}")
+    return tuple(np.ascontiguousarray(each, np.float64) for each in arrays)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -223,7 +231,7 @@ def _advance(
     start: int,
     h: float,
     n_steps: int,
-    surroundings: tuple[Floats, Floats, Floats],
+    surroundings: tuple[Floats, ...],
     positions: Floats,
     energies_ev: Floats,
     noisy: bool,

@@ -68,6 +68,8 @@ def test_the_crystal_lies_between_electrons_and_plate():
     t_a = crystal_k(P, t_e, BATH_K)
     flow = P.k_ea_w_per_k5 * (t_e**5 - t_a**5) - P.k_ab_w_per_k4 * (t_a**4 - BATH_K**4)
     assert np.abs(flow).max() < 1e-12 * P.k_ea_w_per_k5
+    one_way = replace(P, k_ea_w_per_k5=1.0, k_ab_w_per_k4=1e-12)
+    assert crystal_k(one_way, t_e, BATH_K) == approx(np.maximum(t_e, 0), 1e-6)
     assert ((t_a - BATH_K) * (t_e - t_a) >= 0).all()
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from sim_hardware.world import squid_loop, tes
 from sim_hardware.world.physical import UnphysicalError
-from sim_hardware.world.squid_loop import LoopSettings, SquidParameters
+from sim_hardware.world.squid_loop import LoopSettings, LoopState, SquidParameters, follow
 from sim_hardware.world.tes import TesParameters, heater_for, operating_point
+from sim_hardware.world.tes_kernel import TesState, advance
 
 
 @pytest.mark.parametrize("name", [each.name for each in fields(TesParameters)])
@@ -82,6 +83,9 @@ def test_a_resistance_outside_the_transition_has_no_heater():
     ("given", "said"),
     [
         ({"slope": 0}, "slope: expected -1 or 1, found 0"),
+        ({"squid_bias_a": 2.0}, "squid_bias_a: expected"),
+        ({"lock_v": float("nan")}, "lock_v: expected"),
+        ({"flux_offset_phi0": float("inf")}, "flux_offset_phi0: expected"),
         ({"feedback_ohm": 0.0}, "feedback_ohm: expected"),
         ({"gain": 0.0}, "gain: expected"),
     ],
@@ -89,6 +93,21 @@ def test_a_resistance_outside_the_transition_has_no_heater():
 def test_settings_that_no_electronics_has_are_refused(given, said):
     with pytest.raises(UnphysicalError, match=said):
         LoopSettings(**{"locked": True, "squid_bias_a": 21e-6, "lock_v": 0.0, **given})
+
+
+def test_surroundings_of_different_lengths_are_refused():
+    p, one = TesParameters(), np.ones(3)
+    state = TesState(sample=0, current_a=0.0, t_e_k=0.01, t_a_k=0.01)
+    with pytest.raises(ValueError, match=r"of one length, found \[3, 3, 2\]"):
+        advance(p, state, dt_s=1e-6, bias_a=one, heater_w=one, bath_k=one[:2])
+
+
+def test_flux_noise_of_another_length_is_refused():
+    squid = SquidParameters()
+    loop = LoopSettings(locked=True, squid_bias_a=21e-6, lock_v=0.0)
+    state = LoopState.without_feedback(squid, loop, 0.0)
+    with pytest.raises(ValueError, match="as long as current_a, 3, found 1"):
+        follow(squid, loop, state, np.zeros(3), dt_s=1e-6, flux_noise_phi0=np.zeros(1))
 
 
 def test_a_sweep_of_no_biases_has_no_points():
