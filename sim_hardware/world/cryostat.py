@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import exp, log, pi, sin
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from sim_hardware.world.fridges import Fridge, checked_base_k, fridge
 from sim_hardware.world.heaters import Constant, Gains, Heater, Regulator
 from sim_hardware.world.integrator import Array, Solution
-from sim_hardware.world.physical import within
+from sim_hardware.world.physical import UnphysicalError, within
 from sim_hardware.world.thermal import (
     CIRCULATION,
     COLD_K,
@@ -94,6 +94,8 @@ class Cryostat:
         drifting: bool = True,
     ) -> None:
         """Raises UnphysicalError."""
+        if start not in get_args(Start):
+            raise UnphysicalError(f'start: expected "cold" or "warm", found {start}')
         self._seed, self.model, self.of = seed, model, fridge(model)
         self.base_k = checked_base_k(self.of.base_k if base_k is None else base_k)
         self._thermal = _thermal(self.of, self.base_k, _phases(seed) if drifting else ())
@@ -266,7 +268,10 @@ class Cryostat:
     ) -> Regulator:
         within("setpoint [K]", setpoint_k, 0.0, 1e9)
         within("limit of a heater [W]", limit_w, 0.0, LARGEST_W)
-        return Regulator(setpoint_k, limit_w, gains or self.tuned(stage, setpoint_k))
+        gains = gains or self.tuned(stage, setpoint_k)
+        for name in ("w_per_k", "integral_s", "derivative_s"):
+            within(f"{name} of a controller", getattr(gains, name), 0.0, 1e9)
+        return Regulator(setpoint_k, limit_w, gains)
 
     def _drive(self, key: tuple[str, str], heater: Heater, now_s: float) -> None:
         self._order(f"{key[0]} heater {key[1]}: {heater}", now_s, partial(_driven, key, heater))

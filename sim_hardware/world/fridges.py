@@ -32,7 +32,7 @@ class Fridge:
 PROPOSAL = "proposal"
 FROM_MEMORY = "data sheet, from memory"
 
-# bases, numbers of pulse tubes and hours are from memory too; the masses are those that take so long
+# bases, pulse tubes and hours are from memory too; the masses are those that take so long
 FRIDGES = {
     "bluefors-xld400": Fridge(
         cooling_w_per_k2=0.0411,
