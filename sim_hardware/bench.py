@@ -31,7 +31,7 @@ from sim_hardware.recorder import Recorder
 from sim_hardware.scenario import Schedule
 from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
-from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
+from sim_hardware.settings import CONTROL, Bench, BenchDigitizer, BenchError
 from sim_hardware.source import Source
 from sim_hardware.truth import Converting, TruthFile
 from sim_hardware.world.clock import SampleClock
@@ -39,6 +39,7 @@ from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.digitizer import DetectorSignals, Input, inputs
 from sim_hardware.world.particles import Particles, Truth
 from sim_hardware.world.pfl import FluxLockedLoops
+from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.squid import SquidElectronics
 
 LAKESHORE_GAP_S = 0.05  # 20 messages a second
@@ -162,9 +163,12 @@ class OpenBench:
 
 
 def particles(bench: Bench) -> Particles:
-    """Everything that will hit the detectors of a bench."""
+    """Everything that will hit the detectors of a bench; BenchError where it is too much."""
     found = origins(bench.sources, detector_array(bench))
-    return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
+    try:
+        return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
+    except UnphysicalError as error:
+        raise BenchError(f"bench.sources: {error}") from error
 
 
 def prepared(bench: Bench) -> dict[str, dict[str, Input]]:

@@ -10,6 +10,7 @@ from sim_hardware.world.pulses import Shape, proebst, two_exponentials
 
 VOLTS_PER_COUNT = 20 / 2**16  # 16 bits over ±10 V
 HIGH_V = 3.3  # of TTL, at an input that takes little current
+OUTER_SPREAD = 1.274e-3  # 0.3 % FWHM at 2615 keV
 PA_PER_COUNT = 76.0
 PA_PER_EV = 25.78
 FULL_SWING_PA = 117_000.0
@@ -23,7 +24,8 @@ _PULSE_TUBE_PA = tuple((1.4 * k, 12.0 / sqrt(k)) for k in range(1, 13))
 class Detector:
     """How one kind of channel turns energy into ADC counts.
 
-    `full_swing` is where the readout saturates, in counts; offsets lie within ±`offset`.
+    `full_swing` is where the readout saturates, in counts; offsets lie within ±`offset`; `spread`
+    is the sigma of what is seen of an energy, as a share of it, beside the noise.
     """
 
     shape: Shape
@@ -31,6 +33,7 @@ class Detector:
     full_swing: float
     noise: NoiseShape
     offset: float = 0.0
+    spread: float = 0.0
 
 
 def _target_noise() -> NoiseShape:
@@ -83,6 +86,7 @@ DETECTORS = {
         counts_per_ev=1 / 10e3,
         full_swing=inf,
         noise=_veto_noise(0.01),
+        spread=OUTER_SPREAD,
     ),
     "gate": _logic(),
     "sync": _logic(),

@@ -14,7 +14,7 @@ from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
 from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Truth
+from sim_hardware.world.particles import Hit, Truth, deviate
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
@@ -29,6 +29,11 @@ class Input:
     noise: tuple[Pool, Pool]
     places: tuple[int, int]
     offset: float
+
+    def seen_ev(self, hit: Hit) -> float:
+        """What the detector sees of a hit's energy, always the same of the same hit."""
+        spread = self.detector.spread
+        return hit.energy_ev * (1 + spread * deviate(hit)) if spread else hit.energy_ev
 
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
@@ -119,10 +124,13 @@ class DetectorSignals:
         first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
         for hit in self._truth.truth(first_s - LONGEST_S - MARGIN_S, stop_s + MARGIN_S):
             each, position = self._inputs.get(hit.channel), self._clock.position(hit.true_s)
-            if each is not None and each.end(position, hit.energy_ev) > start:
+            if each is None:
+                continue
+            seen_ev = each.seen_ev(hit)
+            if each.end(position, seen_ev) > start:
                 if hit.channel not in signals:
                     signals[hit.channel] = np.zeros(stop - start, np.float32)
-                each.add(signals[hit.channel], start, position, hit.energy_ev)
+                each.add(signals[hit.channel], start, position, seen_ev)
         add_levels(signals, self._levels, self._clock, start, stop)
         return signals
 

@@ -8,6 +8,7 @@ from math import inf, sqrt
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import stats
 
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, PA_PER_COUNT, PA_PER_EV
@@ -189,6 +190,15 @@ def test_pulses_add_before_they_saturate() -> None:
     alone = sum(pulses(hit, start=24_000, stop=30_000)[0] for hit in hits)
     assert 1.1 * together.max() < alone.max()
     assert np.all(together <= alone + 4)
+
+
+def test_the_outer_veto_sees_a_line_with_its_spread() -> None:
+    """0.3 % FWHM at 2614.5 keV, beside the noise; the others see what is there."""
+    hits = [Hit(k * 0.1, "CWO", 2614.5e3, "thallium", event) for k, event in enumerate(range(3000))]
+    seen = np.array([bench_inputs()["CWO"].seen_ev(hit) for hit in hits])
+    assert stats.kstest(seen, stats.norm(2614.5e3, 3.331e3).cdf).pvalue > 1e-3
+    assert np.array_equal(seen, [bench_inputs()["CWO"].seen_ev(hit) for hit in hits])
+    assert bench_inputs()["C11"].seen_ev(hits[0]) == 2614.5e3
 
 
 @pytest.mark.parametrize("height", [0.0, 1.0, 1e3, 1e6])
