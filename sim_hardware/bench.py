@@ -101,15 +101,15 @@ class OpenBench:
     """A bench whose sockets listen; `run` answers."""
 
     def __init__(self, bench: Bench) -> None:
-        """Takes seconds, for noise and kernels; raises PortError where a port cannot be had."""
+        """Takes seconds, for noise and kernels; raises BenchError where it cannot be."""
         with ExitStack() as on_failure:
             listeners = {}
             for name, port in bench.ports.items():
                 listeners[name] = on_failure.enter_context(listen(name, port))
-            signals = prepared(bench)
+            signals, truth = prepared(bench), particles(bench)
             self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
             fridges = Fridges(Cryostat(bench.seed), seed=bench.seed, start_ns=start_ns)
-            clocks, truth = sample_clocks(bench, start_ns), particles(bench)
+            clocks = sample_clocks(bench, start_ns)
             digitizers = digitizer_faces(bench, signals, clocks, truth)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
             faces: dict[str, Face] = {**digitizers, **instrument_faces(bench, fridges)}

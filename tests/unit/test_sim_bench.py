@@ -17,6 +17,7 @@ import pytest
 
 from sim_hardware.bench import particles
 from sim_hardware.settings import read_bench
+from tests.system.chain import until
 from tests.truth import newest_truth, read_truth
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +144,19 @@ def test_the_truth_is_whole_when_the_bench_has_ended(tmp_path: Path) -> None:
     assert last > before - 1000  # 20 hits are due in a tenth of a second
     hits = particles(read_bench(file)).truth(0.0, last / 1e4 + 1e-6)
     assert [(row.channel, row.event) for row in rows] == [(h.channel, h.event) for h in hits]
+
+
+def test_a_bench_that_is_killed_leaves_a_truth_file_that_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "truth"
+    file = bench_file(tmp_path, sources={"iron55_rate_hz": 200.0}, truth_dir=str(folder))
+    with running(file) as process:
+        announced(process)
+        until(lambda: read_truth(newest_truth(folder)), "a hit")
+        process.kill()
+        process.wait(DEADLINE_S)
+    rows = read_truth(newest_truth(folder))
+    hits = particles(read_bench(file)).truth(0.0, rows[-1].true_s + 1e-6)
+    assert [row.event for row in rows] == [hit.event for hit in hits]
 
 
 @pytest.mark.parametrize(
