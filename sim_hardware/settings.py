@@ -196,6 +196,9 @@ class BenchSources(_Table):
     excess_min_ev: float = Field(
         default=5.0, ge=0, le=1e4, description="excess below this is left out [eV]"
     )
+    excess_life_d: float | None = Field(
+        default=None, gt=0, le=1e6, description="1/e of the excess is left after it [d]; for ever"
+    )
     flat_per_kg_kev_d: float = _rate(250.0, "flat background [1/(kg keV d)]", 1e10)
     flat_max_ev: float = Field(
         default=40e3, gt=0, le=1e7, description="where the flat background ends [eV]"

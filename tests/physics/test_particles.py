@@ -199,6 +199,17 @@ def test_truths_can_be_merged() -> None:
     assert both == sorted(both, key=lambda hit: hit.true_s)
 
 
+def test_the_excess_may_decay() -> None:
+    days = 1000 / DAY_S  # 1/e after the thousand seconds that are looked at
+    fading = SOURCES.model_copy(update={"excess_life_d": days})
+    times_s = np.array(
+        [h.true_s for h in Particles(SEED, origins(fading, nine())).truth(0, SECONDS)
+         if h.kind == "excess"]
+    )  # fmt: skip
+    assert within_999(len(times_s), PER_SECOND["excess"] * SECONDS * (1 - exp(-1)))
+    assert ks(times_s, stats.truncexpon(1.0, 0.0, 1000.0).cdf) > 1e-3
+
+
 def test_more_than_can_be_made_in_time_is_refused() -> None:
     storm = Surge(start_s=0.0, stop_s=1.0, factor=2e4)
     with pytest.raises(UnphysicalError, match=r"of kind muon: expected 0 to 100000 \(storms incl"):
