@@ -31,7 +31,7 @@ from sim_hardware.recorder import Recorder
 from sim_hardware.scenario import Schedule
 from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
-from sim_hardware.settings import CONTROL, Bench, BenchDigitizer, BenchError
+from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
 from sim_hardware.source import Source
 from sim_hardware.truth import Converting, TruthFile
 from sim_hardware.world.clock import SampleClock
@@ -39,7 +39,6 @@ from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.digitizer import DetectorSignals, Input, inputs
 from sim_hardware.world.particles import Particles, Truth
 from sim_hardware.world.pfl import FluxLockedLoops
-from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.squid import SquidElectronics
 
 LAKESHORE_GAP_S = 0.05  # 20 messages a second
@@ -101,15 +100,15 @@ class OpenBench:
     """A bench whose sockets listen; `run` answers."""
 
     def __init__(self, bench: Bench) -> None:
-        """Takes seconds, for noise and kernels; raises BenchError where it cannot be."""
+        """Takes seconds, for noise and kernels; raises PortError where a port cannot be had."""
         with ExitStack() as on_failure:
             listeners = {}
             for name, port in bench.ports.items():
                 listeners[name] = on_failure.enter_context(listen(name, port))
-            signals, truth = prepared(bench), particles(bench)
+            signals = prepared(bench)
             self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
             fridges = Fridges(Cryostat(bench.seed), seed=bench.seed, start_ns=start_ns)
-            clocks = sample_clocks(bench, start_ns)
+            clocks, truth = sample_clocks(bench, start_ns), particles(bench)
             digitizers = digitizer_faces(bench, signals, clocks, truth)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
             faces: dict[str, Face] = {**digitizers, **instrument_faces(bench, fridges)}
@@ -163,12 +162,9 @@ class OpenBench:
 
 
 def particles(bench: Bench) -> Particles:
-    """Everything that will hit the detectors of a bench; BenchError where it is too much."""
+    """Everything that will hit the detectors of a bench."""
     found = origins(bench.sources, detector_array(bench))
-    try:
-        return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
-    except UnphysicalError as error:
-        raise BenchError(f"bench.sources: {error}") from error
+    return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
 
 
 def prepared(bench: Bench) -> dict[str, dict[str, Input]]:

@@ -14,7 +14,7 @@ from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
 from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Hit, Truth, deviate
+from sim_hardware.world.particles import Truth, deviate
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
@@ -30,18 +30,18 @@ class Input:
     places: tuple[int, int]
     offset: float
 
-    def seen_ev(self, hit: Hit) -> float:
-        """What the detector sees of a hit's energy, always the same of the same hit."""
-        spread = self.detector.spread
-        return hit.energy_ev * (1 + spread * deviate(hit)) if spread else hit.energy_ev
-
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
-        self.renderer.add(signal, start, position, energy_ev * self.detector.counts_per_ev)
+        self.renderer.add(signal, start, position, self._height(position, energy_ev))
 
     def end(self, position: float, energy_ev: float) -> float:
         """After which sample a hit is forgotten."""
-        return position + 1 + self.renderer.length(energy_ev * self.detector.counts_per_ev)
+        return position + 1 + self.renderer.length(self._height(position, energy_ev))
+
+    def _height(self, position: float, energy_ev: float) -> float:
+        """Counts, with the detector's spread: always the same of the same hit."""
+        height, spread = energy_ev * self.detector.counts_per_ev, self.detector.spread
+        return height * (1 + spread * deviate(position)) if spread else height
 
     def digitize(self, row: Samples, start: int, signal: Signal | None) -> None:
         """Fill a row with noise, offset and the signal, where there is one."""
@@ -124,13 +124,10 @@ class DetectorSignals:
         first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
         for hit in self._truth.truth(first_s - LONGEST_S - MARGIN_S, stop_s + MARGIN_S):
             each, position = self._inputs.get(hit.channel), self._clock.position(hit.true_s)
-            if each is None:
-                continue
-            seen_ev = each.seen_ev(hit)
-            if each.end(position, seen_ev) > start:
+            if each is not None and each.end(position, hit.energy_ev) > start:
                 if hit.channel not in signals:
                     signals[hit.channel] = np.zeros(stop - start, np.float32)
-                each.add(signals[hit.channel], start, position, seen_ev)
+                each.add(signals[hit.channel], start, position, hit.energy_ev)
         add_levels(signals, self._levels, self._clock, start, stop)
         return signals
 

@@ -10,6 +10,7 @@ from heapq import merge
 from itertools import count
 from math import ceil, cos, floor, log, pi, sqrt
 from operator import attrgetter
+from struct import pack
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -165,9 +166,9 @@ def pick(rng: Rng, cumulated: Sequence[float] | np.typing.NDArray[np.float64]) -
     return min(int(np.searchsorted(cumulated, rng.random(), side="right")), len(cumulated) - 1)
 
 
-def deviate(hit: Hit) -> float:
-    """A normal deviate of a hit's own, as a function of its event and its channel."""
-    digest = blake2b(f"{hit.event} {hit.channel}".encode(), digest_size=16).digest()
+def deviate(number: float) -> float:
+    """A normal deviate as a function of a number, which need not be far from the next one."""
+    digest = blake2b(pack("<d", number), digest_size=16).digest()
     first, second = ((int.from_bytes(part) >> 11) / 2**53 for part in (digest[:8], digest[8:]))
     return sqrt(-2 * log(1 - first)) * cos(2 * pi * second)
 
