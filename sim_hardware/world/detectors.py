@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from hashlib import blake2b
+from math import cos, inf, log, pi, sqrt
+from struct import pack
 
 from sim_hardware.world.noise import NoiseShape
 from sim_hardware.world.pulses import Shape, proebst, two_exponentials
@@ -34,6 +36,11 @@ class Detector:
     noise: NoiseShape
     offset: float = 0.0
     spread: float = 0.0
+
+    def height(self, energy_ev: float, position: float) -> float:
+        """Counts of a hit at a sample number, whose fraction makes it one of its kind."""
+        height = energy_ev * self.counts_per_ev
+        return height * (1 + self.spread * _deviate(position)) if self.spread else height
 
 
 def _target_noise() -> NoiseShape:
@@ -91,3 +98,10 @@ DETECTORS = {
     "gate": _logic(),
     "sync": _logic(),
 }
+
+
+def _deviate(number: float) -> float:
+    """A normal deviate as a function of a number, which need not be far from the next one."""
+    digest = blake2b(pack("<d", number), digest_size=16).digest()
+    first, second = ((int.from_bytes(part) >> 11) / 2**53 for part in (digest[:8], digest[8:]))
+    return sqrt(-2 * log(1 - first)) * cos(2 * pi * second)

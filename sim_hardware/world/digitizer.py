@@ -14,7 +14,7 @@ from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
 from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Truth, deviate
+from sim_hardware.world.particles import Truth
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
@@ -32,16 +32,11 @@ class Input:
 
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
-        self.renderer.add(signal, start, position, self._height(position, energy_ev))
+        self.renderer.add(signal, start, position, self.detector.height(energy_ev, position))
 
     def end(self, position: float, energy_ev: float) -> float:
         """After which sample a hit is forgotten."""
-        return position + 1 + self.renderer.length(self._height(position, energy_ev))
-
-    def _height(self, position: float, energy_ev: float) -> float:
-        """Counts, with the detector's spread: always the same of the same hit."""
-        height, spread = energy_ev * self.detector.counts_per_ev, self.detector.spread
-        return height * (1 + spread * deviate(position)) if spread else height
+        return position + 1 + self.renderer.length(self.detector.height(energy_ev, position))
 
     def digitize(self, row: Samples, start: int, signal: Signal | None) -> None:
         """Fill a row with noise, offset and the signal, where there is one."""

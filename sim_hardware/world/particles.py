@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from heapq import merge
 from itertools import count
-from math import ceil, cos, floor, log, pi, sqrt
+from math import ceil, floor
 from operator import attrgetter
-from struct import pack
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -164,13 +162,6 @@ class _Numbers:
 def pick(rng: Rng, cumulated: Sequence[float] | np.typing.NDArray[np.float64]) -> int:
     """An index, each with its share; `cumulated` are the sums of the shares up to 1."""
     return min(int(np.searchsorted(cumulated, rng.random(), side="right")), len(cumulated) - 1)
-
-
-def deviate(number: float) -> float:
-    """A normal deviate as a function of a number, which need not be far from the next one."""
-    digest = blake2b(pack("<d", number), digest_size=16).digest()
-    first, second = ((int.from_bytes(part) >> 11) / 2**53 for part in (digest[:8], digest[8:]))
-    return sqrt(-2 * log(1 - first)) * cos(2 * pi * second)
 
 
 _when: Callable[[Hit], float] = attrgetter("true_s")
