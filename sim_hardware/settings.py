@@ -222,9 +222,9 @@ class BenchSources(_Table):
     tungsten_rate_hz: float = _rate(0.0, "tungsten fluorescence, L lines, per crystal [Hz]")
     xrf_rate_hz: float = _rate(0.0, "fluorescence of F, Al and Si, per crystal [Hz]")
     thallium_rate_hz: float = _rate(0.0, "2614.5 keV of 208Tl in the CWO [Hz]")
-    beam_rate_hz: float = Field(default=60.0, gt=0, le=1e3, description="beam gates [Hz]")
+    beam_rate_hz: float = Field(default=60.0, ge=2, le=1e3, description="beam gates [Hz]")
     beam_gate_s: float = Field(default=10e-6, gt=0, le=1e-3, description="width of a gate [s]")
-    beam_phase_s: float = Field(default=0.0, ge=0, lt=1, description="of the first gate [s]")
+    beam_phase_s: float = Field(default=0.0, ge=0, le=0.5, description="of the first gate [s]")
     beam_nu_rate_hz: float = _rate(0.0, "beam neutrinos seen, in the whole array [Hz]")
 
     @model_validator(mode="after")

@@ -61,6 +61,8 @@ def test_a_kind_can_be_given() -> None:
         ({"sources__gamma_target_share": 1.5}, "less than or equal to 1"),
         ({"sources__reactor_distance_m": 1.0}, "greater than or equal to 3"),
         ({"sources__beam_gate_s": 1e-3, "sources__beam_rate_hz": 1e3}, "close before the next one"),
+        ({"sources__beam_rate_hz": 1.0}, "greater than or equal to 2"),
+        ({"sources__beam_phase_s": 0.6}, "less than or equal to 0.5"),
         ({"masses_g__C99": 1.0}, "expected masses_g of target channels, found ['C99']"),
         ({"masses_g__SI": 1.0}, "expected masses_g of target channels, found ['SI']"),
         ({"masses_g__C11": 0.0}, "greater than or equal to 0.001"),
