@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, inf
 
 from sim_hardware.settings import Bench, BenchSources
 from sim_hardware.world.array import DetectorArray
@@ -90,6 +90,7 @@ def _recoil_like(sources: BenchSources, array: DetectorArray) -> list[Origin]:
             array,
             excess_per_kg_hz(sources),
             exponential(sources.excess_min_ev, sources.excess_e0_ev),
+            inf if sources.excess_life_d is None else sources.excess_life_d * DAY_S,
         ),
         by_mass(
             "flat",

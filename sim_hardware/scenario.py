@@ -119,7 +119,7 @@ class TriggerStorm(Lasting):
     """More particles of all kinds, or of some, than there should be."""
 
     kind: Literal["trigger_storm"]
-    factor: float = Field(gt=1, le=1e6, description="how many times as many")
+    factor: float = Field(gt=1, le=1e5, description="how many times as many")
     particles: tuple[Particle, ...] | None = Field(
         default=None, min_length=1, description="kinds of particles; without it all"
     )

@@ -209,6 +209,9 @@ class BenchSources(_Table):
     excess_min_ev: float = Field(
         default=5.0, ge=0, le=1e4, description="excess below this is left out [eV]"
     )
+    excess_life_d: float | None = Field(
+        default=None, gt=0, le=1e6, description="1/e of the excess is left after it [d]; for ever"
+    )
     flat_per_kg_kev_d: float = _rate(250.0, "flat background [1/(kg keV d)]", 1e10)
     flat_max_ev: float = Field(
         default=40e3, gt=0, le=1e7, description="where the flat background ends [eV]"
@@ -232,9 +235,9 @@ class BenchSources(_Table):
     tungsten_rate_hz: float = _rate(0.0, "tungsten fluorescence, L lines, per crystal [Hz]")
     xrf_rate_hz: float = _rate(0.0, "fluorescence of F, Al and Si, per crystal [Hz]")
     thallium_rate_hz: float = _rate(0.0, "2614.5 keV of 208Tl in the CWO [Hz]")
-    beam_rate_hz: float = Field(default=60.0, gt=0, le=1e3, description="beam gates [Hz]")
+    beam_rate_hz: float = Field(default=60.0, ge=2, le=1e3, description="beam gates [Hz]")
     beam_gate_s: float = Field(default=10e-6, gt=0, le=1e-3, description="width of a gate [s]")
-    beam_phase_s: float = Field(default=0.0, ge=0, lt=1, description="of the first gate [s]")
+    beam_phase_s: float = Field(default=0.0, ge=0, le=0.5, description="of the first gate [s]")
     beam_nu_rate_hz: float = _rate(0.0, "beam neutrinos seen, in the whole array [Hz]")
 
     @model_validator(mode="after")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, hypot, pi, sqrt
 
 import numpy as np
@@ -21,6 +22,7 @@ APART_CM = 0.3  # from crystal to crystal
 SHEET_CM = 0.02  # of silicon
 ROOM_CM = 0.2  # from the crystals to the silicon, and from there to the outer veto
 OUTER_CM = 5.0  # radius and half the height of the outer veto
+THINNEST_CM = 1.0  # of the outer veto, where the crystals are many
 LEAST_COSINE = 0.02  # along a sheet nothing goes further than 50 thicknesses
 PLACED = re.compile(r"[A-Za-z]+([1-9])([1-9])")
 
@@ -36,47 +38,35 @@ class Line:
     half: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class DetectorArray:
-    """Channels by what they are; targets with their masses."""
+    """Channels by what they are, and their places; `targets` are in the order of their masses."""
 
-    masses_g: Mapping[str, float]
-    silicon: tuple[str, ...] = ()
-    cwo: tuple[str, ...] = ()
-    targets: tuple[str, ...] = field(init=False)
-    sides_cm: Vector = field(init=False)
-    centers: Vector = field(init=False)
-    box: Vector = field(init=False)
-    outer_cm: float = field(init=False)
+    def __init__(
+        self,
+        *,
+        masses_g: Mapping[str, float],
+        silicon: Sequence[str] = (),
+        cwo: Sequence[str] = (),
+    ) -> None:
+        self.targets, self.silicon, self.cwo = tuple(masses_g), tuple(silicon), tuple(cwo)
+        self.masses_g = np.array([*masses_g.values()], np.float64)
+        self.sides_cm = np.cbrt(self.masses_g / MATERIALS["CaWO4"].density_g_cm3)
+        largest_cm = float(self.sides_cm.max(initial=0.0))
+        self.centers = (APART_CM + largest_cm) * _grid(self.targets)
+        # half the size of the silicon's box
+        self.box = np.abs(self.centers).max(axis=0, initial=0.0) + largest_cm / 2 + ROOM_CM
+        least_cm = hypot(self.box[0], self.box[1]) + 2 * ROOM_CM + THINNEST_CM
+        self.outer_cm = max(OUTER_CM, least_cm)
 
-    def __post_init__(self) -> None:
-        targets = tuple(self.masses_g)
-        density = MATERIALS["CaWO4"].density_g_cm3
-        sides = np.cbrt(np.array([self.masses_g[name] for name in targets]) / density)
-        pitch = APART_CM + max(sides.tolist(), default=0.0)
-        centers = pitch * _grid(targets)
-        reach = np.abs(centers).max(axis=0, initial=0.0) + max(sides.tolist(), default=0.0) / 2
-        box = reach + ROOM_CM
-        found = {
-            "targets": targets,
-            "sides_cm": sides,
-            "centers": centers,
-            "box": box,
-            "outer_cm": max(OUTER_CM, hypot(box[0], box[1]) + 2 * ROOM_CM + 1.0),
-        }
-        for name, value in found.items():
-            object.__setattr__(self, name, value)
-
-    @property
+    @cached_property
     def cumulated_mass(self) -> Vector:
         """The sums of the targets' shares of all mass, up to 1."""
-        masses = np.array(list(self.masses_g.values()))
-        return np.asarray(np.cumsum(masses) / masses.sum())
+        return np.asarray(np.cumsum(self.masses_g) / self.masses_g.sum())
 
     @property
     def kg(self) -> float:
         """All crystals together."""
-        return sum(self.masses_g.values()) / 1000
+        return float(self.masses_g.sum()) / 1000
 
     @property
     def surface_cm2(self) -> float:

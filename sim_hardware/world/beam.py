@@ -18,7 +18,10 @@ TUNGSTEN_EV = 171.311e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeamNeutrinos:
-    """Recoils of tungsten after pulses of protons, each in one crystal."""
+    """Recoils of tungsten after pulses of protons, each in one crystal.
+
+    The gate opens at least twice a second: what comes after it is less than a second late.
+    """
 
     array: DetectorArray
     gate: BeamGate

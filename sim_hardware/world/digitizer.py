@@ -34,11 +34,11 @@ class Input:
 
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
-        self.renderer.add(signal, start, position, energy_ev * self.detector.counts_per_ev)
+        self.renderer.add(signal, start, position, self.detector.height(energy_ev, position))
 
     def end(self, position: float, energy_ev: float) -> float:
         """After which sample a hit is forgotten."""
-        return position + 1 + self.renderer.length(energy_ev * self.detector.counts_per_ev)
+        return position + 1 + self.renderer.length(self.detector.height(energy_ev, position))
 
     def digitize(self, row: Samples, start: int, signal: Signal | None) -> None:
         """Fill a row with noise, offset and the signal, where there is one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import merge
+from itertools import count
 from math import ceil, floor
 from operator import attrgetter
 from typing import NamedTuple, Protocol
@@ -13,9 +14,11 @@ from zlib import crc32
 
 import numpy as np
 
-ORIGINS = 128  # at most; an event's number has bits for so many
-COUNT_BITS, ORIGIN_BITS = 24, 8
+from sim_hardware.world.physical import within
+
+EVENT_BITS = 32  # of an event's number, below those of its second
 ELSEWHERE = 1 << 62  # events that are numbered by others than Particles begin here
+MOST_HZ = 1e5  # particles that one origin may give: a second of more takes too long
 
 Rng = np.random.Generator
 
@@ -82,12 +85,13 @@ class Surge:
 class Particles:
     """Every hit there ever is, as a function of the seed and of the second.
 
-    What one origin gives does not depend on the others.
+    What one origin gives does not depend on the others, but for the numbers of events.
     """
 
     def __init__(self, seed: int, origins: Sequence[Origin], surges: Sequence[Surge] = ()) -> None:
-        if len(origins) > ORIGINS:
-            raise ValueError(f"expected {ORIGINS} origins at most, found {len(origins)}")
+        """UnphysicalError where there would be too many to make them in time."""
+        for origin in origins:
+            _check_rate(origin, surges)
         self._seed, self._surges = seed, tuple(surges)
         self._origins = tuple(origins)
         self._keys = [crc32(origin.kind.encode()) for origin in origins]
@@ -105,25 +109,26 @@ class Particles:
         return tuple(sorted(self._generated(second), key=_when))
 
     def _generated(self, second: int) -> Iterator[Hit]:
-        numbers = _Numbers(self._seed, second)
-        for place, (origin, key) in enumerate(zip(self._origins, self._keys, strict=True)):
+        numbers, events = _Numbers(self._seed, second), count(second << EVENT_BITS)
+        for origin, key in zip(self._origins, self._keys, strict=True):
             if origin.rate_hz > 0:
                 rng = numbers.of(key)
                 times = second + rng.random(rng.poisson(origin.rate_hz))
-                yield from _hits(origin, rng, times.tolist(), _event(second, 2 * place))
+                yield from _hits(origin, rng, times.tolist(), events)
         for order, surge in enumerate(self._surges, start=1):
             if surge.start_s < second + 1 and surge.stop_s > second:
-                yield from self._surging(numbers, second, surge, order)
+                yield from self._surging(numbers, second, surge, order, events)
 
-    def _surging(self, numbers: _Numbers, second: int, surge: Surge, order: int) -> Iterator[Hit]:
-        for place, (origin, key) in enumerate(zip(self._origins, self._keys, strict=True)):
+    def _surging(
+        self, numbers: _Numbers, second: int, surge: Surge, order: int, events: Iterator[int]
+    ) -> Iterator[Hit]:
+        for origin, key in zip(self._origins, self._keys, strict=True):
             rate_hz = surge.excess(origin)
             if rate_hz > 0:
                 rng = numbers.of(key, order)
                 times = second + rng.random(rng.poisson(rate_hz))
                 kept = times[(times >= surge.start_s) & (times < surge.stop_s)]
-                first = _event(second, 2 * place + 1) + (order << (COUNT_BITS - 4))
-                yield from _hits(origin, rng, kept.tolist(), first)
+                yield from _hits(origin, rng, kept.tolist(), events)
 
 
 class Merged:
@@ -162,11 +167,13 @@ def pick(rng: Rng, cumulated: Sequence[float] | np.typing.NDArray[np.float64]) -
 _when: Callable[[Hit], float] = attrgetter("true_s")
 
 
-def _event(second: int, place: int) -> int:
-    return second << (COUNT_BITS + ORIGIN_BITS) | place << COUNT_BITS
+def _check_rate(origin: Origin, surges: Sequence[Surge]) -> None:
+    most_hz = origin.rate_hz + sum(surge.excess(origin) for surge in surges)
+    within(f"particles a second of kind {origin.kind}", most_hz, 0, MOST_HZ, "storms included")
 
 
-def _hits(origin: Origin, rng: Rng, times: Sequence[float], first: int) -> Iterator[Hit]:
-    for event, true_s in enumerate(times, start=first):
+def _hits(origin: Origin, rng: Rng, times: Sequence[float], events: Iterator[int]) -> Iterator[Hit]:
+    for true_s in times:
+        event = next(events)
         for delay_s, channel, energy_ev in origin.deposits(rng, true_s):
             yield Hit(true_s + delay_s, channel, energy_ev, origin.kind, event)

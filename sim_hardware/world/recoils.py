@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import exp, inf
 
 from sim_hardware.world.array import DetectorArray
 from sim_hardware.world.particles import Deposit, Rng, pick
@@ -19,23 +20,32 @@ BETAS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleCrystal:
-    """Something that leaves an energy in one crystal, each as often as its share says."""
+    """Something that leaves an energy in one crystal, each as often as its share says.
+
+    `rate_hz` is that of the bench's start; 1/e of it is left after `life_s`.
+    """
 
     kind: str
     rate_hz: float
     channels: tuple[str, ...]
     shares: Floats  # cumulated
     energy_ev: Callable[[Rng], float]
+    life_s: float = inf
 
     def deposits(self, rng: Rng, true_s: float) -> list[Deposit]:
-        """One."""
-        del true_s
+        """One, or none of those that are over."""
+        if self.life_s < inf and rng.random() > exp(-true_s / self.life_s):
+            return []
         channel = self.channels[pick(rng, self.shares)]
         return [Deposit(0.0, channel, self.energy_ev(rng))]
 
 
 def by_mass(
-    kind: str, array: DetectorArray, per_kg_hz: float, energy_ev: Callable[[Rng], float]
+    kind: str,
+    array: DetectorArray,
+    per_kg_hz: float,
+    energy_ev: Callable[[Rng], float],
+    life_s: float = inf,
 ) -> SingleCrystal:
     """In proportion to the crystals' masses."""
     return SingleCrystal(
@@ -44,6 +54,7 @@ def by_mass(
         channels=array.targets,
         shares=array.cumulated_mass,
         energy_ev=energy_ev,
+        life_s=life_s,
     )
 
 

@@ -24,6 +24,7 @@ from sim_hardware.world.materials import MATERIALS
 from sim_hardware.world.muons import CWO, SILICON, TARGET
 from sim_hardware.world.neutrinos import rate, rate_model
 from sim_hardware.world.particles import Hit, Merged, Particles, Surge
+from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.radioactivity import ALPHA_EV, CAPTURE_RECOIL_EV, RECOIL_EV
 from sim_hardware.world.reactor import Reactor
 from sim_hardware.world.recoils import BETAS
@@ -196,6 +197,23 @@ def test_truths_can_be_merged() -> None:
         hit for hit in hits() if 2.0 <= hit.true_s < 5.0
     ]
     assert both == sorted(both, key=lambda hit: hit.true_s)
+
+
+def test_the_excess_may_decay() -> None:
+    days = 1000 / DAY_S  # 1/e after the thousand seconds that are looked at
+    fading = SOURCES.model_copy(update={"excess_life_d": days})
+    times_s = np.array(
+        [h.true_s for h in Particles(SEED, origins(fading, nine())).truth(0, SECONDS)
+         if h.kind == "excess"]
+    )  # fmt: skip
+    assert within_999(len(times_s), PER_SECOND["excess"] * SECONDS * (1 - exp(-1)))
+    assert ks(times_s, stats.truncexpon(1.0, 0.0, 1000.0).cdf) > 1e-3
+
+
+def test_more_than_can_be_made_in_time_is_refused() -> None:
+    storm = Surge(start_s=0.0, stop_s=1.0, factor=2e4)
+    with pytest.raises(UnphysicalError, match=r"of kind muon: expected 0 to 100000 \(storms incl"):
+        Particles(SEED, origins(BenchSources(muon_rate_hz=10.0), nine()), [storm])
 
 
 # --- of which energy

@@ -8,6 +8,7 @@ from math import inf, sqrt
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import stats
 
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, PA_PER_COUNT, PA_PER_EV
@@ -189,6 +190,21 @@ def test_pulses_add_before_they_saturate() -> None:
     alone = sum(pulses(hit, start=24_000, stop=30_000)[0] for hit in hits)
     assert 1.1 * together.max() < alone.max()
     assert np.all(together <= alone + 4)
+
+
+def test_the_outer_veto_sees_a_line_with_its_spread() -> None:
+    """0.3 % FWHM at 2614.5 keV, beside the noise; the others see what is there."""
+    hits = [Hit(0.1 * k + 0.05, "CWO", 2614.5e3, "thallium", k) for k in range(3000)]
+    row, quiet = bench_inputs()["CWO"], np.zeros(3000, np.float32)
+    heights = []
+    for hit in hits:
+        signal = quiet.copy()
+        row.add(signal, round(hit.true_s * RATE_HZ), hit.true_s * RATE_HZ, hit.energy_ev)
+        heights.append(signal.max())
+    seen_ev = np.array(heights) / row.detector.counts_per_ev
+    assert stats.kstest(seen_ev, stats.norm(2614.5e3, 3.331e3).cdf).pvalue > 1e-3
+    again, one = source(*hits[:9]).samples(0, 250_000), source(*hits[:9]).samples(0, 250_000)
+    assert np.array_equal(again, one)
 
 
 @pytest.mark.parametrize("height", [0.0, 1.0, 1e3, 1e6])

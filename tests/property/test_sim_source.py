@@ -18,12 +18,15 @@ from sim_hardware.world.array import DetectorArray
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.digitizer import DetectorSignals, inputs
+from sim_hardware.world.gate import BeamGate
 from sim_hardware.world.particles import Deposit, Particles, Rng
 from sim_hardware.world.squid import SquidElectronics
 
 RATE_HZ = 20e3
 SECOND = round(RATE_HZ)
-KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo"}
+KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo", "GATE": "gate"}
+# open for samples, and often, so that cuts go through openings
+LEVELS = {"GATE": BeamGate(rate_hz=500.0, width_s=0.4e-3, phase_s=1e-5)}
 
 
 @cache
@@ -46,7 +49,8 @@ def truth() -> Particles:
 @cache
 def source() -> DetectorSignals:
     clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
-    return DetectorSignals("all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock)
+    made = inputs("all", KINDS, seed=7, rate_hz=RATE_HZ)
+    return DetectorSignals("all", made, truth(), clock, LEVELS)
 
 
 starts = st.one_of(
@@ -65,7 +69,7 @@ def test_where_samples_are_cut_makes_no_difference(
     edges = [start, *sorted(start + cut for cut in cuts if cut < length), start + length]
     pieces = [source().samples(a, b) for a, b in pairwise(edges)]
     whole = source().samples(start, start + length)
-    assert whole.shape == (4, length)
+    assert whole.shape == (5, length)
     assert np.array_equal(np.concatenate(pieces, axis=1), whole)
 
 
@@ -81,7 +85,7 @@ def test_a_stretch_can_be_had_again_and_alone() -> None:
     again = source().samples(40_000, 50_000)
     clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
     made_anew = DetectorSignals(
-        "all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock
+        "all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock, LEVELS
     )
     assert np.array_equal(made_anew.samples(40_000, 50_000), again)
 

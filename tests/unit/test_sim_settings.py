@@ -45,6 +45,11 @@ def test_a_bench_without_vetoes_survives_the_way_through_json() -> None:
     assert Bench.model_validate_json(bench.model_dump_json()) == bench
 
 
+def test_a_crystal_has_its_mass_or_the_usual_one() -> None:
+    bench = Bench.model_validate(table(digitizers__targets__channels=["A", "B"], masses_g__A=1.5))
+    assert (bench.mass_g("A"), bench.mass_g("B")) == (1.5, 0.75)
+
+
 def test_a_kind_can_be_given() -> None:
     assert Bench.model_validate(table(kinds__C11="cwo")).kind("C11") == "cwo"
 
@@ -53,6 +58,17 @@ def test_a_kind_can_be_given() -> None:
     ("changes", "said"),
     [
         ({"seed": -1}, "greater than or equal to 0"),
+        ({"sources__target_rate_hz": 1.0}, "Extra inputs are not permitted"),
+        ({"sources__cevns_min_ev": 0.0}, "greater than or equal to 0.1"),
+        ({"sources__gamma_target_share": 1.5}, "less than or equal to 1"),
+        ({"sources__reactor_distance_m": 1.0}, "greater than or equal to 3"),
+        ({"sources__beam_gate_s": 1e-3, "sources__beam_rate_hz": 1e3}, "close before the next one"),
+        ({"sources__beam_rate_hz": 1.0}, "greater than or equal to 2"),
+        ({"sources__beam_phase_s": 0.6}, "less than or equal to 0.5"),
+        ({"masses_g__C99": 1.0}, "expected masses_g of target channels, found ['C99']"),
+        ({"masses_g__SI": 1.0}, "expected masses_g of target channels, found ['SI']"),
+        ({"masses_g__C11": 0.0}, "greater than or equal to 0.001"),
+        ({"truth_dir": ""}, "at least 1 character"),
         ({"pace": "fast"}, "'clock' or 'flat-out'"),
         ({"speed": 1}, "Extra inputs are not permitted"),
         ({"start_utc": "tomorrow"}, 'expected "now" or an RFC 3339 time'),
@@ -61,7 +77,7 @@ def test_a_kind_can_be_given() -> None:
         ({"start_utc": "2300-01-01T00:00:00Z"}, "RFC 3339"),
         ({"start_utc": 5}, "valid string"),
         ({"kinds__C99": "target"}, "expected kinds of channels there are, found ['C99']"),
-        ({"kinds__C11": "lead"}, "'target', 'silicon' or 'cwo'"),
+        ({"kinds__C11": "lead"}, "'target', 'silicon', 'cwo', 'gate' or 'sync'"),
         ({"sources__muon_rate_hz": -1.0}, "greater than or equal to 0"),
         ({"sources__muon_rate_hz": float("nan")}, "finite number"),
         ({"cryostat__model": "bluefors-ld250"}, "'bluefors-xld400', 'bluefors-xld1000'"),
