@@ -219,10 +219,12 @@ class Chain:
         """Under another drive from now on; a loop that is closed anew begins from nothing."""
         before = state.drive
         state = self._integrating(state)
+        assert state.tes is not None
         assert state.loop is not None
         loop = state.loop
         if drive.readout.n_locks != before.readout.n_locks:
-            loop = replace(loop, error_phi0=loop.flux_phi0)
+            flux = self._flux_phi0(drive, state.tes.current_a) + loop.trapped_phi0
+            loop = replace(loop, flux_phi0=flux, error_phi0=flux)
         return replace(state, drive=drive, loop=loop, since=state.sample)
 
     def _integrating(self, state: State) -> State:
@@ -244,11 +246,9 @@ class Chain:
         while tes.sample < state.sample:
             cell_end = tes.sample - tes.sample % self._cell + self._cell
             _, tes = self._currents(tes, drive, min(cell_end, state.sample), hits)
-        settings = drive.loop(recipe.squid, recipe.lines)
-        flux = recipe.squid.polarity * tes.current_a / recipe.squid.input_a_per_phi0
         loop = LoopState(
             sample=state.sample,
-            flux_phi0=flux + settings.flux_offset_phi0,
+            flux_phi0=self._flux_phi0(drive, tes.current_a),
             error_phi0=state.error_phi0,
         )
         return replace(state, tes=tes, loop=loop)
@@ -280,6 +280,11 @@ class Chain:
         state = replace(state, error_phi0=error, n_jumps=state.n_jumps + 1)
         self._keep(state)
         return self._jumped(state)
+
+    def _flux_phi0(self, drive: Drive, current_a: float) -> float:
+        """What a current and the flux line give the SQUID."""
+        settings, squid = drive.loop(self.recipe.squid, self.recipe.lines), self.recipe.squid
+        return squid.polarity * current_a / squid.input_a_per_phi0 + settings.flux_offset_phi0
 
     def _locked(self, drive: Drive) -> bool:
         """Whether the loop holds the flux for sure."""
