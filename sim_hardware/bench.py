@@ -316,12 +316,12 @@ def instrument_faces(bench: Bench, fridges: Fridges, laboratory: Laboratory) -> 
     cryostat = fridges.cryostat
     # where nobody reads, the bench's time stands still: who waits for it would wait for ever
     standing = bench.pace == "flat-out" and bench.digitizers
-    gap_s = 0.0 if standing else LAKESHORE_GAP_S
+    pauses = {"gap_s": 0.0, "stale_s": 0.0} if standing else {"gap_s": LAKESHORE_GAP_S}
     faces: dict[str, Callable[[str], Face]] = {
-        Lakeshore372.model: lambda _: Lakeshore372(cryostat, gap_s=gap_s),
-        Lakeshore370.model: lambda _: Lakeshore370(cryostat, gap_s=gap_s),
-        MODEL336.model: lambda _: Lakeshore336(cryostat, gap_s=gap_s),
-        MODEL350.model: lambda _: Lakeshore336(cryostat, variant=MODEL350, gap_s=gap_s),
+        Lakeshore372.model: lambda _: Lakeshore372(cryostat, **pauses),
+        Lakeshore370.model: lambda _: Lakeshore370(cryostat, **pauses),
+        MODEL336.model: lambda _: Lakeshore336(cryostat, MODEL336, **pauses),
+        MODEL350.model: lambda _: Lakeshore336(cryostat, MODEL350, **pauses),
         Avs47.model: lambda _: Avs47(cryostat),
     }
     wired = {name: each for name, each in bench.instruments.items() if each.folder is None}

@@ -107,9 +107,7 @@ class Wired:
 
     def bias(self, current_ua: float, number: int = 1) -> float:
         """Set the TES bias; what the electronics then hold, in uA."""
-        held = self.squid(number).tes_bias.write(
-            {"current": current_ua, "range": BiasRange.UA_125}
-        )
+        held = self.squid(number).tes_bias.write({"current": current_ua, "range": BiasRange.UA_125})
         return float(str(held["current"]))
 
     def counts(self, seconds: float, channel: str = "C11") -> npt.NDArray[np.int64]:

@@ -17,6 +17,7 @@ from math import sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     SWITCH,
     Label,
     Language,
@@ -130,9 +131,14 @@ class Lakeshore336:
     message_end = b"\n"
 
     def __init__(
-        self, cryostat: Cryostat, *, variant: Variant = MODEL336, gap_s: float = 0.0
+        self,
+        cryostat: Cryostat,
+        variant: Variant = MODEL336,
+        *,
+        gap_s: float = 0.0,
+        stale_s: float = STALE_S,
     ) -> None:
-        """`gap_s` after a message it obeys the next one."""
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.model, self.complaints = variant.model, list[str]()
         self._cryostat, self._variant, self._pace = cryostat, variant, Pace(gap_s)
         self._settings = Settings(settings_table(len(variant.ranges)), PRESET)
@@ -143,6 +149,7 @@ class Lakeshore336:
             self._readings(),
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
         )
 
     def connect(self, now_s: float) -> Conversation:

@@ -11,6 +11,7 @@ from math import sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     SWITCH,
     WHOLE,
     Language,
@@ -82,8 +83,8 @@ class Lakeshore370:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0) -> None:
-        """`gap_s` after a message it obeys the next one."""
+    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0, stale_s: float = STALE_S) -> None:
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.complaints: list[str] = []
         self._cryostat, self._pace = cryostat, Pace(gap_s)
         self._settings = Settings(SETTINGS, PRESET)
@@ -99,6 +100,7 @@ class Lakeshore370:
             self._inputs.readings(INPUTS) | readings,
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
             standing=READING_VALID,
         )
 

@@ -12,6 +12,7 @@ from math import sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     WHOLE,
     Language,
     Pace,
@@ -49,8 +50,8 @@ class Lakeshore372:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0) -> None:
-        """`gap_s` after a message it obeys the next one."""
+    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0, stale_s: float = STALE_S) -> None:
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.complaints: list[str] = []
         self._cryostat, self._pace = cryostat, Pace(gap_s)
         self._settings = Settings(SETTINGS, PRESET)
@@ -62,6 +63,7 @@ class Lakeshore372:
             self._readings(),
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
             standing=READING_VALID,
         )
 

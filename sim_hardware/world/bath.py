@@ -1,5 +1,8 @@
-"""The plate as the sensors see it, in temperature and in shaking: a function of the bench's time that
-never changes once it was asked for, whatever is done to the refrigerator later."""
+"""The plate as the sensors see it, in temperature and in shaking.
+
+A function of the bench's time that never changes once it was asked for, whatever is done to the
+refrigerator later.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from sim_hardware.world.drive import SHORT_S, Lines
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.particles import ELSEWHERE, Hit
 from sim_hardware.world.timeline import Track
-from sim_hardware.world.waves import Wave
+from sim_hardware.world.waves import EDGE_S, Wave
 
 KIND = "heater"
 ENTRY_BITS, COUNT_BITS = 20, 40  # of an event's number
@@ -56,7 +56,7 @@ class Sync:
         for _, since_s, until_s, wave in spans(self._track, start_s - LONGEST_HIGH_S, stop_s):
             for begin_s, end_s in wave.highs(max(since_s, start_s - wave.high_s), until_s):
                 if end_s > start_s:
-                    found.append((begin_s, min(end_s, until_s)))
+                    found.append((begin_s - EDGE_S, min(end_s, until_s)))
         return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
@@ -162,9 +163,15 @@ class Linear:
         a = self.matrix() / scale[:, np.newaxis] * scale
         q = self._intensity() / np.outer(scale, scale)
         both = np.block([[-a, q], [np.zeros((3, 3)), a.T]])
-        grown = expm(both * h_s)
+        # in steps of tau_el, doubled: exp(h/tau_el) of a slow converter has no digits left
+        doublings = max(0, ceil(log2(h_s / self.tau_el_s)))
+        grown = expm(both * (h_s / 2**doublings))
         step = grown[3:, 3:].T
-        return step / scale * scale[:, np.newaxis], step @ grown[:3, 3:] * np.outer(scale, scale)
+        gained = step @ grown[:3, 3:]
+        for _ in range(doublings):
+            gained = gained + step @ gained @ step.T
+            step = step @ step
+        return step / scale * scale[:, np.newaxis], gained * np.outer(scale, scale)
 
     def _intensity(self) -> Floats:
         """The covariance per second of what drives the state."""

@@ -84,7 +84,9 @@ def test_an_iv_has_a_normal_and_a_superconducting_slope() -> None:
     normal, superconducting = bias > 4.9, bias < 1.8
     # a count is 0.76 nA; noise averages to less
     assert slope(bias[normal], current[normal]) == pytest.approx(0.08969, rel=3e-3)
-    assert slope(bias[superconducting], current[superconducting]) == pytest.approx(0.86957, rel=3e-3)
+    assert slope(bias[superconducting], current[superconducting]) == pytest.approx(
+        0.86957, rel=3e-3
+    )
 
 
 def test_in_the_transition_the_current_rises_where_the_bias_falls_as_the_model_says() -> None:
@@ -203,9 +205,7 @@ def heater_pulses(bench: Wired, energy_ev: float, n: int) -> Floats:
     return np.roll(mean - mean[-1000:].mean(), 100)
 
 
-@pytest.mark.parametrize(
-    ("energy_ev", "height_na"), [(100, 2.562), (1000, 23.9), (5900, 92.6)]
-)
+@pytest.mark.parametrize(("energy_ev", "height_na"), [(100, 2.562), (1000, 23.9), (5900, 92.6)])
 def test_pulses_have_the_heights_of_the_reference_note(
     tuned: Wired, energy_ev: float, height_na: float
 ) -> None:

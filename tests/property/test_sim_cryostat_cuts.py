@@ -1,4 +1,4 @@
-"""The cryostat is a function of its seed and its orders: who asks, when and how often is nothing."""
+"""The cryostat is a function of its seed and its orders: who asks, when, how often is nothing."""
 
 from __future__ import annotations
 
