@@ -15,7 +15,7 @@ from sim_hardware.faces.keysight33500b import Keysight33500B
 from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
 from sim_hardware.faces.starcryo import StarCryo
 from sim_hardware.scenario import FluxJump, Schedule, UnlockStorm
-from sim_hardware.settings import Bench
+from sim_hardware.settings import Bench, BenchError
 from sim_hardware.wiring import Plug
 from sim_hardware.world.bath import Bath
 from sim_hardware.world.chain import Chain, Recipe
@@ -26,6 +26,7 @@ from sim_hardware.world.drive import Lines, Tracks
 from sim_hardware.world.noise import Pool
 from sim_hardware.world.particles import Hit, Truth
 from sim_hardware.world.pfl import FluxLockedLoops
+from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.pulser import HeaterPulses, Sync
 from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid import SquidElectronics
@@ -202,6 +203,11 @@ class Laboratory:
         if heater_w is None:
             r_ohm = TUNED_SHARE * tes.r_normal_ohm
             heater_w = heater_for(tes, r_ohm=r_ohm, bias_a=bias_a, bath_k=self._plate_k)
+        if heater_w < 0:
+            raise BenchError(
+                f"tes.{channel}: expected a bias that leaves something to the heater, found "
+                f"{bias_a:g} A, which alone warms the sensor beyond its working point"
+            )
         return Tuned(tes, settings.squid, bias_a, heater_w)
 
     def _working_point(self, tuned: Tuned, rate_hz: float) -> WorkingPoint:
@@ -209,7 +215,10 @@ class Laboratory:
             tuned.tes, bias_a=tuned.bias_a, bath_k=self._plate_k, heater_w=tuned.heater_w
         )
         rng = self._rng(f"noise of {tuned} at {rate_hz}")
-        return WorkingPoint(tuned.tes, tuned.squid, op, rate_hz, rng)
+        try:
+            return WorkingPoint(tuned.tes, tuned.squid, op, rate_hz, rng)
+        except UnphysicalError as error:
+            raise BenchError(f"tes: {error}") from error
 
     def _recipe(self, channel: str, working: WorkingPoint, lines: Pool) -> Recipe:
         tuned, rng = self._tuned[channel], self._rng(f"channel {channel}")

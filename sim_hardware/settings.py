@@ -417,6 +417,12 @@ class Bench(_Table):
         return self
 
     @model_validator(mode="after")
+    def _speed_by_the_clock(self) -> Bench:
+        if self.pace != "clock" and self.speed != 1.0:
+            raise ValueError(f"expected speed with pace clock alone, found {self.speed:g}")
+        return self
+
+    @model_validator(mode="after")
     def _wires_of_what_there_is(self) -> Bench:
         kinds = {channel: self.kind(channel) for channel in self.channels}
         models = {name: instrument.model for name, instrument in self.instruments.items()}

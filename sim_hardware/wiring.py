@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 SQUIDS: Mapping[str, tuple[str, ...]] = {  # the channels of each electronics that read a SQUID
     "magnicon-xxf1": ("1", "2"),
@@ -30,13 +30,15 @@ class Plug(NamedTuple):
 
 
 def _plug(value: object) -> object:
+    if isinstance(value, Plug):
+        return value
     match = re.fullmatch(r"([^:]+):([^:]+)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{EXPECTED}, found {value!r}")
     return Plug(match[1], match[2])
 
 
-Socket = Annotated[Plug, BeforeValidator(_plug)]
+Socket = Annotated[Plug, BeforeValidator(_plug), PlainSerializer(str, return_type=str)]
 
 
 class _Table(BaseModel):

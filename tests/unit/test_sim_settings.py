@@ -70,7 +70,7 @@ def test_a_kind_can_be_given() -> None:
         ({"masses_g__C11": 0.0}, "greater than or equal to 0.001"),
         ({"truth_dir": ""}, "at least 1 character"),
         ({"pace": "fast"}, "'clock' or 'flat-out'"),
-        ({"speed": 1}, "Extra inputs are not permitted"),
+        ({"speeds": 1}, "Extra inputs are not permitted"),
         ({"start_utc": "tomorrow"}, 'expected "now" or an RFC 3339 time'),
         ({"start_utc": "2026-01-01T00:00:00"}, "with its offset"),
         ({"start_utc": "1969-12-31T00:00:00Z"}, "RFC 3339"),
