@@ -433,7 +433,8 @@ class Chain:
                 if not len(signal):
                     signal = np.zeros(n, np.float32)
                 bank.add(signal, start, position, energy_ev)
-        return signal
+        # pulses that overlap do not add up beyond what there is to lose
+        return np.maximum(signal, np.float32(-bank.full_swing_a))
 
     # --- what samples are made of
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from sim_hardware.world.noise import Pool, pools
+from sim_hardware.world.noise import ComputedNoise, Lines, Pool, pools
 from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.template_bank import TemplateBank
@@ -23,22 +23,9 @@ from sim_hardware.world.tes_linear import Linear
 TOLERANCE = 0.1  # of the responsivity: what deviates more is not streamed but integrated
 RESPONSIVITY_HZ = 100.0  # where it is compared: pulses last for milliseconds
 BATH_STEP_K, BATH_STEPS = 15e-6, 10  # to both sides of the bath; straight lines miss 5 pA
-POINTS, LOWEST_HZ = 1500, 0.1  # of the density that noise pools are made with
+SILENT = 1e-40  # of a pool that has lines alone, in A²/Hz
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Density:
-    """A noise density in A²/Hz, without lines, as pools take it."""
-
-    f_hz: Floats
-    density: Floats
-    lines: tuple[tuple[float, float], ...] = ()
-
-    def psd(self, f_hz: Floats) -> Floats:
-        """Interpolated on both logarithms."""
-        return np.exp(np.interp(np.log(f_hz), np.log(self.f_hz), np.log(self.density)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +68,7 @@ class WorkingPoint:
         if not linear.stable:
             raise UnphysicalError(f"working point: expected a stable one, found {op}")
         self.bank = TemplateBank(p, op, rate_hz)
-        self.noise = pools(noise_density(linear, squid, rate_hz), rate_hz, rng)
+        self.noise = pools(readout_noise(linear, squid, rate_hz), rate_hz, rng)
         self._responsivity = _responsivity(p, op)
         self.near: Callable[[float, float], Near] = lru_cache(maxsize=256)(self._near)
 
@@ -114,17 +101,16 @@ class WorkingPoint:
         return op if Linear(self.p, op).stable else None
 
 
-def noise_density(linear: Linear, squid: SquidParameters, rate_hz: float) -> Density:
+def readout_noise(linear: Linear, squid: SquidParameters, rate_hz: float) -> ComputedNoise:
     """What samples show without lines: the sensor's noise folded, the SQUID's to half the rate."""
-    f_hz = np.geomspace(LOWEST_HZ, rate_hz / 2, POINTS)
-    return Density(f_hz, linear.sampled_psd(f_hz, rate_hz) + squid.current_psd(f_hz))
+    return ComputedNoise(
+        density=lambda f_hz: linear.sampled_psd(f_hz, rate_hz) + squid.current_psd(f_hz)
+    )
 
 
-def lines_pool(
-    lines: tuple[tuple[float, float], ...], rate_hz: float, rng: np.random.Generator
-) -> Pool:
-    """The sines (frequency in Hz, rms) over one period that they have in common."""
-    silent = Density(np.array([LOWEST_HZ, rate_hz]), np.full(2, 1e-60), lines)
+def lines_pool(lines: Lines, rate_hz: float, rng: np.random.Generator) -> Pool:
+    """The sines over one period that they have in common."""
+    silent = ComputedNoise(density=lambda f_hz: np.full(f_hz.shape, SILENT), lines=lines)
     return pools(silent, rate_hz, rng)[0]
 
 
