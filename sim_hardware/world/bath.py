@@ -12,13 +12,13 @@ from collections.abc import Callable
 from math import inf
 
 GRID_S = 0.1
-LAG = 1  # points that must lie behind: so every value is known when it is needed
+LAG = 2  # points by which it is late: so every value is known when it is needed
 
 Quantity = Callable[[float], float]
 
 
 class Bath:
-    """Its quantities on a grid of GRID_S, joined by straight lines, 1 to 2 points late.
+    """Its quantities on a grid of GRID_S, joined by straight lines, LAG points late.
 
     Asked for times up to the one last extended to, and GRID_S beyond it.
     """
@@ -44,7 +44,7 @@ class Bath:
         """The temperature that a sensor sees in K, and how much it is shaken."""
         turn = t_s / GRID_S - LAG
         number = int(turn // 1)
-        (before_k, before), (after_k, after) = self._point(number - 1), self._point(number)
+        (before_k, before), (after_k, after) = self._point(number), self._point(number + 1)
         share = turn - number
         return before_k + (after_k - before_k) * share, before + (after - before) * share
 
