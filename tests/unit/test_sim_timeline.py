@@ -10,7 +10,7 @@ import pytest
 
 from sim_hardware.face import Chunk
 from sim_hardware.pace import PacedFace, ReadClock, RunningClock
-from sim_hardware.world.bath import GRID_S, Bath
+from sim_hardware.world.bath import GRID_S, LAG, Bath
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.drive import Drives, Lines, Tracks
 from sim_hardware.world.pulser import HeaterPulses, Sync
@@ -139,14 +139,14 @@ def test_the_bath_is_late_but_never_changes_afterwards() -> None:
     heat[0] = 1.0
     bath.extend(4.0)
     assert [bath.at_k(t_s) for t_s in (0.0, 0.5, 1.234, 2.0, 2.0 + 0.99 * GRID_S)] == before
-    assert before[2] == pytest.approx(0.01 + 1e-6 * (1.234 - GRID_S), abs=1e-12)
+    assert before[2] == pytest.approx(0.01 + 1e-6 * (1.234 - LAG * GRID_S), abs=1e-12)
     assert bath.at_k(3.5) > 0.5
 
 
 def test_the_bath_forgets_what_nobody_can_ask() -> None:
     bath = Bath(lambda t_s: t_s, lambda _: 1.0, remembered_s=3.0)
     bath.extend(1000.0)
-    assert bath.at_k(999.0) == pytest.approx(999.0 - GRID_S)
+    assert bath.at_k(999.0) == pytest.approx(999.0 - LAG * GRID_S)
 
 
 # --- waves
@@ -207,7 +207,7 @@ def test_a_long_pulse_is_none_of_them_and_a_pulse_that_cools_leaves_nothing() ->
     lines = Lines()
     long = HeaterPulses(Track("p", replace(PULSE, width_s=1e-3)), lines, ("A",))
     assert long.truth(0.0, 10.0) == []
-    down = HeaterPulses(Track("p", replace(PULSE, inverted=True, offset_v=-0.5)), lines, ("A",))
+    down = HeaterPulses(Track("p", replace(PULSE, inverted=True)), lines, ("A",))
     assert {hit.energy_ev for hit in down.truth(2.0, 3.0)} != {0.0}
     back = HeaterPulses(Track("p", replace(PULSE, offset_v=-0.5)), lines, ("A",))
     assert {hit.energy_ev for hit in back.truth(2.0, 3.0)} == {0.0}
