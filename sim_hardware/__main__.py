@@ -12,6 +12,7 @@ import typer
 from sim_hardware.bench import OpenBench
 from sim_hardware.replay_command import replay
 from sim_hardware.settings import BenchError, read_bench
+from sim_hardware.world.physical import UnphysicalError
 
 UNUSABLE = 2  # exit code
 
@@ -38,7 +39,7 @@ def bench(
         _serve(file, as_json)
     except KeyboardInterrupt:
         raise typer.Exit from None
-    except BenchError as error:
+    except (BenchError, UnphysicalError) as error:
         typer.echo(error, err=True)
         raise typer.Exit(UNUSABLE) from None
 

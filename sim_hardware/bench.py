@@ -9,31 +9,38 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
+from sim_hardware.command_log import CommandLog
 from sim_hardware.face import Face
 from sim_hardware.faces.avs47 import Avs47
 from sim_hardware.faces.bluefors_logs import BlueforsLogs
 from sim_hardware.faces.digitizer import DigitizerFace
-from sim_hardware.faces.keysight33500b import Keysight33500B
 from sim_hardware.faces.lakeshore336 import MODEL336, MODEL350, Lakeshore336
 from sim_hardware.faces.lakeshore370 import Lakeshore370
 from sim_hardware.faces.lakeshore372 import Lakeshore372
-from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
 from sim_hardware.faces.redpitaya import RedPitaya
-from sim_hardware.faces.starcryo import StarCryo
 from sim_hardware.faults import ControlFace, FaultyFace, Wire
 from sim_hardware.fridges import Fridges
-from sim_hardware.recorder import Recorder
+from sim_hardware.holes import Holes
+from sim_hardware.laboratory import Laboratory
+from sim_hardware.origins import beam_gate, detector_array, origins
+from sim_hardware.pace import BenchClock, PacedFace, ReadClock, RunningClock
+from sim_hardware.recorder import Recorder, Writer
+from sim_hardware.scenario import CompressorTrip, FridgeWarmUp, Schedule
+from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
 from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
+from sim_hardware.source import Source
+from sim_hardware.truth import Converting, TruthFile
+from sim_hardware.world.chain import Chain
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
-from sim_hardware.world.detectors import DETECTORS
 from sim_hardware.world.digitizer import DetectorSignals, Input, inputs
-from sim_hardware.world.particles import Detectors, Particles, Rates
-from sim_hardware.world.pfl import FluxLockedLoops
-from sim_hardware.world.squid import SquidElectronics
+from sim_hardware.world.gate import Levels
+from sim_hardware.world.particles import Merged, Particles, Truth
+from sim_hardware.world.timeline import Change, Timeline
 
 LAKESHORE_GAP_S = 0.05  # 20 messages a second
 
@@ -58,7 +65,7 @@ RESOURCES = {
 }
 
 
-STREAMS = (DigitizerFace, RedPitaya)
+StreamFace = DigitizerFace | RedPitaya
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +106,24 @@ class OpenBench:
             listeners = {}
             for name, port in bench.ports.items():
                 listeners[name] = on_failure.enter_context(listen(name, port))
-            signals = prepared(bench)
-            self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
-            fridges = Fridges(Cryostat(bench.seed), seed=bench.seed, start_ns=start_ns)
-            faces = digitizer_faces(bench, signals, start_ns) | instrument_faces(bench, fridges)
+            start_ns = bench.start_ns(time.time_ns())
+            clocks = sample_clocks(bench, start_ns)
+            self._log = command_log(bench, start_ns, clocks, on_failure)
+            timeline = Timeline(self._bench_s, self._log.append if self._log else _nowhere)
+            self._clock = bench_clock(bench, timeline)
+            cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
+            script(cryostat, Schedule(bench.scenario))
+            laboratory = Laboratory(bench, timeline, cryostat)
+            truth = everything(bench, laboratory)
+            digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline)
+            self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
+            fridges = Fridges(cryostat, seed=bench.seed, start_ns=start_ns)
+            faces: dict[str, Face] = {
+                **digitizers,
+                **instrument_faces(bench, fridges, laboratory),
+            }
             on_failure.pop_all()
+        self._started_s = time.monotonic()
         self._wires = {name: Wire() for name in faces}
         if CONTROL in listeners:
             faces[CONTROL] = ControlFace(dict(self._wires))
@@ -122,8 +142,11 @@ class OpenBench:
 
     def run(self) -> None:
         """Serve until `stop` is called; raises what made any of the loops fail."""
-        loops: list[Loop | Recorder] = [Recorder(each.face, self._now_s) for each in self.written]
-        loops += [Loop(served, self._now_s) for served in self._shared_out()]
+        written = [each.face for each in self.written]
+        writers: list[Writer] = [*written, *([self._truth_file] if self._truth_file else [])]
+        wait_s = self._clock.wall_wait_s
+        loops: list[Loop | Recorder] = [Recorder(each, self._bench_s, wait_s) for each in writers]
+        loops += [Loop(served, self._wall_s) for served in self._shared_out()]
         with ThreadPoolExecutor(len(loops)) as pool:
             running = [pool.submit(loop.run) for loop in loops]
             for each in running:
@@ -131,74 +154,155 @@ class OpenBench:
             self._ended.wait()
             for loop in loops:
                 loop.stop()
+        if self._truth_file:
+            self._truth_file.close(self._bench_s())
+        if self._log:
+            self._log.close()
         for each in running:
             each.result()
 
-    def _now_s(self) -> float:
+    def _wall_s(self) -> float:
+        """What wires go by."""
         return time.monotonic() - self._started_s
+
+    def _bench_s(self) -> float:
+        """What everything behind the wires goes by."""
+        return self._clock.bench_s(self._wall_s())
 
     def _shared_out(self) -> list[list[tuple[socket.socket, Face]]]:
         """Each digitizer alone, all instruments, which share their worlds, together."""
-        digitizers = [each for each in self.served if isinstance(each.face, STREAMS)]
+        digitizers = [each for each in self.served if isinstance(each.face, StreamFace)]
         others = [each for each in self.served if each not in digitizers]
         return [*([self._door(each)] for each in digitizers), list(map(self._door, others))]
 
     def _door(self, served: Served) -> tuple[socket.socket, Face]:
         """A face behind its wire, which can be made faulty; the control's own cannot."""
         wire = self._wires.get(served.name)
-        return served.listener, FaultyFace(served.face, wire) if wire else served.face
+        if wire is None:
+            return served.listener, served.face
+        return served.listener, FaultyFace(PacedFace(served.face, self._clock), wire)
 
 
 def particles(bench: Bench) -> Particles:
     """Everything that will hit the detectors of a bench."""
-    of_kind = {
-        kind: tuple(channel for channel in bench.channels if bench.kind(channel) == kind)
-        for kind in DETECTORS
-    }
-    detectors = Detectors(targets=of_kind["target"], silicon=of_kind["silicon"], cwo=of_kind["cwo"])
-    rates = Rates(
-        particle_hz=bench.sources.target_rate_hz,
-        line_hz=bench.sources.line_rate_hz,
-        muon_hz=bench.sources.muon_rate_hz,
-        gamma_hz=bench.sources.gamma_rate_hz,
-    )
-    return Particles(bench.seed, rates, detectors)
+    found = origins(bench.sources, detector_array(bench))
+    return Particles(bench.seed, found, surges(Schedule(bench.scenario)))
 
 
-def prepared(bench: Bench) -> dict[str, dict[str, Input]]:
-    """The inputs of every digitizer."""
+def everything(bench: Bench, laboratory: Laboratory) -> Truth:
+    """All that will hit the detectors: particles, and the pulses of heaters."""
+    pulses = laboratory.heater_pulses()
+    return particles(bench) if pulses is None else Merged(particles(bench), pulses)
+
+
+def script(cryostat: Cryostat, schedule: Schedule) -> None:
+    """Order what the script does to the cryostat, for its times."""
+    for trip in schedule.of(CompressorTrip):
+        cryostat.trip_compressor(trip.at_s)
+        cryostat.restart(trip.stop_s)
+    for number, warming in enumerate(schedule.of(FridgeWarmUp)):
+        cryostat.heat(warming.heat_w, warming.at_s, by=f"script {number}")
+        cryostat.heat(0.0, warming.stop_s, by=f"script {number}")
+
+
+def bench_clock(bench: Bench, timeline: Timeline) -> BenchClock:
+    """What turns the wall's time into the bench's; without a digitizer nobody could read it on."""
+    if bench.pace == "flat-out" and bench.digitizers:
+        return ReadClock(lambda: timeline.reached_s)
+    return RunningClock(bench.speed)
+
+
+def command_log(
+    bench: Bench, start_ns: int, clocks: dict[str, SampleClock], on_failure: ExitStack
+) -> CommandLog | None:
+    """Where changes are logged: beside the truth."""
+    if bench.truth_dir is None:
+        return None
+    log = CommandLog(Path(bench.truth_dir), start_ns, clocks)
+    on_failure.callback(log.close)
+    return log
+
+
+def prepared(
+    bench: Bench, name: str, laboratory: Laboratory, clock: SampleClock, truth: Truth
+) -> dict[str, Input | Chain]:
+    """The inputs of a digitizer, in order."""
+    digitizer = bench.digitizers[name]
+    chains = laboratory.chains(name, clock, truth)
+    kinds: dict[str, str] = {c: bench.kind(c) for c in digitizer.channels if c not in chains}
+    others = inputs(name, kinds, seed=bench.seed, rate_hz=digitizer.sample_rate_hz)
+    return {c: chains[c] if c in chains else others[c] for c in digitizer.channels}
+
+
+def sample_clocks(bench: Bench, start_ns: int) -> dict[str, SampleClock]:
+    """The clock of every digitizer, of which sample 0 is converted at `start_ns` UTC."""
+    schedule = Schedule(bench.scenario)
     return {
-        name: inputs(
-            name,
-            {channel: bench.kind(channel) for channel in digitizer.channels},
-            seed=bench.seed,
-            rate_hz=digitizer.sample_rate_hz,
+        name: SampleClock(
+            digitizer.sample_rate_hz,
+            ppm=digitizer.clock_ppm,
+            start_ns=start_ns,
+            drifts=drifts(name, schedule),
         )
         for name, digitizer in bench.digitizers.items()
     }
 
 
 def digitizer_faces(
-    bench: Bench, signals: dict[str, dict[str, Input]], start_ns: int
-) -> dict[str, Face]:
-    """The digitizers, of which sample 0 is converted at `start_ns` UTC."""
-    truth = particles(bench)
-    faces: dict[str, Face] = {}
+    bench: Bench,
+    laboratory: Laboratory,
+    clocks: dict[str, SampleClock],
+    truth: Truth,
+    timeline: Timeline,
+) -> dict[str, StreamFace]:
+    """The digitizers, whose inputs see the truth and the levels, and what the script does."""
+    schedule, faces = Schedule(bench.scenario), dict[str, StreamFace]()
     for name, digitizer in bench.digitizers.items():
-        ppm, rate_hz = digitizer.clock_ppm, digitizer.sample_rate_hz
-        clock = SampleClock(rate_hz, ppm=ppm, start_ns=start_ns)
-        source = DetectorSignals(name, signals[name], truth, clock)
-        faces[name] = digitizer_face(source, digitizer, bench.pace)
+        clock = clocks[name]
+        gates = [c for c in digitizer.channels if bench.kind(c) == "gate"]
+        levels: dict[str, Levels] = dict.fromkeys(gates, beam_gate(bench.sources))
+        levels |= laboratory.syncs(digitizer.channels)
+
+        def reach(stop_s: float) -> None:
+            timeline.reach(stop_s)
+            laboratory.bath.extend(stop_s)
+
+        rows = prepared(bench, name, laboratory, clock, truth)
+        source = DetectorSignals(name, rows, truth, clock, levels, reach)
+        scripted = ScriptedSource(source, schedule, clock)
+        faces[name] = digitizer_face(scripted, digitizer, bench.pace, holes(name, schedule, clock))
     return faces
 
 
-def digitizer_face(source: DetectorSignals, digitizer: BenchDigitizer, pace: str) -> Face:
+def digitizer_face(source: Source, digitizer: BenchDigitizer, pace: str, lost: Holes) -> StreamFace:
     """The face of a digitizer's model."""
     memory_s = digitizer.memory_s
     if digitizer.model == RedPitaya.model:
         header_bytes = digitizer.header_bytes
-        return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes)
-    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex)
+        return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes, lost=lost)
+    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex, lost=lost)
+
+
+def truth_file(
+    bench: Bench,
+    faces: dict[str, StreamFace],
+    clocks: dict[str, SampleClock],
+    truth: Truth,
+    start_ns: int,
+) -> TruthFile | None:
+    """Where the truth of what the digitizers convert is written."""
+    if bench.truth_dir is None:
+        return None
+    digitizers = [
+        Converting(
+            name=name,
+            channels=frozenset(face.source.channels),
+            clock=clocks[name],
+            converted=face.memory.converted(),
+        )
+        for name, face in faces.items()
+    ]
+    return TruthFile(Path(bench.truth_dir), start_ns, truth, digitizers)
 
 
 def log_faces(bench: Bench, fridges: Fridges) -> list[Written]:
@@ -207,18 +311,25 @@ def log_faces(bench: Bench, fridges: Fridges) -> list[Written]:
     return [Written(name, face) for name, face in logs.items() if face is not None]
 
 
-def instrument_faces(bench: Bench, fridges: Fridges) -> dict[str, Face]:
-    """The instruments that are asked and told, on one cryostat and one electronics."""
-    cryostat, electronics = fridges.cryostat, SquidElectronics()
-    faces: dict[str, Callable[[], Face]] = {
-        Lakeshore372.model: lambda: Lakeshore372(cryostat, gap_s=LAKESHORE_GAP_S),
-        Lakeshore370.model: lambda: Lakeshore370(cryostat, gap_s=LAKESHORE_GAP_S),
-        MODEL336.model: lambda: Lakeshore336(cryostat, gap_s=LAKESHORE_GAP_S),
-        MODEL350.model: lambda: Lakeshore336(cryostat, variant=MODEL350, gap_s=LAKESHORE_GAP_S),
-        MagniconXxf1.model: lambda: MagniconXxf1(electronics),
-        StarCryo.model: lambda: StarCryo(FluxLockedLoops()),
-        Keysight33500B.model: Keysight33500B,
-        Avs47.model: lambda: Avs47(cryostat),
+def instrument_faces(bench: Bench, fridges: Fridges, laboratory: Laboratory) -> dict[str, Face]:
+    """The instruments that are asked and told, on one cryostat, each with its own electronics."""
+    cryostat = fridges.cryostat
+    # where nobody reads, the bench's time stands still: who waits for it would wait for ever
+    standing = bench.pace == "flat-out" and bench.digitizers
+    pauses = {"gap_s": 0.0, "stale_s": 0.0} if standing else {"gap_s": LAKESHORE_GAP_S}
+    faces: dict[str, Callable[[str], Face]] = {
+        Lakeshore372.model: lambda _: Lakeshore372(cryostat, **pauses),
+        Lakeshore370.model: lambda _: Lakeshore370(cryostat, **pauses),
+        MODEL336.model: lambda _: Lakeshore336(cryostat, MODEL336, **pauses),
+        MODEL350.model: lambda _: Lakeshore336(cryostat, MODEL350, **pauses),
+        Avs47.model: lambda _: Avs47(cryostat),
     }
     wired = {name: each for name, each in bench.instruments.items() if each.folder is None}
-    return {name: fridges.face(each) or faces[each.model]() for name, each in wired.items()}
+    return {
+        name: fridges.face(each) or laboratory.face(name) or faces[each.model](name)
+        for name, each in wired.items()
+    }
+
+
+def _nowhere(change: Change) -> None:
+    """A change that is not logged."""

@@ -27,7 +27,7 @@ class Fridges:
 
     def __init__(self, cryostat: Cryostat, *, seed: int, start_ns: int) -> None:
         self.cryostat, self._seed = cryostat, seed
-        self._controller, self._gas = TemperatureController(cryostat), GasHandling()
+        self._controller, self._gas = TemperatureController(cryostat), GasHandling(cryostat)
         self._calendar = Calendar(start_ns)
         self._faces: dict[str, Callable[[BenchInstrument], Face]] = {
             Triton.model: self._triton,

@@ -1,4 +1,4 @@
-"""The commands that print the world's physics: how far crystals warm, how often neutrinos hit.
+"""The commands that show the world's physics: crystals, neutrinos, the sensor and its SQUID.
 
 What needs numpy is imported when a command runs, so that `scheelite --help` is quick.
 """
@@ -6,6 +6,7 @@ What needs numpy is imported when a command runs, so that `scheelite --help` is 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="What the simulated world computes: temperature rises and neutrino rates.",
+    help="What the simulated world computes: temperature rises, neutrino rates, the sensor.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
@@ -88,6 +89,22 @@ def figures_() -> None:
     typer.echo(figures())
 
 
+@app.command("pictures")
+def pictures_(
+    folder: Annotated[Path, typer.Argument(help="Where to write them; made if missing.")],
+) -> None:
+    """The pictures of docs/physics.md, as PNG: IV, V-phi, noise budget, pulses."""
+    from sim_hardware.detector_pictures import write_pictures
+
+    try:
+        written = write_pictures(folder)
+    except OSError as error:
+        found = f"{error.filename}: {error.strerror}"
+        _refuse(f"folder: expected one that can be written, found {found}")
+    for path in written:
+        typer.echo(path)
+
+
 def row(crystal: Crystal, *, t_mk: float, exact: bool) -> dict[str, Any]:
     """A line of the table as JSON takes it. Any: JSON."""
     t_k = t_mk * 1e-3
@@ -129,8 +146,8 @@ def _rate(said: dict[str, Any]) -> str:
     return f"{said['per_day']:.4g} per day ({parts})\nassuming\n{assumed}"
 
 
-def _refuse(error: UnphysicalError) -> NoReturn:
-    typer.echo(f"scheelite: {error}", err=True)
+def _refuse(reason: UnphysicalError | str) -> NoReturn:
+    typer.echo(f"scheelite: {reason}", err=True)
     raise typer.Exit(UNUSABLE) from None
 
 

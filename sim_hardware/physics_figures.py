@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim_hardware.detector_figures import detector_lines
 from sim_hardware.world.materials import DEBYE_J_PER_MOL_K, MATERIALS, Crystal, Material
 from sim_hardware.world.neutrinos import MODELS, differential_rate, natural, rate
 from sim_hardware.world.nuclides import RECOIL_NUCLIDES, max_recoil_ev
@@ -62,6 +63,7 @@ def figures() -> str:
         "Rate above a threshold, model best, 1 g of CaWO4": _thresholds(),
         "Differential rate, model best, CaWO4": _differential(),
         "Recoil end points for 8 MeV, model best": _endpoints(),
+        "The sensor and its SQUID": _markdown(("", "design", "code"), detector_lines()),
     }
     return "\n\n".join(f"### {title}\n\n{body}" for title, body in sections.items())
 

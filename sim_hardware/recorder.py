@@ -20,13 +20,19 @@ class Writer(Protocol):
 class Recorder:
     """Runs a writer as a loop runs faces."""
 
-    def __init__(self, writer: Writer, now_s: Callable[[], float]) -> None:
-        self._writer, self._now_s = writer, now_s
+    def __init__(
+        self,
+        writer: Writer,
+        now_s: Callable[[], float],
+        wall_wait_s: Callable[[float], float] = float,
+    ) -> None:
+        """`wall_wait_s` turns a wait in the time of `now_s` into one on the wall."""
+        self._writer, self._now_s, self._wall_wait_s = writer, now_s, wall_wait_s
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Write until `stop` is called; raises what the writer raises."""
-        while not self._stopped.wait(self._writer.wait_s(self._now_s())):
+        while not self._stopped.wait(self._wall_wait_s(self._writer.wait_s(self._now_s()))):
             self._writer.write(self._now_s())
 
     def stop(self) -> None:

@@ -18,11 +18,27 @@ from pydantic import (
     model_validator,
 )
 
+from sim_hardware.scenario import AnyEntry, read_entries
+from sim_hardware.sensors import ALL, Sensor, sensor
+from sim_hardware.wiring import BenchWiring, Initial
+from sim_hardware.world.cryostat import PLATE_K
+from sim_hardware.world.fridges import COLDEST_K, FRIDGES, WARMEST_BASE_K
+
 NOW = "now"
 CONTROL = "control"  # the name of the control socket
 
-Kind = Literal["target", "silicon", "cwo"]
-KINDS: dict[str, Kind] = {"SI": "silicon", "CWO": "cwo"}
+Kind = Literal["target", "silicon", "cwo", "gate", "sync"]
+KINDS: dict[str, Kind] = {"SI": "silicon", "CWO": "cwo", "GATE": "gate", "SYNC": "sync"}
+MASS_G = 0.75  # of a target crystal: a cube of 5 mm
+FridgeModel = Literal[
+    "bluefors-xld400",
+    "bluefors-xld1000",
+    "oxford-du7-300",
+    "oxford-du7-500",
+    "leiden-cf-1000",
+    "leiden-cf-1400",
+    "leiden-cf-2000",
+]
 Pace = Literal["clock", "flat-out"]
 REDPITAYA_INPUTS = 4  # of the largest model
 SETTINGS_OF = {  # which instrument has them
@@ -65,6 +81,11 @@ def _instant(text: str) -> datetime:
     if instant.tzinfo is None or not 1970 <= instant.year < 2200:
         raise ValueError(expected)
     return instant
+
+
+def _scenario(value: object) -> object:
+    """The entries of the file that is named."""
+    return read_entries(Path(value)) if isinstance(value, str) else value
 
 
 class BenchDigitizer(_Table):
@@ -161,24 +182,105 @@ class BenchInstrument(_Table):
         return self
 
 
-class BenchSources(_Table):
-    """How often things happen in the detectors."""
+def _rate(default: float, description: str, most: float = 1e3) -> float:
+    """A rate in [bench.sources]."""
+    found: float = Field(default=default, ge=0, le=most, description=description)
+    return found
 
-    target_rate_hz: float = Field(
-        default=1.0,
-        ge=0,
-        le=1e3,
-        description="low-energy excess and flat background, per crystal [Hz]",
+
+class BenchSources(_Table):
+    """How often things happen in the detectors. docs/physics.md says what each of them leaves.
+
+    The defaults are those of a shielded site near a power reactor, without calibration sources.
+    """
+
+    reactor_power_gw: float = Field(default=4.6, gt=0, le=50, description="thermal power [GW]")
+    reactor_distance_m: float = Field(
+        default=30.0, ge=3.0, le=1.3e7, description="from the core's center [m]"
     )
-    line_rate_hz: float = Field(
-        default=0.5, ge=0, le=1e3, description="55Fe X-rays, per crystal [Hz]"
+    cevns_multiplier: float = _rate(1.0, "of the physical rate of CEvNS recoils", 1e9)
+    cevns_min_ev: float = Field(
+        default=1.0, ge=0.1, le=1e3, description="CEvNS recoils below this are left out [eV]"
     )
-    muon_rate_hz: float = Field(
-        default=0.5, ge=0, le=1e3, description="muons through everything [Hz]"
+    excess_per_kg_kev_d: float = _rate(
+        3e6, "low-energy excess A exp(-E/E0) at 0 eV [1/(kg keV d)]", 1e13
     )
-    gamma_rate_hz: float = Field(
-        default=4.0, ge=0, le=1e3, description="gammas in the CWO alone [Hz]"
+    excess_e0_ev: float = Field(default=20.0, gt=0, le=1e4, description="E0 of the excess [eV]")
+    excess_min_ev: float = Field(
+        default=5.0, ge=0, le=1e4, description="excess below this is left out [eV]"
     )
+    excess_life_d: float | None = Field(
+        default=None, gt=0, le=1e6, description="1/e of the excess is left after it [d]; for ever"
+    )
+    flat_per_kg_kev_d: float = _rate(250.0, "flat background [1/(kg keV d)]", 1e10)
+    flat_max_ev: float = Field(
+        default=40e3, gt=0, le=1e7, description="where the flat background ends [eV]"
+    )
+    beta_per_kg_d: float = _rate(50.0, "beta decays of U and Th inside crystals [1/(kg d)]", 1e9)
+    surface_per_cm2_d: float = _rate(
+        0.02, "decays of 210Pb and its daughters on crystal surfaces [1/(cm² d)]", 1e8
+    )
+    gamma_rate_hz: float = _rate(10.0, "external gammas of U, Th and 40K in the CWO [Hz]")
+    gamma_target_share: float = Field(
+        default=2e-4, ge=0, le=1, description="of these gammas, how many scatter in a crystal too"
+    )
+    muon_rate_hz: float = _rate(2.5, "muons through the CWO, most of them past the crystals [Hz]")
+    muon_target_rate_hz: float = _rate(
+        0.0, "more muons, all of them through at least one crystal: for tests [Hz]"
+    )
+    neutron_rate_hz: float = _rate(2e-5, "fast neutrons that scatter in the array [Hz]")
+    capture_rate_hz: float = _rate(0.0, "neutrons captured by 182W, per crystal [Hz]")
+    iron55_rate_hz: float = _rate(0.0, "55Fe X-rays, per crystal [Hz]")
+    copper_rate_hz: float = _rate(0.0, "copper fluorescence, per crystal [Hz]")
+    tungsten_rate_hz: float = _rate(0.0, "tungsten fluorescence, L lines, per crystal [Hz]")
+    xrf_rate_hz: float = _rate(0.0, "fluorescence of F, Al and Si, per crystal [Hz]")
+    thallium_rate_hz: float = _rate(0.0, "2614.5 keV of 208Tl in the CWO [Hz]")
+    beam_rate_hz: float = Field(default=60.0, ge=2, le=1e3, description="beam gates [Hz]")
+    beam_gate_s: float = Field(default=10e-6, gt=0, le=1e-3, description="width of a gate [s]")
+    beam_phase_s: float = Field(default=0.0, ge=0, le=0.5, description="of the first gate [s]")
+    beam_nu_rate_hz: float = _rate(0.0, "beam neutrinos seen, in the whole array [Hz]")
+
+    @model_validator(mode="after")
+    def _gates_apart(self) -> BenchSources:
+        if self.beam_gate_s * self.beam_rate_hz >= 1:
+            raise ValueError(
+                f"expected beam gates that close before the next one, found {self.beam_gate_s:g} s"
+                f" at {self.beam_rate_hz:g} Hz"
+            )
+        return self
+
+
+class BenchCryostat(_Table):
+    """Which refrigerator it is, and how it begins."""
+
+    model: FridgeModel = Field(default="bluefors-xld400", description="which refrigerator it is")
+    start: Literal["cold", "warm"] = Field(
+        default="cold",
+        description='"cold": at its base temperature; "warm": at 300 K, and about to cool down',
+    )
+    base_k: float | None = Field(
+        default=None,
+        ge=COLDEST_K,
+        le=WARMEST_BASE_K,
+        description="base temperature of the mixing chamber; without it that of the model [K]",
+    )
+    plate_setpoint_k: float = Field(
+        default=PLATE_K,
+        ge=0.0,
+        le=0.1,
+        description="at which the detector plate is regulated; 0: it is not [K]",
+    )
+
+    @model_validator(mode="after")
+    def _plate_above_base(self) -> BenchCryostat:
+        """Refuse a plate colder than what cools it."""
+        base_k = FRIDGES[self.model].base_k if self.base_k is None else self.base_k
+        if 0 < self.plate_setpoint_k < base_k:
+            raise ValueError(
+                f"expected a plate no colder than the mixing chamber's base of {base_k:g} K, "
+                f"found {self.plate_setpoint_k:g} K"
+            )
+        return self
 
 
 class Bench(_Table):
@@ -195,6 +297,33 @@ class Bench(_Table):
         description='"clock": samples exist when their time has come; '
         '"flat-out": as fast as somebody reads, which loses nothing',
     )
+    speed: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000.0,
+        description="bench seconds for every second on the wall, at pace clock; a digitizer whose "
+        "samples take longer than that to make loses some, and says so",
+    )
+    initial: Initial = Field(
+        default="tuned",
+        description='"tuned": every wired sensor is at its working point and locked; "detuned": '
+        "unbiased and open, which is what a tuning begins with",
+    )
+    wiring: BenchWiring = Field(default=BenchWiring(), description="which wire goes where")
+    tes: dict[Name, dict[Name, float]] = Field(
+        default={},
+        description=f'of a target channel or of "{ALL}": parameters of the sensor, and bias_a and '
+        "heater_w of its working point",
+    )
+    squid: dict[Name, dict[Name, float]] = Field(
+        default={}, description=f'of a target channel or of "{ALL}": parameters of the SQUID'
+    )
+    spread: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="how much the sensors' collection of energy differs, relative, rms",
+    )
     kinds: dict[Name, Kind] = Field(
         default={},
         description="what the channels are; without it SI is silicon, CWO is cwo, the others are "
@@ -202,8 +331,24 @@ class Bench(_Table):
     )
     digitizers: dict[Name, BenchDigitizer] = Field(default={}, description="by name")
     instruments: dict[Name, BenchInstrument] = Field(default={}, description="by name")
+    cryostat: BenchCryostat = Field(
+        default=BenchCryostat(), description="what everything stands in"
+    )
     sources: BenchSources = Field(
         default=BenchSources(), description="what happens in the detectors"
+    )
+    masses_g: dict[Name, Annotated[float, Field(ge=1e-3, le=1e3)]] = Field(
+        default={}, description=f"of target crystals [g]; those that are not named have {MASS_G} g"
+    )
+    scenario: Annotated[tuple[AnyEntry, ...], BeforeValidator(_scenario)] = Field(
+        default=(),
+        description="what goes wrong and when: a list of entries, or the name of a TOML file with "
+        "[[entry]] tables, relative to where you start scheelite",
+    )
+    truth_dir: str | None = Field(
+        default=None,
+        min_length=1,
+        description="where the truth of every deposit is written; without it nowhere",
     )
     control_port: Port | None = Field(
         default=None, description="where faults are ordered; without it there is no such socket"
@@ -225,6 +370,21 @@ class Bench(_Table):
     def kind(self, channel: str) -> Kind:
         """What a channel is."""
         return self.kinds.get(channel) or KINDS.get(channel, "target")
+
+    def mass_g(self, target: str) -> float:
+        """What a target crystal weighs."""
+        return self.masses_g.get(target, MASS_G)
+
+    def sensor(self, target: str) -> Sensor:
+        """The sensor on a target crystal, with its SQUID."""
+        tes = {**self.tes.get(ALL, {}), **self.tes.get(target, {})}
+        squid = {**self.squid.get(ALL, {}), **self.squid.get(target, {})}
+        return sensor(tes, squid, mass_g=self.mass_g(target))
+
+    @property
+    def longest_memory_s(self) -> float:
+        """What the digitizer with the longest memory holds."""
+        return max((each.memory_s for each in self.digitizers.values()), default=0.0)
 
     def start_ns(self, now_ns: int) -> int:
         """UTC of sample 0 in ns, where it is `now_ns` now."""
@@ -251,6 +411,51 @@ class Bench(_Table):
         unknown = set(self.kinds) - set(self.channels)
         if unknown:
             raise ValueError(f"expected kinds of channels there are, found {sorted(unknown)}")
+        others = {c for c in self.masses_g if c not in self.channels or self.kind(c) != "target"}
+        if others:
+            raise ValueError(f"expected masses_g of target channels, found {sorted(others)}")
+        return self
+
+    @model_validator(mode="after")
+    def _speed_by_the_clock(self) -> Bench:
+        if self.pace != "clock" and self.speed != 1.0:
+            raise ValueError(f"expected speed with pace clock alone, found {self.speed:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _wires_of_what_there_is(self) -> Bench:
+        kinds = {channel: self.kind(channel) for channel in self.channels}
+        models = {name: instrument.model for name, instrument in self.instruments.items()}
+        mistakes = list(self.wiring.mistakes(kinds, models))
+        if mistakes:
+            raise ValueError("wiring: " + "; ".join(mistakes))
+        return self
+
+    @model_validator(mode="after")
+    def _physical_sensors(self) -> Bench:
+        targets = [c for c in self.channels if self.kind(c) == "target"]
+        for table, found in (("tes", self.tes), ("squid", self.squid)):
+            unknown = set(found) - {ALL, *targets}
+            if unknown:
+                raise ValueError(f"{table}: expected target channels, found {sorted(unknown)}")
+        for target in targets:
+            try:
+                self.sensor(target)
+            except ValueError as error:
+                raise ValueError(f"{target}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _script_of_what_there_is(self) -> Bench:
+        known = {"channel": set(self.channels), "digitizer": set(self.digitizers)}
+        mistakes = [
+            f"entry {number} ({entry.kind}): expected a {what} that there is, found {found}"
+            for number, entry in enumerate(self.scenario)
+            for what, names in known.items()
+            if (found := getattr(entry, what, None)) is not None and found not in names
+        ]
+        if mistakes:
+            raise ValueError("scenario: " + "; ".join(mistakes))
         return self
 
 

@@ -15,8 +15,10 @@ from typing import Any
 from daq.errors import InstrumentError, UsageError
 from daq.services import processes
 from daq.settings.loader import Settings
+from daq.store import disk
 
 END_S = 10.0
+TRUTH = "truth"  # a folder beside those of the runs
 
 
 def run_bench(settings: Settings, json_: bool) -> int:
@@ -30,6 +32,16 @@ def run_bench(settings: Settings, json_: bool) -> int:
         command = [sys.executable, "-m", "sim_hardware", "bench", str(path)]
         child = subprocess.Popen([*command, *(["--json"] if json_ else [])])
         return _attended(child)
+
+
+# Any: the bench's section is JSON to us; sim_hardware checks it
+def keep_truth(spec: dict[str, Any], data_dir: Path) -> None:
+    """Let the bench write what is true beside the runs, where the config says no other place."""
+    if spec.get("truth_dir") is None:
+        folder = data_dir / TRUTH
+        with disk.naming("keep the truth in", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        spec["truth_dir"] = str(folder)
 
 
 def _attended(child: subprocess.Popen[bytes]) -> int:

@@ -13,7 +13,7 @@ from rich.table import Table
 import daq
 from daq.errors import UsageError
 from daq.services import system
-from daq.services.bench import simulator
+from daq.services.bench import keep_truth, simulator
 from daq.services.private import private_runtime
 from daq.services.take import Outcome, take_run
 from daq.settings.loader import Settings, load
@@ -32,6 +32,7 @@ def demo(config: Path | None, seconds: float, out: Path, console: Console) -> Ou
     """Bring a bench and all services up, record `seconds`, take them down, verify, report."""
     given = load(config or default_config())
     spec = bench_of(given)
+    keep_truth(spec, out.absolute())
     with private_runtime() as folder, simulator("bench", spec, folder / "bench.log") as told:
         path = folder / "demo.toml"
         path.write_text(connected(given, told, out.absolute()), encoding="utf-8")

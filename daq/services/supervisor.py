@@ -16,6 +16,7 @@ from pathlib import Path
 
 from daq.errors import ScheeliteError
 from daq.services import processes
+from daq.services.bench import keep_truth
 from daq.services.conductor import service_names
 from daq.services.neighbors import Neighbors
 from daq.services.notify import ALIVE, READY, STOPPING, notify
@@ -210,7 +211,9 @@ def _command(name: str, config: str) -> list[str]:
 
 def _bench_command(settings: Settings, runtime: Path) -> list[str]:
     path = runtime / "bench.json"
-    processes.write_json(path, settings.sections["bench"].model_dump(mode="json"))
+    tables = settings.sections["bench"].model_dump(mode="json")
+    keep_truth(tables, settings.data_dir)
+    processes.write_json(path, tables)
     return [sys.executable, "-m", "sim_hardware", "bench", str(path), "--json"]
 
 

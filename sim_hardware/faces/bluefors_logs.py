@@ -88,7 +88,7 @@ class BlueforsLogs:
             yield f"CH{channel} P ", self._number(0.0)
         yield "Flowmeter ", f"{self._gas.flow_mmol_s(now_s):.6f}"
         yield "maxigauge ", "".join(self._gauge(n, now_s) for n in range(1, len(SIX_GAUGES) + 1))
-        yield "Channels ", ",".join(["0", *self._states()])
+        yield "Channels ", ",".join(["0", *self._states(now_s)])
         yield "Status_", ",".join(f"{key},{value:.6e}" for key, value in self._status(now_s))
         yield "heaters ", ",".join(f"{key},{value:.6e}" for key, value in self._heaters(now_s))
 
@@ -96,17 +96,17 @@ class BlueforsLogs:
         """A gauge that is on, and measures."""
         return f"CH{number},        ,1,{self._gas.pressure_mbar(f'p{number}', now_s):.2e},0,1,"
 
-    def _states(self) -> Iterator[str]:
+    def _states(self, now_s: float) -> Iterator[str]:
         for name in (*VALVES, *PUMPS):
-            yield f"{name},{int(self._gas.on(name))}"
+            yield f"{name},{int(self._gas.on(name, now_s))}"
         yield from (f"{name},1" for name in ALWAYS)
 
     def _status(self, now_s: float) -> Iterator[tuple[str, float]]:
-        running = float(self._gas.on("pulsetube"))
+        running = float(self._gas.on("pulsetube", now_s))
         yield from {"ctrl_pres_ok": 1.0, "cpastate": 3 * running, "cparun": running}.items()
         yield from {"cpawarn": -0.0, "cpaerr": -0.0, "cpatempwi": 18.6, "cpatempwo": 26.5}.items()
         yield f"tc400actualspd{TURBO}", self._gas.turbo_hz(now_s)
-        yield f"tc400pumpstatn{TURBO}", float(self._gas.on("turbo1"))
+        yield f"tc400pumpstatn{TURBO}", float(self._gas.on("turbo1", now_s))
 
     def _heaters(self, now_s: float) -> Iterator[tuple[str, float]]:
         yield "a1_u", 0.0

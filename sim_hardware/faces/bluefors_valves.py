@@ -103,10 +103,9 @@ class ValveTalk:
 
     def status(self, names: list[str], now_s: float) -> str:
         """What is on, of all or of some."""
-        del now_s
         if set(names) - set(NAMES):
             return NO_NAME
-        states = ",".join(f"{n}={int(self._server.gas.on(n))}" for n in names or NAMES)
+        states = ",".join(f"{n}={int(self._server.gas.on(n, now_s))}" for n in names or NAMES)
         return f"S0{2 if names else 3}: {states}"
 
     def control(self, names: list[str], now_s: float) -> str:
@@ -138,7 +137,7 @@ class ValveTalk:
         if not names or set(names) - set(NAMES):
             return NO_NAME
         gas = self._server.gas
-        gas.switch({n: not gas.on(n) if wanted is None else wanted for n in names}, now_s)
+        gas.switch({n: not gas.on(n, now_s) if wanted is None else wanted for n in names}, now_s)
         return "S00: Ok"
 
     def flow(self, names: list[str], now_s: float) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 from zlib import crc32
 
 from sim_hardware.face import Chunk
+from sim_hardware.holes import Holes
 from sim_hardware.source import Source
 
 PROTOCOL, VERSION = "scheelite-digitizer", 1
@@ -20,7 +21,7 @@ TRAILER = struct.Struct("<IQ")
 SAMPLES, ANCHOR, GAP, END = 1, 2, 3, 4
 PACKET_S, PACKET_BYTES = 0.02, 8 << 20
 LARGEST = 2**63 - 1
-START = re.compile(r"START (-1|\d{1,19})")
+START = re.compile(r"START (-1|\d{1,19})(?: (\d{1,19}))?")
 STOP = "STOP"
 LONGEST_LINE = 100  # bytes
 LONGEST_SAID = 40  # characters of it in a complaint
@@ -44,6 +45,9 @@ class Memory(Protocol):
     def sent(self, stop: int) -> None:
         """Take note that the samples before `stop` were sent."""
 
+    def converted(self) -> Callable[[float], int]:
+        """What tells `next` to another thread."""
+
 
 class ClockMemory:
     """Samples exist when their time has come, and are overwritten after `memory_s`."""
@@ -51,7 +55,7 @@ class ClockMemory:
     can_wait = False
 
     def __init__(self, source: Source, memory_s: float) -> None:
-        self._source = source
+        self._source, self._memory_s = source, memory_s
         self._samples = max(1, round(memory_s * source.rate_hz))
         self._length = LARGEST if source.length is None else source.length
         self._next = 0  # everything before it was converted
@@ -77,6 +81,10 @@ class ClockMemory:
 
     def sent(self, stop: int) -> None:
         """What was sent is overwritten all the same."""
+
+    def converted(self) -> Callable[[float], int]:
+        """A memory of its own: what it remembers is not to be shared."""
+        return ClockMemory(self._source, self._memory_s).next
 
     def _due_s(self, sample: int) -> float:
         return (self._source.t_ns(sample) - self._source.t_ns(0)) / NS
@@ -110,6 +118,10 @@ class WaitingMemory:
         """The clock goes on with what is read."""
         self._next = max(self._next, stop)
 
+    def converted(self) -> Callable[[float], int]:
+        """This one, which changes at once."""
+        return self.next
+
 
 MEMORIES: dict[str, Callable[[Source, float], Memory]] = {
     "clock": ClockMemory,
@@ -117,15 +129,40 @@ MEMORIES: dict[str, Callable[[Source, float], Memory]] = {
 }
 
 
+def resumed(memory: Memory, lost: Holes, position: int, now_s: float) -> int:
+    """Where reading can go on that has come to a position: after what is lost, once it is over."""
+    after = lost.after(max(position, memory.oldest(now_s)))
+    return after if memory.wait_s(after, now_s) <= 0 else position
+
+
+def reading_wait_s(memory: Memory, lost: Holes, position: int, stop: int, now_s: float) -> float:
+    """Seconds until the samples [position, stop) can be had, or a loss can be told."""
+    if resumed(memory, lost, position, now_s) > position:
+        return 0.0
+    after = lost.after(max(position, memory.oldest(now_s)))
+    return memory.wait_s(max(stop, after) if after == position else after, now_s)
+
+
 class DigitizerFace:
-    """One digitizer; `stream` names the numbering of its samples since it was switched on."""
+    """One digitizer; `stream` names the numbering of its samples since it was switched on.
+
+    What is `lost` is told as a gap, like samples that were overwritten.
+    """
 
     model = "scheelite-stream"
     max_clients = 1
     refusal = b'{"error": "busy"}\n'
 
-    def __init__(self, source: Source, *, pace: str, memory_s: float, stream: str) -> None:
-        self.source, self.stream = source, stream
+    def __init__(
+        self,
+        source: Source,
+        *,
+        pace: str,
+        memory_s: float,
+        stream: str,
+        lost: Holes | None = None,
+    ) -> None:
+        self.source, self.stream, self.lost = source, stream, lost or Holes()
         self.memory: Memory = MEMORIES[pace](source, memory_s)
         self.complaints: list[str] = []
 
@@ -195,12 +232,13 @@ class DigitizerConversation:
         elif start and self._packets is None and int(start[1]) <= LARGEST:
             at = int(start[1])
             at = self._face.memory.next(now_s) if at < 0 else at
-            self._packets = Packets(self._face.source, self._face.memory, at)
+            end = None if start[2] is None else int(start[2])
+            self._packets = Packets(self._face.source, self._face.memory, self._face.lost, at, end)
         else:
             self._refuse(line)
 
     def _refuse(self, line: str) -> None:
-        expected = "START <sample>" if self._packets is None else STOP
+        expected = "START <sample> [<end>]" if self._packets is None else STOP
         complaint = f"expected {expected}, found {line[:LONGEST_SAID]!r}"
         self._face.complaints.append(complaint)
         if self._packets is None:
@@ -209,11 +247,20 @@ class DigitizerConversation:
 
 
 class Packets:
-    """The packets from one START on."""
+    """The packets from one START on, up to the sample `end` where there is one."""
 
-    def __init__(self, source: Source, memory: Memory, start: int) -> None:
-        self._source, self._memory = source, memory
-        self._position = start if source.length is None else min(start, source.length)
+    def __init__(
+        self,
+        source: Source,
+        memory: Memory,
+        lost: Holes,
+        start: int,
+        end: int | None = None,
+    ) -> None:
+        self._source, self._memory, self._lost = source, memory, lost
+        ends = [each for each in (source.length, end) if each is not None]
+        self._end = min(ends) if ends else None
+        self._position = start if self._end is None else min(start, self._end)
         self._number = 0
         by_bytes = PACKET_BYTES // (2 * len(source.channels))
         self._size = max(1, min(round(PACKET_S * source.rate_hz), by_bytes))
@@ -221,18 +268,17 @@ class Packets:
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until `due` has something."""
-        if self._position < self._memory.oldest(now_s):
-            return 0.0
-        return self._memory.wait_s(self._stop(), now_s)
+        stop = self._stop()
+        return reading_wait_s(self._memory, self._lost, self._position, stop, now_s)
 
     def due(self, now_s: float) -> list[Chunk]:
-        """A gap where samples were overwritten; then anchors and samples, where they exist."""
-        gap = self._gap(self._memory.oldest(now_s))
+        """A gap where samples were lost; then anchors and samples, where they exist."""
+        gap = self._gap(resumed(self._memory, self._lost, self._position, now_s))
         if self._at_end():
             return gap + self.end()
-        stop = self._stop()
-        if self._memory.wait_s(stop, now_s) > 0:
+        if self.wait_s(now_s) > 0:
             return gap
+        stop = self._stop()
         self._memory.sent(stop)
         return gap + self._anchors(stop) + self._samples(stop)
 
@@ -242,17 +288,17 @@ class Packets:
         return [self._packet(END, self._position)]
 
     def _at_end(self) -> bool:
-        return self._source.length is not None and self._position >= self._source.length
+        return self._end is not None and self._position >= self._end
 
     def _stop(self) -> int:
-        stop = self._position + self._size
-        return stop if self._source.length is None else min(stop, self._source.length)
+        stop = self._lost.before(self._position, self._position + self._size)
+        return stop if self._end is None else min(stop, self._end)
 
-    def _gap(self, oldest: int) -> list[Chunk]:
-        if self._position >= oldest:
+    def _gap(self, resumed_at: int) -> list[Chunk]:
+        if self._position >= resumed_at:
             return []
-        gap = self._packet(GAP, self._position, oldest)
-        self._position = oldest
+        gap = self._packet(GAP, self._position, resumed_at)
+        self._position = resumed_at
         return [gap]
 
     def _anchors(self, stop: int) -> list[Chunk]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import log10
 
 from sim_hardware.face import TextConversation
-from sim_hardware.world.gas import PRESSURES, GasHandling
+from sim_hardware.world.gas import GAUGES, GasHandling
 
 IDENTITY = "GHS-2T-1T-700 SIM"
 OK, COMMAND_ERROR, PARAMETER_ERROR, NOT_ACCEPTED = "0", "1", "2", "4"
@@ -51,7 +51,7 @@ class Ghs:
         self._queries: dict[str, Callable[[float], str]] = {
             "ID?": lambda _: IDENTITY,
             "STATUS?": lambda _: self._state,
-            "LEDS?": lambda _: _lamps(self._lit()),
+            "LEDS?": lambda now_s: _lamps(self._lit(now_s)),
             "KEYS?": lambda _: _lamps(self._pressed),
             "ADC?": self._adc,
             "SETTINGS?": lambda _: ",".join(map(str, self._limits)),
@@ -102,7 +102,7 @@ class Ghs:
             self._begin(STATES[number], now_s)
         elif number in VALVE_BUTTONS:
             valve = VALVE_BUTTONS[number]
-            self._gas.switch({valve: not self._gas.on(valve)}, now_s)
+            self._gas.switch({valve: not self._gas.on(valve, now_s)}, now_s)
         else:
             self._pressed ^= {number}
         return OK
@@ -112,15 +112,15 @@ class Ghs:
         if state in CIRCULATES:
             self._gas.circulate(CIRCULATES[state], now_s)
 
-    def _lit(self) -> set[int]:
+    def _lit(self, now_s: float) -> set[int]:
         """The lamps that are on."""
-        valves = {number for number, valve in VALVE_BUTTONS.items() if self._gas.on(valve)}
+        valves = {number for number, valve in VALVE_BUTTONS.items() if self._gas.on(valve, now_s)}
         states = {number for number, state in STATES.items() if state == self._state}
         return self._pressed | valves | states
 
     def _adc(self, now_s: float) -> str:
         """P1 to P7, and the flow."""
-        pressures = [_counts(self._gas.pressure_mbar(name, now_s)) for name in PRESSURES]
+        pressures = [_counts(self._gas.pressure_mbar(name, now_s)) for name in GAUGES]
         flow = round(self._gas.flow_mmol_s(now_s) * ADC_PER_MMOL_S)
         return ",".join(map(str, [*pressures, flow]))
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from sim_hardware.face import TextConversation
 from sim_hardware.world.generator import GeneratorOutput
+from sim_hardware.world.waves import Wave
 
 IDENTITY = "Agilent Technologies,33512B,SIM33512,3.03-1.19-2.00-52-00"
 NO_ERROR = '+0,"No error"'
@@ -237,8 +238,10 @@ class Keysight33500B:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called after whatever may have changed an output."""
         self.complaints: list[str] = []
+        self._changed = changed
         self._errors: deque[int] = deque()
         self._events = POWER_ON
         self._reset()
@@ -259,11 +262,37 @@ class Keysight33500B:
             header, path = _absolute(part.split()[0], path)
             reply = self._part(part, header, part[len(part.split()[0]) :].strip())
             replies += [] if reply is None else [reply]
+            if reply is None:
+                self._changed()
         return ";".join(replies) + "\n" if replies else ""
 
     def output(self, channel: str) -> GeneratorOutput:
         """What an output is set to give."""
         return self._outputs[channel]
+
+    def wave(self, channel: str) -> Wave:
+        """What an output gives without a load; bursts, noise and stored waves are not simulated."""
+        output = self._outputs[channel]
+        return Wave(
+            on=bool(self._held(":OUTPut#[:STATe]", channel)),
+            function=output.function,
+            frequency_hz=output.frequency_hz,
+            vpp=output.open_vpp,
+            offset_v=output.open_offset_v,
+            phase=self._float("[:SOURce#]:PHASe[:ADJust]", channel) / 360 % 1.0,
+            duty=self._float("[:SOURce#]:FUNCtion:SQUare:DCYCle", channel) / 100,
+            symmetry=self._float("[:SOURce#]:FUNCtion:RAMP:SYMMetry", channel) / 100,
+            width_s=output.width_s,
+            inverted=self._held(":OUTPut#:POLarity", channel) == "INV",
+        )
+
+    def _held(self, pattern: str, channel: str) -> object:
+        return self._settings.get((pattern, channel), PLAIN[pattern].initial)
+
+    def _float(self, pattern: str, channel: str) -> float:
+        held = self._held(pattern, channel)
+        assert isinstance(held, float)
+        return held
 
     def _part(self, part: str, header: str, argument: str) -> str | None:
         """One command or query; what is wrong goes to the error queue."""
@@ -299,7 +328,7 @@ class Keysight33500B:
 
     def _plain(self, pattern: str, setting: Plain) -> _Entry:
         def query(channel: str) -> str:
-            return setting.value.shown(self._settings.get((pattern, channel), setting.initial))
+            return setting.value.shown(self._held(pattern, channel))
 
         def command(channel: str, argument: str) -> None:
             value, error = setting.value.parsed(_given(argument))

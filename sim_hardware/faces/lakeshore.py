@@ -264,8 +264,10 @@ class Language:
         told: Callable[[str, float], None],
         stale: frozenset[str] = frozenset({"SETP"}),
         standing: int = 0,
+        stale_s: float = STALE_S,
     ) -> None:
         """`stale` are read back late; `standing` bits of the status byte are always set."""
+        self._stale_s = stale_s
         self._settings, self._readings, self._told = settings, readings, told
         self._complain, self._late, self._standing = complain, stale, standing
         self._events = POWER_ON
@@ -322,7 +324,7 @@ class Language:
         self._settings.store(name, arguments)
         for key, was in before.items():
             if was != self._settings.text(*key):
-                self._stale[key] = (was, now_s + STALE_S)
+                self._stale[key] = (was, now_s + self._stale_s)
         self._told(name, now_s)
 
     def _event_status(self) -> str:

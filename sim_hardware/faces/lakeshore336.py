@@ -17,6 +17,7 @@ from math import sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     SWITCH,
     Label,
     Language,
@@ -31,17 +32,19 @@ from sim_hardware.faces.lakeshore import (
     gain,
 )
 from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.heaters import Gains
 from sim_hardware.world.thermometers import RUTHENIUM_OXIDE, SEMICONDUCTOR, Thermometer
 
 INPUTS, OUTPUTS, HEATED = ("A", "B", "C", "D"), ("1", "2", "3", "4"), ("1", "2")
 UNITS_OVER = 128  # bit of a reading's status, which differ from the 372's
 CLOSED_LOOP, OPEN_LOOP = "1", "3"  # of OUTMODE
 NO_FAULT, OPEN = "0", "1"  # of HTRST
+TUNED_P = 50.0  # the unit of P is not published in watts
 STILL_INPUT = "3"  # C, as OUTMODE counts
 OHM = {"1": 25.0, "2": 50.0}  # of HTRSET
 LARGEST_A = {"1": 0.707, "2": 1.0, "3": 1.141, "4": 2.0}  # of HTRSET; 0 is the user's
 IN_POWER = "2"  # unit of HTRSET
-HEATERS = frozenset({"OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT"})
+HEATERS = frozenset({"OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT", "PID"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,14 @@ class Lakeshore336:
     message_end = b"\n"
 
     def __init__(
-        self, cryostat: Cryostat, *, variant: Variant = MODEL336, gap_s: float = 0.0
+        self,
+        cryostat: Cryostat,
+        variant: Variant = MODEL336,
+        *,
+        gap_s: float = 0.0,
+        stale_s: float = STALE_S,
     ) -> None:
-        """`gap_s` after a message it obeys the next one."""
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.model, self.complaints = variant.model, list[str]()
         self._cryostat, self._variant, self._pace = cryostat, variant, Pace(gap_s)
         self._settings = Settings(settings_table(len(variant.ranges)), PRESET)
@@ -141,6 +149,7 @@ class Lakeshore336:
             self._readings(),
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
         )
 
     def connect(self, now_s: float) -> Conversation:
@@ -211,17 +220,24 @@ class Lakeshore336:
         full_w = self._full_w(output)
         if mode == CLOSED_LOOP and control == STILL_INPUT:
             setpoint_k = float(self._settings.text("SETP", output))
-            self._cryostat.hold_still(setpoint_k, full_w, now_s, by=by)
+            gains = self._gains(output, setpoint_k)
+            self._cryostat.hold_still(setpoint_k, full_w, now_s, by=by, gains=gains)
         else:
             manual = float(self._settings.text("MOUT", output)) if mode == OPEN_LOOP else 0.0
             share = manual / 100 if self._in_power(output) else (manual / 100) ** 2
             self._cryostat.heat_still(share * full_w, now_s, by=by)
 
+    def _gains(self, output: str, setpoint_k: float) -> Gains:
+        """By the manual, I is the number of resets in 1000 s, and D percent of a quarter reset."""
+        proportional, resets, derivative = map(float, self._settings.parts("PID", output))
+        integral_s = 1000 / resets
+        tuned = self._cryostat.tuned("still", setpoint_k)
+        return tuned.set_to(proportional / TUNED_P, integral_s, derivative / 100 * integral_s / 4)
+
     def _output(self, output: str, now_s: float) -> str:
         """Percent of full scale: of the current, or of the power where that is displayed."""
-        del now_s
-        full_w = self._full_w(output)
-        share = self._cryostat.driven_w("still", f"{self.model}.{output}") / full_w if full_w else 0
+        full_w, by = self._full_w(output), f"{self.model}.{output}"
+        share = self._cryostat.driven_w("still", by, now_s) / full_w if full_w else 0
         return f"{100 * (share if self._in_power(output) else sqrt(share)):+06.1f}"
 
     def _heater_fault(self, output: str, now_s: float) -> str:

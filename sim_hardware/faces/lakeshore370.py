@@ -11,6 +11,7 @@ from math import sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     SWITCH,
     WHOLE,
     Language,
@@ -41,7 +42,7 @@ READING_VALID = 4  # bit of the status byte
 STILL_FULL_W = 0.01
 CLOSED_LOOP, OPEN_LOOP = "1", "3"  # of CMODE
 IN_KELVIN, IN_POWER = "1", "2"  # units of the setpoint and of the heater
-HEATERS = frozenset({"CSET", "CMODE", "HTRRNG", "SETP", "MOUT", "STILL"})
+HEATERS = frozenset({"CSET", "CMODE", "HTRRNG", "SETP", "MOUT", "STILL", "PID"})
 
 SETTINGS = input_settings(INPUTS, curves=20) | {
     "RDGRNG": Setting(
@@ -82,8 +83,8 @@ class Lakeshore370:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0) -> None:
-        """`gap_s` after a message it obeys the next one."""
+    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0, stale_s: float = STALE_S) -> None:
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.complaints: list[str] = []
         self._cryostat, self._pace = cryostat, Pace(gap_s)
         self._settings = Settings(SETTINGS, PRESET)
@@ -99,6 +100,7 @@ class Lakeshore370:
             self._inputs.readings(INPUTS) | readings,
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
             standing=READING_VALID,
         )
 
@@ -122,8 +124,8 @@ class Lakeshore370:
 
     def _output(self, where: str, now_s: float) -> str:
         """The heater, in percent of full scale or in watts."""
-        del where, now_s
-        power_w, full_w = self._heater.power_w(), self._full_w()
+        del where
+        power_w, full_w = self._heater.power_w(now_s), self._full_w()
         if self._in_power():
             return moving(power_w)
         return moving(100 * sqrt(power_w / full_w) if full_w else 0.0)
@@ -134,7 +136,8 @@ class Lakeshore370:
         mode = self._settings.text("CMODE")
         if mode == CLOSED_LOOP and str(int(control)) == MIXING_INPUT:
             setpoint, in_kelvin = float(self._settings.text("SETP")), units == IN_KELVIN
-            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin)
+            pid = self._settings.parts("PID")
+            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin, pid=pid)
         else:
             self._heater.give(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
         still_w = float(self._settings.text("STILL")) / 100 * STILL_FULL_W

@@ -18,6 +18,7 @@ from math import copysign, sqrt
 
 from sim_hardware.face import Conversation
 from sim_hardware.faces.lakeshore import (
+    STALE_S,
     WHOLE,
     Language,
     Pace,
@@ -49,7 +50,7 @@ STILL_FULL_W = 0.01
 IN_KELVIN, IN_POWER = "1", "2"  # units of INTYPE and of HTRSET
 OPEN_LOOP, STILL_MODE, CLOSED_LOOP = "2", "4", "5"  # of OUTMODE
 HEATERS = frozenset(
-    {"STILL", "RAMP", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT"}
+    {"STILL", "RAMP", "INTYPE", "OUTMODE", "RANGE", "SETP", "MOUT", "HTRSET", "TLIMIT", "PID"}
 )
 
 
@@ -81,8 +82,8 @@ class Lakeshore372:
     refusal = b""
     message_end = b"\n"
 
-    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0) -> None:
-        """`gap_s` after a message it obeys the next one."""
+    def __init__(self, cryostat: Cryostat, *, gap_s: float = 0.0, stale_s: float = STALE_S) -> None:
+        """`gap_s` after a message it obeys the next one; setpoints read as before for `stale_s`."""
         self.complaints: list[str] = []
         self._cryostat, self._pace = cryostat, Pace(gap_s)
         self._settings = Settings(SETTINGS, PRESET)
@@ -95,6 +96,7 @@ class Lakeshore372:
             self._readings(),
             complain=lambda text: self.complaints.append(text),
             told=self._told,
+            stale_s=stale_s,
             standing=READING_VALID,
         )
 
@@ -143,8 +145,8 @@ class Lakeshore372:
 
     def _output(self, where: str, now_s: float) -> str:
         """The sample heater, in percent of full scale or in watts."""
-        del where, now_s
-        power_w, full_w = self._heater.power_w(), self._full_w()
+        del where
+        power_w, full_w = self._heater.power_w(now_s), self._full_w()
         if self._in_power():
             return moving(power_w)
         return moving(100 * sqrt(power_w / full_w) if full_w else 0.0)
@@ -187,7 +189,8 @@ class Lakeshore372:
         mode, control, *_ = self._settings.parts("OUTMODE", "0")
         if mode == CLOSED_LOOP and control == MIXING_INPUT:
             in_kelvin = self._settings.parts("INTYPE", control)[5] == IN_KELVIN
-            self._heater.regulate(self._led_to, self._full_w(), now_s, in_kelvin=in_kelvin)
+            setpoint, pid = self._led_to, self._settings.parts("PID", "0")
+            self._heater.regulate(setpoint, self._full_w(), now_s, in_kelvin=in_kelvin, pid=pid)
         else:
             self._heater.give(self._manual_w() if mode == OPEN_LOOP else 0.0, now_s)
         still_w = self._still_percent() / 100 * STILL_FULL_W

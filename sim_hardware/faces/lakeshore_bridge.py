@@ -15,6 +15,7 @@ from sim_hardware.world.thermometers import RUTHENIUM_OXIDE, SEMICONDUCTOR, Ther
 
 INPUTS = tuple(str(n) for n in range(1, 17))
 MIXING_INPUT = "6"
+TUNED_P = 10.0  # the unit of P is not published in watts
 HEATER_RANGES_A = (0.0, 31.6e-6, 100e-6, 316e-6, 1e-3, 3.16e-3, 10e-3, 31.6e-3, 100e-3)
 VOLTAGE, CURRENT = "0", "1"  # modes of excitation
 EXCITATIONS = {VOLTAGE: 2e-6, CURRENT: 1e-12}  # the lowest, in V and A; two steps are a decade
@@ -164,16 +165,27 @@ class SampleHeater:
     def __init__(self, cryostat: Cryostat, by: str) -> None:
         self._cryostat, self._by = cryostat, by
 
-    def regulate(self, setpoint: float, full_w: float, now_s: float, *, in_kelvin: bool) -> None:
-        """Hold a setpoint, which may be the thermometer's resistance."""
+    def regulate(
+        self,
+        setpoint: float,
+        full_w: float,
+        now_s: float,
+        *,
+        in_kelvin: bool,
+        pid: list[str],
+    ) -> None:
+        """Hold a setpoint, which may be the thermometer's resistance; P is 10 where it is tuned."""
         thermometer = SENSORS[MIXING_INPUT].thermometer
         kelvin = setpoint if in_kelvin or not setpoint else thermometer.temperature_k(setpoint)
-        self._cryostat.hold(kelvin, full_w, now_s, by=self._by)
+        proportional, integral_s, derivative_s = map(float, pid)
+        tuned = self._cryostat.tuned("mixing", kelvin)
+        gains = tuned.set_to(proportional / TUNED_P, integral_s, derivative_s)
+        self._cryostat.hold(kelvin, full_w, now_s, by=self._by, gains=gains)
 
     def give(self, power_w: float, now_s: float) -> None:
         """A constant power."""
         self._cryostat.heat(power_w, now_s, by=self._by)
 
-    def power_w(self) -> float:
+    def power_w(self, now_s: float) -> float:
         """What it gives."""
-        return self._cryostat.driven_w("mixing", self._by)
+        return self._cryostat.driven_w("mixing", self._by, now_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from sim_hardware.face import Chunk
 from sim_hardware.world.cryostat import Cryostat
-from sim_hardware.world.gas import PRESSURES, GasHandling
+from sim_hardware.world.gas import GAUGES, GasHandling
 from sim_hardware.world.thermometers import RUTHENIUM_OXIDE, SEMICONDUCTOR, Thermometer
 
 UNKNOWN = "command not recognized"
@@ -64,7 +64,7 @@ class LeidenBridge:
     def _one(self, name: str, last: str, now_s: float) -> str:
         """The value that the last character counts: from 0, but gauges from 1."""
         if name == "pressure":
-            known = f"p{last}" in PRESSURES
+            known = f"p{last}" in GAUGES
             return str(self._gas.pressure_mbar(f"p{last}", now_s)) if known else FAILED
         values = self._all[name](now_s)
         return str(values[int(last)]) if last.isdecimal() and int(last) < len(values) else FAILED

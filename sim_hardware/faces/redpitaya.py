@@ -13,7 +13,8 @@ import struct
 from collections.abc import Sequence
 
 from sim_hardware.face import Chunk
-from sim_hardware.faces.digitizer import MEMORIES, Memory
+from sim_hardware.faces.digitizer import MEMORIES, Memory, reading_wait_s, resumed
+from sim_hardware.holes import Holes
 from sim_hardware.source import Source
 
 ID = bytes.fromhex("FFFFFFFFA0A0A0A0" * 2)
@@ -29,8 +30,16 @@ class RedPitaya:
     max_clients = 1
     refusal = b""
 
-    def __init__(self, source: Source, *, pace: str, memory_s: float, header_bytes: int) -> None:
-        self.source, self.header_bytes = source, header_bytes
+    def __init__(
+        self,
+        source: Source,
+        *,
+        pace: str,
+        memory_s: float,
+        header_bytes: int,
+        lost: Holes | None = None,
+    ) -> None:
+        self.source, self.header_bytes, self.lost = source, header_bytes, lost or Holes()
         self.memory: Memory = MEMORIES[pace](source, memory_s)
         self.complaints: list[str] = []
 
@@ -62,9 +71,9 @@ class Packs:
 
     def send(self, now_s: float) -> Sequence[Chunk]:
         """The next pack, a packet per channel, once its samples exist."""
-        self._skip(self._face.memory.oldest(now_s))
+        self._skip(resumed(self._face.memory, self._face.lost, self._position, now_s))
         stop = self._stop()
-        if self.over or self._face.memory.wait_s(stop, now_s) > 0:
+        if self.over or self._until(stop, now_s) > 0:
             return []
         self._face.memory.sent(stop)
         samples = self._face.source.samples(self._position, stop)
@@ -76,16 +85,19 @@ class Packs:
 
     def wait_s(self, now_s: float) -> float | None:
         """Until the next pack's last sample is converted."""
-        return None if self.over else self._face.memory.wait_s(self._stop(), now_s)
+        return None if self.over else self._until(self._stop(), now_s)
+
+    def _until(self, stop: int, now_s: float) -> float:
+        return reading_wait_s(self._face.memory, self._face.lost, self._position, stop, now_s)
 
     def _stop(self) -> int:
         length = self._face.source.length
-        stop = self._position + self._size
+        stop = self._face.lost.before(self._position, self._position + self._size)
         return stop if length is None else min(stop, length)
 
-    def _skip(self, oldest: int) -> None:
-        """Leave out what was overwritten."""
-        lost = max(0, oldest - self._position)
+    def _skip(self, resumed_at: int) -> None:
+        """Leave out what was overwritten or lost."""
+        lost = max(0, resumed_at - self._position)
         self._position += lost
         self._lost += lost
 

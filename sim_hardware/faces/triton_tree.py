@@ -3,8 +3,8 @@
 Of several independent clients: the nouns, K and mB and Hz, ON and OFF, OPEN and CLOSE, the actions,
 and that STOP is written for NONE. Of one client each: uA for the ranges below 1 mA, and SYS:USER.
 Not confirmed on a device: the words of SYS:DR:STATUS, units of resistances and of the turbo pump's
-readings, which thermometer is which channel, and that a loop switched off leaves the heater as it
-is. There is no magnet.
+readings, which thermometer is which channel, that a loop switched off leaves the heater as it is,
+and what P, I and D mean: here P is 5 where it is tuned, I and D are minutes. There is no magnet.
 """
 
 from __future__ import annotations
@@ -180,7 +180,11 @@ class System:
         """Let the loop act; what it leaves alone keeps its power."""
         if self._regulates:
             limit_w = HEATER_OHM * self._range_a**2
-            self._cryostat.hold(self._numbers["TSET"], limit_w, now_s)
+            setpoint_k, tuned_p = self._numbers["TSET"], NUMBERS["P"][3]
+            gains = self._cryostat.tuned("mixing", setpoint_k).set_to(
+                self._numbers["P"] / tuned_p, 60 * self._numbers["I"], 60 * self._numbers["D"]
+            )
+            self._cryostat.hold(setpoint_k, limit_w, now_s, gains=gains)
 
     def _heat(self, value: str, now_s: float) -> str | None:
         """A constant power, which a number without a unit gives in uW; not while it regulates."""
@@ -204,8 +208,7 @@ class System:
         return Key(partial(self._part, part, OPEN_CLOSE), partial(self._turn, part))
 
     def _part(self, part: str, words: dict[str, bool], now_s: float) -> str:
-        del now_s
-        return _word(self._gas.on(part), words)
+        return _word(self._gas.on(part, now_s), words)
 
     def _turn(self, part: str, value: str, now_s: float) -> str | None:
         """A valve may stay where it is although the command was accepted."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
 from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.heaters import Gains
 from sim_hardware.world.thermometers import RUTHENIUM_OXIDE, SEMICONDUCTOR, Thermometer
 
 CHANNELS, HEATERS = range(1, 13), range(1, 5)
@@ -34,7 +35,10 @@ SENSORS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heater:
-    """What is set of one heater; a manual one gives `power_w`, a regulating one what it needs."""
+    """What is set of one heater: a manual one gives `power_w`, one that regulates what it needs.
+
+    Gains are W/K, and s of integral and derivative.
+    """
 
     active: bool = False
     power_w: float = 0.0
@@ -151,7 +155,12 @@ class TemperatureController:
 
     def _heat(self, heater: Heater, now_s: float) -> None:
         if heater.active and heater.pid_mode == PID:
-            self._cryostat.hold(heater.setpoint_k, heater.max_power_w, now_s)
+            gains = Gains(
+                w_per_k=heater.proportional,
+                integral_s=heater.integral,
+                derivative_s=heater.derivative,
+            )
+            self._cryostat.hold(heater.setpoint_k, heater.max_power_w, now_s, gains=gains)
         else:
             self._cryostat.heat(heater.power_w * heater.active, now_s)
 

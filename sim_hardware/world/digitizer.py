@@ -1,30 +1,25 @@
-"""What a simulated digitizer sees: templates on colored noise."""
+"""What a simulated digitizer sees: readout chains, veto detectors and logic levels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from zlib import crc32
 
 import numpy as np
 from numba import njit
 
 from sim_hardware.source import Samples
+from sim_hardware.world import template_bank
+from sim_hardware.world.chain import Chain
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT, Detector
+from sim_hardware.world.gate import Levels, add_levels
 from sim_hardware.world.noise import Pool, pools
-from sim_hardware.world.particles import Hit
+from sim_hardware.world.particles import Hit, Truth
 from sim_hardware.world.pulses import LONGEST_S, Renderer, Signal
 
 MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
-
-
-class Truth(Protocol):
-    """What happens in the detectors."""
-
-    def truth(self, start_s: float, stop_s: float) -> list[Hit]:
-        """All hits in [start_s, stop_s), in the order of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +34,11 @@ class Input:
 
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
-        self.renderer.add(signal, start, position, energy_ev * self.detector.counts_per_ev)
+        self.renderer.add(signal, start, position, self.detector.height(energy_ev, position))
 
     def end(self, position: float, energy_ev: float) -> float:
         """After which sample a hit is forgotten."""
-        return position + 1 + self.renderer.length(energy_ev * self.detector.counts_per_ev)
+        return position + 1 + self.renderer.length(self.detector.height(energy_ev, position))
 
     def digitize(self, row: Samples, start: int, signal: Signal | None) -> None:
         """Fill a row with noise, offset and the signal, where there is one."""
@@ -86,17 +81,29 @@ def inputs(digitizer: str, kinds: dict[str, str], *, seed: int, rate_hz: float) 
 class DetectorSignals:
     """The source of one digitizer, whose inputs are detectors hit by particles.
 
-    Each sample is a pure function of its number, of the inputs and of the truth.
+    Each sample is a pure function of its number, of the inputs, of the truth, of the logic levels
+    at those inputs that have one, and of the timeline behind the chains. `reach` is told up to
+    which time samples are converted, before they are.
     """
 
     volts_per_count = VOLTS_PER_COUNT
     length = None
 
     def __init__(
-        self, name: str, inputs: dict[str, Input], truth: Truth, clock: SampleClock
+        self,
+        name: str,
+        inputs: Mapping[str, Input | Chain],
+        truth: Truth,
+        clock: SampleClock,
+        levels: Mapping[str, Levels] | None = None,
+        reach: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.name, self.channels, self.rate_hz = name, tuple(inputs), clock.rate_hz
-        self._inputs, self._truth, self._clock = inputs, truth, clock
+        self._chains = {c: each for c, each in inputs.items() if isinstance(each, Chain)}
+        self._inputs = {c: each for c, each in inputs.items() if isinstance(each, Input)}
+        self._truth, self._clock, self._reach = truth, clock, reach
+        self._levels = dict(levels or {})
+        self._longest_s = max(LONGEST_S, template_bank.LONGEST_S if self._chains else 0.0)
 
     def t_ns(self, sample: int) -> int:
         """UTC at which a sample is converted, in ns."""
@@ -107,22 +114,34 @@ class DetectorSignals:
         if not 0 <= start <= stop:
             raise ValueError(f"expected samples from 0 on, found [{start}, {stop})")
         rows = np.empty((len(self.channels), stop - start), np.int16)
-        signals = self._signals(start, stop)
+        first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
+        self._reach(stop_s)
+        hits: dict[str, list[Hit]] = {channel: [] for channel in self.channels}
+        for hit in self._truth.truth(first_s - self._longest_s - MARGIN_S, stop_s + MARGIN_S):
+            if hit.channel in hits:
+                hits[hit.channel].append(hit)
+        signals = self._signals(start, stop, hits)
         for channel, row in zip(self.channels, rows, strict=True):
-            self._inputs[channel].digitize(row, start, signals.get(channel))
+            if channel in self._chains:
+                self._chains[channel].fill(row, start, hits[channel])
+            else:
+                self._inputs[channel].digitize(row, start, signals.get(channel))
         rows.flags.writeable = False
         return rows
 
-    def _signals(self, start: int, stop: int) -> dict[str, Signal]:
-        """The pulses in [start, stop), of those channels that have any, before saturation."""
+    def _signals(
+        self, start: int, stop: int, hits: Mapping[str, Sequence[Hit]]
+    ) -> dict[str, Signal]:
+        """The pulses in [start, stop), of those inputs that have any, before saturation."""
         signals: dict[str, Signal] = {}
-        first_s, stop_s = self._clock.time_s(start), self._clock.time_s(stop)
-        for hit in self._truth.truth(first_s - LONGEST_S - MARGIN_S, stop_s + MARGIN_S):
-            each, position = self._inputs.get(hit.channel), self._clock.position(hit.true_s)
-            if each is not None and each.end(position, hit.energy_ev) > start:
-                if hit.channel not in signals:
-                    signals[hit.channel] = np.zeros(stop - start, np.float32)
-                each.add(signals[hit.channel], start, position, hit.energy_ev)
+        for channel, each in self._inputs.items():
+            for hit in hits[channel]:
+                position = self._clock.position(hit.true_s)
+                if each.end(position, hit.energy_ev) > start:
+                    if channel not in signals:
+                        signals[channel] = np.zeros(stop - start, np.float32)
+                    each.add(signals[channel], start, position, hit.energy_ev)
+        add_levels(signals, self._levels, self._clock, start, stop)
         return signals
 
 

@@ -21,17 +21,17 @@ class GeneratorOutput:
     def __init__(self) -> None:
         self.function, self.unit = "SIN", "VPP"
         self.frequency_hz, self.width_s, self.load_ohm = 1e3, 100e-6, SOURCE_OHM
-        self._open_vpp, self._open_offset_v = 0.2, 0.0  # without a load
+        self.open_vpp, self.open_offset_v = 0.2, 0.0  # without a load
 
     @property
     def vpp(self) -> float:
         """Peak to peak."""
-        return self._open_vpp * self._share
+        return self.open_vpp * self._share
 
     @property
     def offset_v(self) -> float:
         """The mean."""
-        return self._open_offset_v * self._share
+        return self.open_offset_v * self._share
 
     @property
     def amplitude(self) -> float:
@@ -47,15 +47,15 @@ class GeneratorOutput:
             value = sqrt(1e-3 * self.load_ohm * 10 ** (value / 10))
         factor = 1.0 if self.unit == "VPP" else VPP_PER_VRMS[self.function]
         asked = value * factor / self._share
-        most = 2 * (PEAK_V - abs(self._open_offset_v))
-        self._open_vpp = min(max(LEAST_V, asked), max(LEAST_V, most))
-        return not _same(self._open_vpp, asked)
+        most = 2 * (PEAK_V - abs(self.open_offset_v))
+        self.open_vpp = min(max(LEAST_V, asked), max(LEAST_V, most))
+        return not _same(self.open_vpp, asked)
 
     def put_offset(self, volt: float) -> bool:
         """The mean."""
-        asked, most = volt / self._share, PEAK_V - self._open_vpp / 2
-        self._open_offset_v = min(max(-most, asked), most)
-        return not _same(self._open_offset_v, asked)
+        asked, most = volt / self._share, PEAK_V - self.open_vpp / 2
+        self.open_offset_v = min(max(-most, asked), most)
+        return not _same(self.open_offset_v, asked)
 
     def put_high(self, volt: float) -> bool:
         """The upper level, the lower one staying where it can."""
@@ -104,8 +104,8 @@ class GeneratorOutput:
         low, high = max(low, -peak), min(high, peak)
         if high - low < least:
             low, high = (high - least, high) if keep_high else (low, low + least)
-        self._open_vpp = (high - low) / self._share
-        self._open_offset_v = (high + low) / 2 / self._share
+        self.open_vpp = (high - low) / self._share
+        self.open_offset_v = (high + low) / 2 / self._share
         return (low, high) != asked
 
     def _plain_unit(self) -> bool:

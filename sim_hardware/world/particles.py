@@ -2,126 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import merge
+from itertools import count
 from math import ceil, floor
+from operator import attrgetter
+from typing import NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 
-MUON_SPREAD_S = 1e-6  # within which one muon is seen everywhere
+from sim_hardware.world.physical import within
 
-EXCESS_SHARE, EXCESS_EV = 0.5, 20.0  # exponential low-energy excess; its mean
-FLAT_EV = 8000.0
-K_ALPHA_EV, K_BETA_EV, K_BETA_SHARE = 5899.0, 6490.0, 0.117 / 1.117
-MUON_HITS = (0.7, 0.2, 0.1)  # shares that go through 1, 2, 3 crystals
-# mode and width of the energy that a muon leaves (Moyal; mean = mode + 1.27 widths)
-MUON_TARGET_EV, MUON_SILICON_EV, MUON_CWO_EV = (3.5e6, 0.55e6), (60e3, 14e3), (78e6, 5e6)
-GAMMA_LINES_EV = (1.4608e6, 2.6145e6)  # 40K and 208Tl
-GAMMA_SHARES = (0.10, 0.05, 0.85)  # of these, and of the continuum
-GAMMA_CONTINUUM_EV = (0.1e6, 2.6e6)
+EVENT_BITS = 32  # of an event's number, below those of its second
+ELSEWHERE = 1 << 62  # events that are numbered by others than Particles begin here
+MOST_HZ = 1e5  # particles that one origin may give: a second of more takes too long
 
-_Rng = np.random.Generator
+Rng = np.random.Generator
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hit:
-    """An energy left in one channel, `true_s` after the bench's start."""
+    """An energy left in one channel, `true_s` after the bench's start.
+
+    Hits of one particle have the same `event`, a number that no other particle has.
+    """
 
     true_s: float
     channel: str
     energy_ev: float
     kind: str
+    event: int = 0
+
+
+class Truth(Protocol):
+    """What happens in the detectors."""
+
+    def truth(self, start_s: float, stop_s: float) -> list[Hit]:
+        """All hits in [start_s, stop_s), in the order of time."""
+
+
+class Deposit(NamedTuple):
+    """What a particle leaves in one channel, `delay_s` after its time: 0 to less than 1 s."""
+
+    delay_s: float
+    channel: str
+    energy_ev: float
+
+
+class Origin(Protocol):
+    """Something that particles come from, at random."""
+
+    @property
+    def kind(self) -> str:
+        """What the truth calls its hits; no two origins have the same."""
+
+    @property
+    def rate_hz(self) -> float:
+        """How many particles per second."""
+
+    def deposits(self, rng: Rng, true_s: float) -> Sequence[Deposit]:
+        """What one particle leaves; nothing where it misses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """How often: particles and lines per crystal, muons and gammas in all."""
+class Surge:
+    """All origins, or those of the kinds, give `factor` times as much in [start_s, stop_s)."""
 
-    particle_hz: float
-    line_hz: float
-    muon_hz: float
-    gamma_hz: float
+    start_s: float
+    stop_s: float
+    factor: float
+    kinds: frozenset[str] | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detectors:
-    """The channels by what they are."""
-
-    targets: tuple[str, ...]
-    silicon: tuple[str, ...] = ()
-    cwo: tuple[str, ...] = ()
+    def excess(self, origin: Origin) -> float:
+        """Particles per second that come on top."""
+        concerned = self.kinds is None or origin.kind in self.kinds
+        return (self.factor - 1) * origin.rate_hz if concerned else 0.0
 
 
 class Particles:
-    """Every hit there ever is, as a function of the seed and of the second."""
+    """Every hit there ever is, as a function of the seed and of the second.
 
-    def __init__(self, seed: int, rates: Rates, detectors: Detectors) -> None:
-        self._seed, self._detectors = seed, detectors
-        n = len(detectors.targets)
-        self._kinds: tuple[tuple[float, Callable[[_Rng, float], Iterable[Hit]]], ...] = (
-            (n * rates.particle_hz, self._particle),
-            (n * rates.line_hz, self._line),
-            (rates.muon_hz, self._muon),
-            (rates.gamma_hz if detectors.cwo else 0.0, self._gamma),
-        )
+    What one origin gives does not depend on the others, but for the numbers of events.
+    """
+
+    def __init__(self, seed: int, origins: Sequence[Origin], surges: Sequence[Surge] = ()) -> None:
+        """UnphysicalError where there would be too many to make them in time."""
+        for origin in origins:
+            _check_rate(origin, surges)
+        self._seed, self._surges = seed, tuple(surges)
+        self._origins = tuple(origins)
+        self._keys = [crc32(origin.kind.encode()) for origin in origins]
         self.second = lru_cache(maxsize=64)(self._second)
 
     def truth(self, start_s: float, stop_s: float) -> list[Hit]:
         """All hits in [start_s, stop_s), in the order of time."""
-        # a hit of a muon may lie in the second after its muon's
+        # a deposit may lie in the second after its particle's
         seconds = range(max(0, floor(start_s) - 1), ceil(stop_s))
         hits = (hit for second in seconds for hit in self.second(second))
-        return sorted(hit for hit in hits if start_s <= hit.true_s < stop_s)
+        return sorted((h for h in hits if start_s <= h.true_s < stop_s), key=_when)
 
     def _second(self, second: int) -> tuple[Hit, ...]:
         """The hits of what happens within one second; `second` is this, remembered."""
-        return tuple(sorted(self._generated(second)))
+        return tuple(sorted(self._generated(second), key=_when))
 
     def _generated(self, second: int) -> Iterator[Hit]:
-        for number, (rate_hz, hits) in enumerate(self._kinds):
-            rng = _rng(self._seed, number, second)
-            for true_s in second + rng.uniform(size=rng.poisson(rate_hz)):
-                yield from hits(rng, float(true_s))
+        numbers, events = _Numbers(self._seed, second), count(second << EVENT_BITS)
+        for origin, key in zip(self._origins, self._keys, strict=True):
+            if origin.rate_hz > 0:
+                rng = numbers.of(key)
+                times = second + rng.random(rng.poisson(origin.rate_hz))
+                yield from _hits(origin, rng, times.tolist(), events)
+        for order, surge in enumerate(self._surges, start=1):
+            if surge.start_s < second + 1 and surge.stop_s > second:
+                yield from self._surging(numbers, second, surge, order, events)
 
-    def _particle(self, rng: _Rng, true_s: float) -> Iterator[Hit]:
-        excess = rng.uniform() < EXCESS_SHARE
-        energy_ev = rng.exponential(EXCESS_EV) if excess else rng.uniform(0.0, FLAT_EV)
-        yield Hit(true_s, _one_of(rng, self._detectors.targets), energy_ev, "particle")
-
-    def _line(self, rng: _Rng, true_s: float) -> Iterator[Hit]:
-        energy_ev = K_BETA_EV if rng.uniform() < K_BETA_SHARE else K_ALPHA_EV
-        yield Hit(true_s, _one_of(rng, self._detectors.targets), energy_ev, "line")
-
-    def _muon(self, rng: _Rng, true_s: float) -> Iterator[Hit]:
-        """Through neighbors in the order of the targets, and through both vetoes."""
-        targets = self._detectors.targets
-        n = min(len(targets), 1 + int(rng.choice(len(MUON_HITS), p=MUON_HITS)))
-        first = int(rng.integers(len(targets) - n + 1))
-        for channels, spectrum in (
-            (targets[first : first + n], MUON_TARGET_EV),
-            (self._detectors.silicon, MUON_SILICON_EV),
-            (self._detectors.cwo, MUON_CWO_EV),
-        ):
-            for channel in channels:
-                at_s = true_s + rng.uniform(0.0, MUON_SPREAD_S)
-                yield Hit(at_s, channel, _moyal(rng, *spectrum), "muon")
-
-    def _gamma(self, rng: _Rng, true_s: float) -> Iterator[Hit]:
-        energies = (*GAMMA_LINES_EV, rng.uniform(*GAMMA_CONTINUUM_EV))
-        energy_ev = energies[int(rng.choice(len(energies), p=GAMMA_SHARES))]
-        yield Hit(true_s, _one_of(rng, self._detectors.cwo), energy_ev, "gamma")
+    def _surging(
+        self, numbers: _Numbers, second: int, surge: Surge, order: int, events: Iterator[int]
+    ) -> Iterator[Hit]:
+        for origin, key in zip(self._origins, self._keys, strict=True):
+            rate_hz = surge.excess(origin)
+            if rate_hz > 0:
+                rng = numbers.of(key, order)
+                times = second + rng.random(rng.poisson(rate_hz))
+                kept = times[(times >= surge.start_s) & (times < surge.stop_s)]
+                yield from _hits(origin, rng, kept.tolist(), events)
 
 
-def _rng(seed: int, kind: int, second: int) -> _Rng:
-    """A generator of its own for each (seed, kind, second)."""
-    return np.random.Generator(np.random.Philox(counter=[0, 0, 0, second], key=[seed, kind]))
+class Merged:
+    """Several truths as one; each keeps the numbers of its events to itself."""
+
+    def __init__(self, *truths: Truth) -> None:
+        self._truths = truths
+
+    def truth(self, start_s: float, stop_s: float) -> list[Hit]:
+        """All hits in [start_s, stop_s), in the order of time."""
+        return list(merge(*(each.truth(start_s, stop_s) for each in self._truths), key=_when))
 
 
-def _one_of(rng: _Rng, channels: tuple[str, ...]) -> str:
-    return channels[int(rng.integers(len(channels)))]
+class _Numbers:
+    """Random numbers of one second: an independent sequence for each key."""
+
+    def __init__(self, seed: int, second: int) -> None:
+        self._bits = np.random.Philox(counter=[0, 0, 0, second], key=[seed, 0])
+        self._rng = np.random.Generator(self._bits)
+        self._fresh = self._bits.state
+
+    def of(self, key: int, order: int = 0) -> Rng:
+        """The sequence of a key from its beginning; ends the one that was had before."""
+        state = self._fresh
+        state["state"]["key"][1] = key
+        state["state"]["counter"][2] = order
+        self._bits.state = state  # ten times faster than a generator of its own
+        return self._rng
 
 
-def _moyal(rng: _Rng, mode: float, width: float) -> float:
-    """A Moyal deviate, which is -ln z² of a normal z; never below a hundredth of the mode."""
-    return float(max(mode / 100, mode - width * np.log(rng.standard_normal() ** 2)))
+def pick(rng: Rng, cumulated: Sequence[float] | np.typing.NDArray[np.float64]) -> int:
+    """An index, each with its share; `cumulated` are the sums of the shares up to 1."""
+    return min(int(np.searchsorted(cumulated, rng.random(), side="right")), len(cumulated) - 1)
+
+
+_when: Callable[[Hit], float] = attrgetter("true_s")
+
+
+def _check_rate(origin: Origin, surges: Sequence[Surge]) -> None:
+    most_hz = origin.rate_hz + sum(surge.excess(origin) for surge in surges)
+    within(f"particles a second of kind {origin.kind}", most_hz, 0, MOST_HZ, "storms included")
+
+
+def _hits(origin: Origin, rng: Rng, times: Sequence[float], events: Iterator[int]) -> Iterator[Hit]:
+    for true_s in times:
+        event = next(events)
+        for delay_s, channel, energy_ev in origin.deposits(rng, true_s):
+            yield Hit(true_s + delay_s, channel, energy_ev, origin.kind, event)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from sim_hardware.world.readout_settings import ReadoutSettings
 
 ADDRESSES = tuple(f"{n:02X}" for n in range(1, 9))
 FULL_CODE = 0xFFF
@@ -10,6 +13,7 @@ KNOWN_BITS = 0x1FFF
 LOCK, TUNE, HEAT, RESET, TO_SQUID = 0x0400, 0x0800, 0x1000, 0x0001, 0x0008
 FEEDBACK_OHM = {0x0000: 100e3, 0x0002: 1e3, 0x0004: 10e3}
 INTEGRATOR_F = {0x0000: 1.5e-9, 0x0100: 15e-9, 0x0200: 150e-9}
+PREAMPLIFIER = 5040.0
 COOLING_S = 10.0  # until a heated SQUID works again
 
 
@@ -39,7 +43,10 @@ DACS = {
 class FluxLockedLoops:
     """What each loop was told last; nothing of it can be read over its wire."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[str], None] = lambda _: None) -> None:
+        """`changed` is called with the address after each frame that was obeyed."""
+        self._changed = changed
+        self._n_locks = dict.fromkeys(ADDRESSES, 0)
         self._words = dict.fromkeys(ADDRESSES, 0)
         self._codes = {(a, sub): dac.initial for a in ADDRESSES for sub, dac in DACS.items()}
         self._heated_s = dict.fromkeys(ADDRESSES, -COOLING_S)
@@ -48,11 +55,36 @@ class FluxLockedLoops:
         """Set the digital word of a loop."""
         if word & HEAT:
             self._heated_s[address] = now_s
+        was_locked = self.locked(address)
         self._words[address] = word
+        if self.locked(address) and not was_locked:
+            self._n_locks[address] += 1
+        self._changed(address)
 
     def drive(self, address: str, sub: int, code: int) -> None:
         """Set a converter of a loop."""
         self._codes[address, sub] = code
+        self._changed(address)
+
+    def tune(self, address: str, squid_bias_a: float) -> None:
+        """Lock a loop with a SQUID bias, in the middle of the feedback resistors."""
+        dac = DACS[2]
+        self.drive(address, 2, round((squid_bias_a - dac.low) / (dac.high - dac.low) * FULL_CODE))
+        self.tell(address, LOCK | TO_SQUID | 0x0004, 0.0)
+
+    def settings(self, address: str) -> ReadoutSettings:
+        """What a SQUID gets; this electronics biases no TES, and its array is not simulated."""
+        return ReadoutSettings(
+            squid_bias_a=self.value(address, 2),
+            offset_v=None if self._words[address] & LOCK else self.value(address, 4),
+            flux_a=self.value(address, 0),
+            feedback_ohm=self.feedback_ohm(address),
+            gain=PREAMPLIFIER,
+            locked=bool(self._words[address] & LOCK) and not self._words[address] & TUNE,
+            held=bool(self._words[address] & RESET),
+            n_locks=self._n_locks[address],
+            warm_until_s=self._heated_s[address] + COOLING_S,
+        )
 
     def word(self, address: str) -> int:
         """The digital word."""

@@ -6,11 +6,20 @@ SQUIDs; channel 3 is the connector box with its low-noise current source.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from sim_hardware.world.readout_settings import ReadoutSettings
 
 SQUID_CHANNELS, BOX_CHANNELS = ("1", "2"), ("3",)
 CHANNELS = SQUID_CHANNELS + BOX_CHANNELS
 LOCKED = "1"
+
+AMPLIFIER = 2000.0  # of the open loop; the letters that choose another gain are not published
+FEEDBACK_OHM = (
+    0.0, 700.0, 750.0, 910.0, 1e3, 2.14e3, 2.31e3, 2.73e3, 3e3, 7e3, 7.5e3, 9.1e3, 10e3, 23.1e3,
+    30e3, 100e3,
+)  # fmt: skip
 
 # ohms that turn the DAC's code into the current, by range
 AUX_OHM = {"0": 43_600.0, "1": 10_895.0}
@@ -61,8 +70,11 @@ REGISTERS = {
 class SquidElectronics:
     """What every register of every channel holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[str], None] = lambda _: None) -> None:
+        """`changed` is called with the channel after each write."""
         self._held: dict[tuple[str, str], str] = {}
+        self._changed = changed
+        self._n_locks = dict.fromkeys(CHANNELS, 0)
 
     def read(self, channel: str, register: str) -> str:
         """The digits that a register holds."""
@@ -72,12 +84,58 @@ class SquidElectronics:
         """Set a register; False, and nothing happens, where it cannot hold these digits."""
         if not REGISTERS[register].holds(digits):
             return False
+        if register == "mode" and digits == LOCKED and not self.locked(channel):
+            self._n_locks[channel] += 1
         self._held[channel, register] = digits
+        self._changed(channel)
         return True
 
     def restart(self, channel: str) -> None:
         """Every register of a channel as after power-on."""
         self._held = {key: held for key, held in self._held.items() if key[0] != channel}
+        self._changed(channel)
+
+    def settings(self, channel: str) -> ReadoutSettings:
+        """What a SQUID and its TES get."""
+        return ReadoutSettings(
+            tes_bias_a=self.aux_a(channel),
+            squid_bias_a=self.bias_current_a(channel),
+            offset_v=self.bias_voltage_v(channel),
+            flux_a=self.flux_a(channel),
+            feedback_ohm=FEEDBACK_OHM[self._code(channel, "feedback_locked")],
+            gain=AMPLIFIER,
+            locked=self.locked(channel),
+            n_locks=self._n_locks[channel],
+        )
+
+    @staticmethod
+    def nearest_aux_a(tes_bias_a: float) -> float:
+        """The TES bias that the register of the small range can hold."""
+        return 10.934 * (_aux_code(tes_bias_a) - 8192) / (16384 * AUX_OHM["0"])
+
+    def put(
+        self,
+        channel: str,
+        *,
+        tes_bias_a: float,
+        squid_bias_a: float,
+        offset_v: float,
+        flux_a: float,
+        feedback_ohm: float,
+        locked: bool,
+    ) -> None:
+        """Set the registers of a SQUID to the nearest that they can hold."""
+        codes = {
+            "aux": f"{_aux_code(tes_bias_a):04X}0",
+            "bias_current": f"{round(squid_bias_a * 16384 * 30_360 / 5.467):04X}",
+            "bias_voltage": f"{round(offset_v * 4096 * 1470 / 2.5):03X}",
+            "flux": f"{round(flux_a * 4096 * 20_071 / 5.0) + 2048:03X}",
+            "feedback_locked": f"{FEEDBACK_OHM.index(feedback_ohm):X}",
+            "mode": LOCKED if locked else "0",
+        }
+        for register, digits in codes.items():
+            if not self.write(channel, register, digits):
+                raise ValueError(f"expected what {register} can hold, found {digits}")
 
     def locked(self, channel: str) -> bool:
         """Whether the flux-locked loop is closed."""
@@ -102,3 +160,8 @@ class SquidElectronics:
 
     def _code(self, channel: str, register: str) -> int:
         return int(self.read(channel, register)[: REGISTERS[register].n_code], 16)
+
+
+def _aux_code(tes_bias_a: float) -> int:
+    """The code of a current in the small range."""
+    return round(tes_bias_a * 16384 * AUX_OHM["0"] / 10.934) + 8192

@@ -67,7 +67,7 @@ def lakeshore(bench):
 
 @pytest.fixture
 def magnicon(bench):
-    with contextlib.closing(Magnicon(bench["squids"])) as instrument:
+    with contextlib.closing(Magnicon(bench["squids1"])) as instrument:
         yield instrument
 
 
@@ -91,7 +91,11 @@ def started(runtime, config):
 
 @pytest.mark.parametrize(
     ("name", "model", "channels"),
-    [("fridge", "lakeshore372", [1, 6]), ("squids", "magnicon-xxf1", None)],
+    [
+        ("fridge", "lakeshore372", [1, 6]),
+        ("squids1", "magnicon-xxf1", None),
+        ("pulser", "keysight33500b", None),
+    ],
 )
 def test_every_parameter_of_every_instrument_is_answered(bench, name, model, channels):
     driver = catalogue.instrument(model)
@@ -172,7 +176,7 @@ def test_the_loop_is_reset_and_the_counters_cleared(magnicon):
 
 
 def test_the_wrong_instrument_is_noticed(bench):
-    resource = bench["squids"].replace("ASRLsocket://", "TCPIP::").replace("::INSTR", "::SOCKET")
+    resource = bench["squids1"].replace("ASRLsocket://", "TCPIP::").replace("::INSTR", "::SOCKET")
     resource = re.sub(r":(\d+)::SOCKET", r"::\1::SOCKET", resource)
     with contextlib.closing(Lakeshore372(resource)) as wrong, pytest.raises(NoReplyError):
         wrong.setpoint.read()
@@ -231,9 +235,10 @@ def test_the_digitizer_service_delivers_the_bench_to_a_core(started, runtime):
 
 
 def test_the_instruments_service_reads_writes_and_delivers(started, runtime):
+    instruments = tomllib.loads(CONFIG.read_text())["instruments"]
     with contextlib.closing(sockets.serve_requests(f"ipc://{runtime}/core.commands")) as core:
         started("instruments")
-        rows = delivered(core, until=lambda rows: {r[1] for r in rows} == {"fridge", "squids"})
+        rows = delivered(core, until=lambda rows: {r[1] for r in rows} == set(instruments))
     assert [row[2] for row in rows if row[1] == "fridge"][:2] == ["scan.input", "scan.auto"]
     with sockets.calling(f"ipc://{runtime}/instruments.commands", "instruments") as caller:
         written = caller.call(

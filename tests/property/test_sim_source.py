@@ -6,37 +6,51 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_hardware.face import TextConversation, TextFace
 from sim_hardware.faces.lakeshore372 import Lakeshore372
 from sim_hardware.faces.magnicon_xxf1 import MagniconXxf1
-from sim_hardware.world import particles
+from sim_hardware.origins import origins
+from sim_hardware.settings import BenchSources
+from sim_hardware.world.array import DetectorArray
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.digitizer import DetectorSignals, inputs
-from sim_hardware.world.particles import Detectors, Particles, Rates
+from sim_hardware.world.gate import BeamGate
+from sim_hardware.world.particles import Deposit, Particles, Rng
 from sim_hardware.world.squid import SquidElectronics
 
 RATE_HZ = 20e3
 SECOND = round(RATE_HZ)
-KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo"}
+KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo", "GATE": "gate"}
+# open for samples, and often, so that cuts go through openings
+LEVELS = {"GATE": BeamGate(rate_hz=500.0, width_s=0.4e-3, phase_s=1e-5)}
 
 
 @cache
 def truth() -> Particles:
     """Much of everything, so that pulses lie in and across most blocks."""
-    rates = Rates(particle_hz=20, line_hz=5, muon_hz=5, gamma_hz=50)
-    detectors = Detectors(targets=("C11", "C12"), silicon=("SI",), cwo=("CWO",))
-    return Particles(7, rates, detectors)
+    array = DetectorArray(masses_g={"C11": 0.75, "C12": 0.75}, silicon=("SI",), cwo=("CWO",))
+    sources = BenchSources(
+        cevns_multiplier=1e7,
+        excess_per_kg_kev_d=1e11,
+        flat_per_kg_kev_d=1e7,
+        muon_target_rate_hz=5.0,
+        gamma_rate_hz=50.0,
+        neutron_rate_hz=5.0,
+        iron55_rate_hz=5.0,
+        beam_nu_rate_hz=5.0,
+    )
+    return Particles(7, origins(sources, array))
 
 
 @cache
 def source() -> DetectorSignals:
     clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
-    return DetectorSignals("all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock)
+    made = inputs("all", KINDS, seed=7, rate_hz=RATE_HZ)
+    return DetectorSignals("all", made, truth(), clock, LEVELS)
 
 
 starts = st.one_of(
@@ -55,7 +69,7 @@ def test_where_samples_are_cut_makes_no_difference(
     edges = [start, *sorted(start + cut for cut in cuts if cut < length), start + length]
     pieces = [source().samples(a, b) for a, b in pairwise(edges)]
     whole = source().samples(start, start + length)
-    assert whole.shape == (4, length)
+    assert whole.shape == (5, length)
     assert np.array_equal(np.concatenate(pieces, axis=1), whole)
 
 
@@ -71,7 +85,7 @@ def test_a_stretch_can_be_had_again_and_alone() -> None:
     again = source().samples(40_000, 50_000)
     clock = SampleClock(RATE_HZ, ppm=25.0, start_ns=0)
     made_anew = DetectorSignals(
-        "all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock
+        "all", inputs("all", KINDS, seed=7, rate_hz=RATE_HZ), truth(), clock, LEVELS
     )
     assert np.array_equal(made_anew.samples(40_000, 50_000), again)
 
@@ -92,12 +106,21 @@ def test_where_the_truth_is_cut_makes_no_difference(cuts: list[float]) -> None:
     assert pieces == truth().truth(0.0, 8.0)
 
 
-def test_a_hit_later_than_its_second_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(particles, "MUON_SPREAD_S", 0.9)
-    rates = Rates(particle_hz=0, line_hz=0, muon_hz=5, gamma_hz=0)
-    muons = Particles(1, rates, Detectors(targets=("C11",)))
-    pieces = [hit for k in range(20) for hit in muons.truth(k, k + 1)]
-    assert pieces == muons.truth(0, 20)
+def test_a_hit_later_than_its_second_is_found() -> None:
+    late = Particles(1, [_Late()])
+    pieces = [hit for k in range(20) for hit in late.truth(k, k + 1)]
+    assert pieces == late.truth(0, 20)
+    assert any(hit.true_s % 1 < hit.energy_ev for hit in pieces)  # some did come a second later
+
+
+class _Late:
+    """Its deposits come up to a second after what they are of."""
+
+    kind, rate_hz = "late", 5.0
+
+    def deposits(self, rng: Rng, true_s: float) -> list[Deposit]:
+        delay_s = 0.9 * rng.random()
+        return [Deposit(delay_s, "C11", delay_s)]
 
 
 @given(st.integers(0, 10**15), st.integers(1, 10**9), st.floats(-1000, 1000))

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from daq.services import system
-from daq.services.bench import simulator
+from daq.services.bench import keep_truth, simulator
 from daq.services.demo import bench_of, connected, default_config
 from daq.settings.loader import Settings, load
 
@@ -63,6 +63,7 @@ def bench(
     folder.mkdir(parents=True, exist_ok=True)
     settings = load(default_config())
     spec = bench_of(settings)
+    keep_truth(spec, folder / "runs")
     change(spec)
     with simulator("bench", spec, folder / "bench.log") as told:
         config = folder / "bench.toml"

@@ -21,6 +21,7 @@ from daq.services import processes, system
 from daq.store.reader import open_run
 from daq.store.verify import verify
 from tests.system.chain import SCHEELITE, bench, cli, cli_json, core, kill, pid_of, services, until
+from tests.truth import newest_truth, read_truth
 
 
 def flat_out(spec: dict) -> None:
@@ -127,9 +128,21 @@ def test_a_run_is_readable_with_nothing_but_h5py(runtime, tmp_path):
         assert np.array_equal(np.sum(parts, axis=0), ledger["stop"] - ledger["start"])
         assert len(file["readings"]) > 0
         assert len(file["events"]) > 0
+        triggers_ns = {name: file[f"records/{name}/table"]["t_ns"] for name in out["records"]}
+    late_ns = np.concatenate([_after_truth_ns(tmp_path, *each) for each in triggers_ns.items()])
+    # a trigger comes with its pulse's rise; a few may be noise, or the tail of a large pulse
+    assert np.mean(np.abs(late_ns) < 2e6) > 0.9, late_ns
     assert out["gaps"] == 0
     assert out["seconds"] == 3.0
     assert Path(out["report"]).read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+def _after_truth_ns(folder: Path, channel: str, t_ns: np.ndarray) -> np.ndarray:
+    """How long after the nearest true hit of its channel each trigger came."""
+    rows = read_truth(newest_truth(folder / "truth"))
+    true_ns = np.array([row.t_ns for row in rows if row.channel == channel])
+    distances = t_ns[:, None] - true_ns
+    return distances[np.arange(len(t_ns)), np.abs(distances).argmin(axis=1)]
 
 
 def test_a_live_run_can_be_read_while_it_is_written(runtime, tmp_path):

@@ -136,3 +136,21 @@ def test_no_printed_figure_is_missed_by_more_than_its_rounding():
     for each in comparisons():
         tolerance = 0.03 if each.what.startswith(coarse) else 0.0035
         assert abs(each.deviation) < tolerance, each
+
+
+def test_the_pictures_are_those_of_the_document_and_small(tmp_path):
+    paths = [Path(line) for line in run("pictures", str(tmp_path / "made")).split()]
+    assert [path.stem for path in paths] == ["iv", "v-phi", "noise-budget", "pulses"]
+    for path in paths:
+        drawn = path.read_bytes()
+        assert drawn.startswith(b"\x89PNG")
+        assert 10_000 < len(drawn) < 80_000
+        assert (DOCUMENT.parent / "pictures" / path.name).exists()
+        assert f"(pictures/{path.name})" in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_pictures_without_a_place_are_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refusal("pictures", str(tmp_path / "file"))
+    assert "folder: expected one that can be written, found" in said
+    assert said.endswith("/file: File exists\n")

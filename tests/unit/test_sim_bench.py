@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
+from sim_hardware.bench import particles
+from sim_hardware.settings import read_bench
+from tests.system.chain import until
+from tests.truth import newest_truth, read_truth
+
 ROOT = Path(__file__).parents[2]
+STORM = {"kind": "trigger_storm", "at_s": 0.0, "for_s": 1.0, "factor": 1e4}
 DEADLINE_S = 60.0  # a first start compiles the kernels
 
 
@@ -104,6 +110,53 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         complained.decode()
         == f"fridge: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sources": {"gamma_rate_hz": 1e3}, "scenario": [STORM]}, "of kind gamma: expected 0 to"),
+        ({"truth_dir": "/dev/null/truth"}, "/dev/null/truth: no "),
+    ],
+)
+def test_a_bench_that_cannot_be_is_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    digitizers = {"vetoes": {"port": 0, "sample_rate_hz": 1e4, "channels": ["C11", "CWO"]}}
+    with running(bench_file(tmp_path, digitizers=digitizers, **changes)) as process:
+        _, complained = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
+    assert said in complained.decode()
+    assert complained.count(b"\n") == 1
+
+
+def test_the_truth_is_whole_when_the_bench_has_ended(tmp_path: Path) -> None:
+    """At pace clock the digitizers convert also what nobody reads, up to the end."""
+    sources = {"iron55_rate_hz": 200.0}
+    file = bench_file(tmp_path, sources=sources, truth_dir=str(tmp_path / "truth"), seed=9)
+    with running(file, "--json") as process:
+        resource = json.loads(announced(process))["resource"]
+        before = hello(resource)["next"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+    rows = read_truth(newest_truth(tmp_path / "truth"))
+    last = max(row.sample for row in rows)
+    assert last > before - 1000  # 20 hits are due in a tenth of a second
+    hits = particles(read_bench(file)).truth(0.0, last / 1e4 + 1e-6)
+    assert [(row.channel, row.event) for row in rows] == [(h.channel, h.event) for h in hits]
+
+
+def test_a_bench_that_is_killed_leaves_a_truth_file_that_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "truth"
+    file = bench_file(tmp_path, sources={"iron55_rate_hz": 200.0}, truth_dir=str(folder))
+    with running(file) as process:
+        announced(process)
+        until(lambda: read_truth(newest_truth(folder)), "a hit")
+        process.kill()
+        process.wait(DEADLINE_S)
+    rows = read_truth(newest_truth(folder))
+    hits = particles(read_bench(file)).truth(0.0, rows[-1].true_s + 1e-6)
+    assert [row.event for row in rows] == [hit.event for hit in hits]
 
 
 @pytest.mark.parametrize(

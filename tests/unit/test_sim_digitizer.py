@@ -229,7 +229,7 @@ def test_what_is_no_start_is_refused(line: bytes) -> None:
     conversation = face.connect(0.0)
     hello(conversation, 0.0)
     conversation.receive(line + b"\nSTART 0\n", 0.0)
-    assert "expected START <sample>, found" in str(hello(conversation, 0.0)["error"])
+    assert "expected START <sample> [<end>], found" in str(hello(conversation, 0.0)["error"])
     assert conversation.over
     assert len(face.complaints) == 1
 

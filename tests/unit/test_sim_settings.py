@@ -6,12 +6,14 @@ import json
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from sim_hardware.settings import Bench, BenchError, read_bench
+from sim_hardware.settings import Bench, BenchError, FridgeModel, read_bench
+from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.fridges import FRIDGES
 
 DEFAULT = Path(__file__).parents[2] / "config" / "bench.toml"
 
@@ -43,6 +45,11 @@ def test_a_bench_without_vetoes_survives_the_way_through_json() -> None:
     assert Bench.model_validate_json(bench.model_dump_json()) == bench
 
 
+def test_a_crystal_has_its_mass_or_the_usual_one() -> None:
+    bench = Bench.model_validate(table(digitizers__targets__channels=["A", "B"], masses_g__A=1.5))
+    assert (bench.mass_g("A"), bench.mass_g("B")) == (1.5, 0.75)
+
+
 def test_a_kind_can_be_given() -> None:
     assert Bench.model_validate(table(kinds__C11="cwo")).kind("C11") == "cwo"
 
@@ -51,17 +58,37 @@ def test_a_kind_can_be_given() -> None:
     ("changes", "said"),
     [
         ({"seed": -1}, "greater than or equal to 0"),
+        ({"sources__target_rate_hz": 1.0}, "Extra inputs are not permitted"),
+        ({"sources__cevns_min_ev": 0.0}, "greater than or equal to 0.1"),
+        ({"sources__gamma_target_share": 1.5}, "less than or equal to 1"),
+        ({"sources__reactor_distance_m": 1.0}, "greater than or equal to 3"),
+        ({"sources__beam_gate_s": 1e-3, "sources__beam_rate_hz": 1e3}, "close before the next one"),
+        ({"sources__beam_rate_hz": 1.0}, "greater than or equal to 2"),
+        ({"sources__beam_phase_s": 0.6}, "less than or equal to 0.5"),
+        ({"masses_g__C99": 1.0}, "expected masses_g of target channels, found ['C99']"),
+        ({"masses_g__SI": 1.0}, "expected masses_g of target channels, found ['SI']"),
+        ({"masses_g__C11": 0.0}, "greater than or equal to 0.001"),
+        ({"truth_dir": ""}, "at least 1 character"),
         ({"pace": "fast"}, "'clock' or 'flat-out'"),
-        ({"speed": 1}, "Extra inputs are not permitted"),
+        ({"speeds": 1}, "Extra inputs are not permitted"),
         ({"start_utc": "tomorrow"}, 'expected "now" or an RFC 3339 time'),
         ({"start_utc": "2026-01-01T00:00:00"}, "with its offset"),
         ({"start_utc": "1969-12-31T00:00:00Z"}, "RFC 3339"),
         ({"start_utc": "2300-01-01T00:00:00Z"}, "RFC 3339"),
         ({"start_utc": 5}, "valid string"),
         ({"kinds__C99": "target"}, "expected kinds of channels there are, found ['C99']"),
-        ({"kinds__C11": "lead"}, "'target', 'silicon' or 'cwo'"),
+        ({"kinds__C11": "lead"}, "'target', 'silicon', 'cwo', 'gate' or 'sync'"),
         ({"sources__muon_rate_hz": -1.0}, "greater than or equal to 0"),
         ({"sources__muon_rate_hz": float("nan")}, "finite number"),
+        ({"cryostat__model": "bluefors-ld250"}, "'bluefors-xld400', 'bluefors-xld1000'"),
+        ({"cryostat__start": "lukewarm"}, "'cold' or 'warm'"),
+        ({"cryostat__base_k": 0.001}, "greater than or equal to 0.002"),
+        ({"cryostat__base_k": 0.06}, "less than or equal to 0.05"),
+        ({"cryostat__plate_setpoint_k": -0.01}, "greater than or equal to 0"),
+        ({"cryostat__plate_setpoint_k": 0.2}, "less than or equal to 0.1"),
+        ({"cryostat__plate_setpoint_k": 0.0079}, "base of 0.008 K, found 0.0079 K"),
+        ({"cryostat__base_k": 0.012}, "base of 0.012 K, found 0.009837 K"),
+        ({"cryostat__base": 0.01}, "Extra inputs are not permitted"),
         ({"digitizers__targets__port": 65536}, "less than or equal to 65535"),
         ({"digitizers__targets__sample_rate_hz": 10.0}, "greater than or equal to 1000"),
         ({"digitizers__targets__sample_rate_hz": 5e6}, "less than or equal to 2000000"),
@@ -81,6 +108,13 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> N
     with pytest.raises(ValidationError) as refused:
         Bench.model_validate(table(**changes))
     assert said in str(refused.value)
+
+
+def test_every_refrigerator_of_the_world_can_be_chosen_and_is_at_rest_by_default() -> None:
+    for model in FRIDGES:
+        cryostat = Bench.model_validate(table(cryostat__model=model)).cryostat
+        assert Cryostat(1, **cryostat.model_dump()).model == model
+    assert get_args(FridgeModel) == tuple(FRIDGES)
 
 
 @pytest.mark.parametrize("given", ["2026-07-01T12:00:00.25+02:00", "2026-07-01T10:00:00.250Z"])
