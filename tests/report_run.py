@@ -14,6 +14,7 @@ from daq.model.batch import Rows, no_rows
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import (
     ANCHOR,
+    DEAD_CAUSES,
     EVENT,
     GAP,
     LEDGER,
@@ -31,7 +32,7 @@ VOLTS_PER_COUNT = 20.0 / 65536
 NOISE_RMS = 6.0  # counts
 TARGETS = ("C11", "C12", "C13", "C21", "C22", "C23", "C31", "C32", "C33")
 TRIGGER = TriggerSettings(
-    kind="level", threshold=40.0, rearm=20.0, falling=False, edge_span=4, holdoff=4096
+    kind="level", threshold=40.0, rearm=20.0, edge_span=4, holdoff=4096
 )
 SETTINGS = '[experiment]\nname = "bench"\n'
 Samples = npt.NDArray[np.int16]
@@ -108,7 +109,7 @@ def channel(name: str, **changes: object) -> Channel:
         "record_length": 8192,
         "pretrigger": 2048,
         "volts_per_count": VOLTS_PER_COUNT,
-        "trigger": TRIGGER,
+        "triggers": (TRIGGER,),
         "mass_g": 0.75,
     }
     return Channel(**(facts | changes))  # type: ignore[arg-type]
@@ -234,12 +235,13 @@ def _ledger(
     stop = int(seconds * RATE_HZ)
     found = []
     for i, of in enumerate(channels):
-        holdoff = len(records[of.name][0]) * of.trigger.holdoff * of.decimation // 4
+        holdoff = len(records[of.name][0]) * of.triggers[0].holdoff * of.decimation // 4
         gap = 450_000 if of.digitizer == "targets" else 0
         saturated = 40_000 * i
         edge = of.record_length * of.decimation
         live = stop - holdoff - gap - saturated - edge
-        found.append((i, 0, stop, live, gap, saturated, edge, holdoff))
+        dead = {"gap": gap, "saturated": saturated, "edge": edge, "holdoff": holdoff}
+        found.append((i, 0, stop, live, *(dead.get(cause, 0) for cause in DEAD_CAUSES)))
     return rows(LEDGER, *found)
 
 

@@ -365,7 +365,7 @@ def channel(**changes: Any) -> dict[str, Any]:  # Any: whatever JSON holds
         (Kind.RUN_START, changed_start(channels=[channel(digitizer="x")]), "found 'x'"),
         (
             Kind.RUN_START,
-            changed_start(channels=[channel(trigger=channel()["trigger"] | {"kind": "e" * 600})]),
+            changed_start(channels=[channel(triggers=[{"kind": "e" * 4096}])]),
             "expected a trigger of 512 bytes",
         ),
         (Kind.RUN_END, b'{"reason": 1}', "expected the JSON of a RunEnd"),

@@ -46,7 +46,7 @@ def test_a_complete_run_says_what_it_is(complete: Path) -> None:
         assert run.settings == {"experiment": {"name": "bench"}}
         assert run.settings_toml == '[experiment]\nname = "bench"  # µ\n'
         assert [channel.name for channel in run.channels] == ["C11", "SI"]
-        assert run.channels[0].trigger.edge_span == 24
+        assert run.channels[0].triggers[0].edge_span == 24
         assert [d.anchors for d in run.digitizers] == [[(1000, T_NS)], [(50, T_NS)]]
 
 
