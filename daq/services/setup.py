@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
 from daq.errors import UsageError
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
@@ -116,6 +120,30 @@ def _named(settings: Settings, members: list[str]) -> tuple[str, ...]:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+# Any: what came in a message, checked here
+def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerSettings, ...]:
+    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
+    try:
+        checked = _TRIGGERS.validate_python(given)
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"triggers of {channel.name}: {'; '.join(told)}") from error
+    triggers = tuple(trigger_settings(trigger, channel.record_rate_hz) for trigger in checked)
+    before, after = (
+        [(i, t.line) for i, t in enumerate(some) if t.line]
+        for some in (channel.triggers, triggers)
+    )
+    if before != after:
+        raise UsageError(
+            f"triggers of {channel.name}: expected the external ones to stay in their places in "
+            f"a run, {before}, found {after}"
+        )
+    return triggers
+
+
+_TRIGGERS = TypeAdapter(Annotated[list[Trigger], Field(max_length=8)])
 
 
 def trigger_settings(trigger: Trigger, record_rate_hz: float) -> TriggerSettings:
