@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from daq.model.batch import Rows, no_rows
 from daq.model.channel import Channel, TriggerSettings
+from daq.model.plan import Window
 from daq.model.record import (
     ANCHOR,
     DEAD_CAUSES,
@@ -68,6 +69,11 @@ class FakeRun:
     host: str = "daq1"
     start_ns: int = START_NS
     settings_toml: str = SETTINGS
+    windows: tuple[Window, ...] = (
+        Window(name="inner", kind="veto", sources=("SI",), tagged=TARGETS, before_ns=10**6,
+               after_ns=10**6),
+    )  # fmt: skip
+    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     digitizers: tuple[FakeDigitizer, ...] = (FakeDigitizer("targets"), FakeDigitizer("vetoes"))
     all_records: Mapping[str, tuple[Rows, Samples]] = field(default_factory=dict)
     tables: Mapping[str, Rows] = field(default_factory=dict)

@@ -214,8 +214,8 @@ def test_a_foreign_file_is_refused(complete: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="expected a scheelite-run file, found another kind"):
         open_run(replaced(complete, (tmp_path / "other.h5").read_bytes()))
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file.attrs.update({"format": "scheelite-run", "format_version": 2})
-    with pytest.raises(FormatError, match="expected format version 1, found 2"):
+        file.attrs.update({"format": "scheelite-run", "format_version": 3})
+    with pytest.raises(FormatError, match="expected format version 2, found 3"):
         open_run(replaced(complete, (tmp_path / "other.h5").read_bytes()))
 
 
