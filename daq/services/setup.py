@@ -132,8 +132,7 @@ def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerS
         raise UsageError(f"triggers of {channel.name}: {'; '.join(told)}") from error
     triggers = tuple(trigger_settings(trigger, channel.record_rate_hz) for trigger in checked)
     before, after = (
-        [(i, t.line) for i, t in enumerate(some) if t.line]
-        for some in (channel.triggers, triggers)
+        [(i, t.line) for i, t in enumerate(some) if t.line] for some in (channel.triggers, triggers)
     )
     if before != after:
         raise UsageError(

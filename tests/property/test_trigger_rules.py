@@ -120,15 +120,15 @@ def test_random_triggers_are_the_same_wherever_they_are_asked(first, cuts):
     start = first * CHUNK + 12345
     edges = sorted({start, *(start + cut for cut in cuts), start + 4 * CHUNK})
     process = Poisson(7, "A", "random", 1e-3)
-    pieces = [process.within(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-    whole = Poisson(7, "A", "random", 1e-3).within(start, start + 4 * CHUNK)
+    pieces = [process.between(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    whole = Poisson(7, "A", "random", 1e-3).between(start, start + 4 * CHUNK)
     assert sum(pieces, []) == whole == sorted(set(whole))
 
 
 def test_random_triggers_are_a_poisson_process():
     """Seed 11: counts, variance of counts and waiting times, each within 4 sigma."""
     rate, stop = 2e-4, 400 * CHUNK
-    at = np.array(Poisson(11, "A", "random", rate).within(0, stop))
+    at = np.array(Poisson(11, "A", "random", rate).between(0, stop))
     expected = rate * stop
     assert abs(at.size - expected) < 4 * expected**0.5
     counts = np.bincount(at // CHUNK, minlength=400)
@@ -138,7 +138,7 @@ def test_random_triggers_are_a_poisson_process():
     for edge in (0.1, 1.0, 3.0):  # across the borders of the chunks, too
         share, truth = np.mean(waits > edge), np.exp(-edge)
         assert abs(share - truth) < 4 * (truth * (1 - truth) / waits.size) ** 0.5
-    others = [Poisson(*key, rate).within(0, CHUNK * 9)
+    others = [Poisson(*key, rate).between(0, CHUNK * 9)
               for key in ((12, "A", "random"), (11, "B", "random"), (11, "A", "blind"))]  # fmt: skip
     assert len({tuple(other) for other in others}) == 3
 
@@ -305,9 +305,7 @@ def test_above_the_highest_rate_the_rest_of_the_second_is_dropped(seed, most):
 @settings(max_examples=60)
 @given(seeds, st.sampled_from(["keep", "isolated", "one"]), st.data())
 def test_the_ledger_labels_every_sample_by_the_first_of_its_causes(seed, policy, data):
-    c = replace(
-        CHANNEL, pile_up=policy, max_rate_hz=6.0, triggers=(replace(LEVEL, holdoff=15),)
-    )
+    c = replace(CHANNEL, pile_up=policy, max_rate_hz=6.0, triggers=(replace(LEVEL, holdoff=15),))
     x = pulses(seed)
     x[700:703] = 32767
     chain = Chain.fresh(0, c, 1, 0, 0)
@@ -329,7 +327,9 @@ def test_the_ledger_labels_every_sample_by_the_first_of_its_causes(seed, policy,
             assert row[cause] == part.count(cause), cause
     for batch in batches:  # what is recorded was live or only flagged
         for t in batch.table["trigger"].tolist():
-            assert not any(start <= t < stop for start, stop in (spans["paused"], spans["disk_full"]))
+            assert not any(
+                start <= t < stop for start, stop in (spans["paused"], spans["disk_full"])
+            )
         for row in batch.table:
             start, stop = spans["unlocked"]
             assert bool(row["flags"] & Flag.UNLOCKED) == (start <= row["trigger"] < stop)
