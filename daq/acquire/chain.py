@@ -97,7 +97,7 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        first = self.state.keep * factor - reach(factor)
+        first = self._keep() * factor - reach(factor)
         return min(max(first, self.state.start), self._fed)
 
     @property
@@ -262,6 +262,7 @@ class Chain:
 
     def checkpoint(self) -> ChainState:
         """The state with everything in it."""
+        self.state.keep = self._keep()
         self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
         self.state.windows = [window.parts() for window in self.windows]
         return self.state
@@ -401,10 +402,13 @@ class Chain:
         look_back = max(self.channel.pretrigger, LOOK_BACK)
         return min(first - look_back, self._finder.needs, state.finder.searched - look_back)
 
+    def _keep(self) -> int:
+        """The same, not before what was said before; a restart begins there."""
+        return max(self.state.keep, min(self._oldest(), self._tape.stop))
+
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
         keep = self._oldest()
-        self.state.keep = max(self.state.keep, min(keep, self._tape.stop))
         self._tape.forget_before(keep)
         self._forget_at = self._tape.stop + LOOK_BACK
         if self._past:
