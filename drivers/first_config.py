@@ -87,7 +87,7 @@ def text_of(answers: Answers) -> str:
               for i, n in enumerate(answers.channels)}  # fmt: skip
     document["experiment"] = _table({"name": answers.name, "data_dir": answers.data_dir})
     document["digitizers"] = _super({"targets": {"model": model, "resource": resource}})
-    document["kinds"] = _super({"target": {"decimation": 1, **TARGET, "trigger": TRIGGER}})
+    document["kinds"] = _super({"target": {"decimation": 1, **TARGET, "triggers": [TRIGGER]}})
     document["channels"] = _table(places)
     document["instruments"] = _super(
         {name: {"model": m, "resource": r} for name, (m, r) in answers.instruments.items()}
@@ -148,8 +148,17 @@ def _by_match(drivers: Mapping[str, type[Instrument]], answer: str) -> list[str]
 def _table(values: Mapping[str, object]) -> Table:
     table = tomlkit.table()
     for key, value in values.items():
-        table.add(key, _inline(value) if isinstance(value, Mapping) else value)
+        table.add(key, _item(value))
     return table
+
+
+def _item(value: object) -> object:
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        items = tomlkit.array()
+        for one in value:
+            items.append(_inline(one))
+        return items
+    return _inline(value) if isinstance(value, Mapping) else value
 
 
 def _inline(values: Mapping[str, object]) -> tomlkit.items.InlineTable:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from daq.model.batch import Rows, no_rows
 from daq.model.channel import Channel, TriggerSettings
+from daq.model.plan import Window
 from daq.model.record import (
     ANCHOR,
+    DEAD_CAUSES,
     EVENT,
     GAP,
     LEDGER,
@@ -30,9 +32,7 @@ START_NS = 1_790_000_000_000_000_000
 VOLTS_PER_COUNT = 20.0 / 65536
 NOISE_RMS = 6.0  # counts
 TARGETS = ("C11", "C12", "C13", "C21", "C22", "C23", "C31", "C32", "C33")
-TRIGGER = TriggerSettings(
-    kind="level", threshold=40.0, rearm=20.0, falling=False, edge_span=4, holdoff=4096
-)
+TRIGGER = TriggerSettings(kind="level", threshold=40.0, rearm=20.0, edge_span=4, holdoff=4096)
 SETTINGS = '[experiment]\nname = "bench"\n'
 Samples = npt.NDArray[np.int16]
 
@@ -67,6 +67,11 @@ class FakeRun:
     host: str = "daq1"
     start_ns: int = START_NS
     settings_toml: str = SETTINGS
+    windows: tuple[Window, ...] = (
+        Window(name="inner", kind="veto", sources=("SI",), tagged=TARGETS, before_ns=10**6,
+               after_ns=10**6),
+    )  # fmt: skip
+    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     digitizers: tuple[FakeDigitizer, ...] = (FakeDigitizer("targets"), FakeDigitizer("vetoes"))
     all_records: Mapping[str, tuple[Rows, Samples]] = field(default_factory=dict)
     tables: Mapping[str, Rows] = field(default_factory=dict)
@@ -108,7 +113,7 @@ def channel(name: str, **changes: object) -> Channel:
         "record_length": 8192,
         "pretrigger": 2048,
         "volts_per_count": VOLTS_PER_COUNT,
-        "trigger": TRIGGER,
+        "triggers": (TRIGGER,),
         "mass_g": 0.75,
     }
     return Channel(**(facts | changes))  # type: ignore[arg-type]
@@ -234,12 +239,13 @@ def _ledger(
     stop = int(seconds * RATE_HZ)
     found = []
     for i, of in enumerate(channels):
-        holdoff = len(records[of.name][0]) * of.trigger.holdoff * of.decimation // 4
+        holdoff = len(records[of.name][0]) * of.triggers[0].holdoff * of.decimation // 4
         gap = 450_000 if of.digitizer == "targets" else 0
         saturated = 40_000 * i
         edge = of.record_length * of.decimation
         live = stop - holdoff - gap - saturated - edge
-        found.append((i, 0, stop, live, gap, saturated, edge, holdoff))
+        dead = {"gap": gap, "saturated": saturated, "edge": edge, "holdoff": holdoff}
+        found.append((i, 0, stop, live, *(dead.get(cause, 0) for cause in DEAD_CAUSES)))
     return rows(LEDGER, *found)
 
 

@@ -32,9 +32,16 @@ LENGTHS = {"C11": 64, "SI": 16}
 T_NS = 1_790_000_000_000_000_000
 SIZES_CHECKED = [3, 10, 0, 20, 5, 12]
 SMALL = LogSettings(sync_s=0.005, rotate_s=3600.0, rotate_bytes=1 << 16)
-TRIGGER = TriggerSettings(
-    kind="edge", threshold=40.0, rearm=20.0, falling=False, edge_span=24, holdoff=16
-)
+TRIGGER = TriggerSettings(kind="edge", threshold=40.0, rearm=20.0, edge_span=24, holdoff=16)
+
+WINDOW = {
+    "name": "inner",
+    "kind": "veto",
+    "sources": ["SI"],
+    "tagged": ["C11"],
+    "before_ns": 1_000_000,
+    "after_ns": 2_000_000,
+}
 
 
 def start_payload(run: int) -> bytes:
@@ -49,7 +56,7 @@ def start_payload(run: int) -> bytes:
             record_length=LENGTHS[name],
             pretrigger=4,
             volts_per_count=3e-4,
-            trigger=TRIGGER,
+            triggers=(TRIGGER,),
             mass_g=0.75 if name == "C11" else 0.0,
         )
         for name, digitizer in zip(LENGTHS, STARTS, strict=True)
@@ -70,7 +77,7 @@ def start_payload(run: int) -> bytes:
         "host": "daq1",
         "user": "night",
         "t_ns": T_NS,
-        "window_ns": 2_000_000,
+        "plan": {"window_ns": 2_000_000, "windows": [WINDOW]},
     }
     return msgspec.json.encode(start)
 

@@ -1,64 +1,90 @@
 """One channel's chain: decimate, search, cut records, account for every sample.
 
-All positions are absolute. `state` holds everything that cannot be had again from the samples of
-the last `history` digitizer samples; feeding those again after a restart changes nothing that was
-already done, because every step begins at its own watermark.
+All positions are absolute. `state` holds everything that cannot be had again from the samples
+that a restart needs; feeding those again changes nothing that was already done, because every
+step begins at its own watermark.
 """
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 
-from daq.acquire import kernels, trigger
+from daq.acquire import kernels
 from daq.acquire.decimate import Decimator, reach
-from daq.acquire.intervals import Interval, Intervals, shares
+from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
+from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
 from daq.acquire.kernels import I16
+from daq.acquire.piles import NOISE, Piles, PilesState, Shot
+from daq.acquire.records import Beside, Cutter
 from daq.acquire.tape import Tape
 from daq.model.batch import RecordBatch, Rows
-from daq.model.channel import Channel
-from daq.model.record import DEAD_CAUSES, LEDGER, RECORD, Flag, plain
+from daq.model.channel import Channel, TriggerSettings
+from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, Cause, plain
 
-LONG_AGO = -(2**62)
+LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
+NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a stretch before a gap, for records that still wait for other channels."""
+
+    start: int
+    samples: bytes
 
 
 class ChainState(msgspec.Struct):
-    """What a chain must remember. Digitizer samples: start, railed, told, dead; the others are
-    record samples (digitizer sample / decimation)."""
+    """What a chain must remember. Digitizer samples: start, railed, told, stop, dead, windows; the
+    others are record samples (digitizer sample / decimation)."""
 
     start: int  # first digitizer sample of the present stretch
     railed: int  # searched for saturation up to here
     told: int  # the ledger is written up to here
+    finder: FinderState
+    piles: PilesState = msgspec.field(default_factory=PilesState)
+    stop: int = FOREVER  # the run ends here
     reached: int = LONG_AGO  # the stretch has record samples up to here
-    searched: int = LONG_AGO  # searched for triggers up to here
-    armed: bool = False  # after a gap we cannot know, so we do not fire
-    last: int = LONG_AGO  # the last trigger that was accepted
-    pending: list[int] = []  # triggers whose record is not cut yet
-    crossings: list[int] = []  # all that fired lately, accepted or not
+    keep: int = LONG_AGO  # samples before this one are not needed any more
+    closed: list[Closed] = []
     next_record: int = 0
-    truncated: int = 0  # triggers without a whole record, because of a gap or the stop
+    # from this sample on, this settings epoch
+    epochs: list[tuple[int, int]] = msgspec.field(default_factory=lambda: [(LONG_AGO, 0)])
+    drops: dict[str, int] = {}  # triggers without a record, by cause
+    triggers: tuple[TriggerSettings, ...] | None = None  # where they were changed in the run
     dead: dict[str, list[Interval]] = {}
+    windows: list[list[Interval]] = []  # what each of the plan's windows tags
 
 
 class Chain:
     """One channel of one run: digitizer samples go in, records and ledger rows come out."""
 
-    def __init__(self, index: int, channel: Channel, state: ChainState) -> None:
+    def __init__(self, index: int, channel: Channel, seed: int, state: ChainState) -> None:
         self.index, self.channel, self.state = index, channel, state
-        self._trigger = trigger.make(channel.trigger)
         self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in DEAD_CAUSES}
-        self._after_rail = channel.decimation
+        self.windows = [Intervals(parts) for parts in state.windows]
+        triggers = channel.triggers if state.triggers is None else state.triggers
+        self._finder = Finder(channel, triggers, seed, state.finder, self._dead)
+        self._piles = Piles(channel, state.piles, self._dead["holdoff"])
+        self._cutter = Cutter(index, channel, self._dead)
         self._row_samples = round(channel.sample_rate_hz)
+        self._past = [
+            Tape.holding(c.start, np.frombuffer(c.samples, np.int16)) for c in state.closed
+        ]
         self._begin(state.start)
 
     @classmethod
-    def fresh(cls, index: int, channel: Channel, start: int) -> Chain:
-        """A chain whose run begins at digitizer sample `start`."""
-        chain = cls(index, channel, ChainState(start=start, railed=start, told=start))
+    def fresh(cls, index: int, channel: Channel, seed: int, windows: int, start: int) -> Chain:
+        """A chain whose run begins at digitizer sample `start`; so many windows may tag it."""
+        entries = [EntryState() for _ in channel.triggers]
+        state = ChainState(start, start, start, FinderState(entries))
+        state.windows = [[] for _ in range(windows)]
+        chain = cls(index, channel, seed, state)
         chain._open_stretch(start)
         return chain
+
+    # --- how it stands ---
 
     @property
     def fed(self) -> int:
@@ -66,19 +92,52 @@ class Chain:
         return self._fed
 
     @property
-    def history(self) -> int:
-        """Digitizer samples before the last fed one that a restart needs again."""
-        c = self.channel
-        samples = c.record_length + c.pretrigger + self._trigger.history + 2
-        return samples * c.decimation + 2 * reach(c.decimation) + c.decimation
+    def needed_from(self) -> int:
+        """The first digitizer sample that a restart needs again."""
+        factor = self.channel.decimation
+        if self.state.stop < FOREVER:
+            return self.state.stop
+        return max(self._keep() * factor - reach(factor), self.state.start)
+
+    @property
+    def own_until(self) -> int:
+        """No trigger of its own before this record sample will still come."""
+        return self._finder.until
 
     @property
     def complete_until(self) -> int:
         """No record with a trigger before this digitizer sample will still come."""
-        state = self.state
-        searched = max(state.searched, self._decimator.first)
-        first = min(state.pending[0], searched) if state.pending else searched
-        return first * self.channel.decimation
+        pending, first = self.state.piles.pending, self._piles.first
+        if pending:
+            first = min(pending[0].sample, first)
+        return first * self.channel.decimation if first < FOREVER else FOREVER
+
+    @property
+    def settled(self) -> int:
+        """Nothing of its own that comes can change what was before this digitizer sample."""
+        c, state = self.channel, self.state
+        if state.stop < FOREVER:
+            return min(state.stop, self._until_digitizer())
+        whole = (state.reached - c.record_length + c.pretrigger) * c.decimation
+        return min(max(whole, state.start), self._until_digitizer())
+
+    @property
+    def next_row(self) -> int:
+        """Where the next row of the ledger can end."""
+        edge = (self.state.told // self._row_samples + 1) * self._row_samples
+        return min(edge, max(self.state.stop, self.state.told))
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything that was fed has come out."""
+        return self.complete_until == FOREVER and self.state.told >= self.state.stop
+
+    @property
+    def throttled(self) -> bool:
+        """Whether its rate is too high at present."""
+        return self._dead["throttled"].holds(self._fed)
+
+    # --- what goes in ---
 
     def feed(self, samples: I16) -> None:
         """Take the next digitizer samples of the stretch in."""
@@ -86,52 +145,126 @@ class Chain:
         self._fed += samples.size
         self._tape.append(self._decimator.feed(samples))
         self.state.reached = max(self.state.reached, self._tape.stop)
-        self._search_triggers()
 
-    def gap(self, start: int, stop: int) -> list[RecordBatch]:
-        """Samples [start, stop) are lost; what could still be cut before them."""
-        records = self.records()
+    def gap(self, start: int, stop: int) -> None:
+        """Samples [start, stop) are lost."""
         self._close_stretch(start)
         self._dead["gap"].add(start, stop)
         self._open_stretch(stop)
-        return records
 
-    def finish(self, stop: int) -> list[RecordBatch]:
-        """The run ends at `stop`: the last records. The ledger is then complete up to there."""
-        records = self.records()
+    def finish(self, stop: int) -> None:
+        """The run ends at `stop`."""
         self._close_stretch(stop)
-        self.state.searched = max(self.state.searched, stop // self.channel.decimation + 1)
-        return records
-
-    def records(self) -> list[RecordBatch]:
-        """The records that can be cut now, as one batch or none."""
-        c, state = self.channel, self.state
-        ready = [t for t in state.pending if t - c.pretrigger + c.record_length <= self._tape.stop]
-        state.pending = state.pending[len(ready) :]
-        batch = [self._cut(ready)] if ready else []
-        self._forget()
-        return batch
-
-    def ledger(self, until: int | None = None) -> Rows:
-        """Rows of one second each that are settled; all up to `until` where the run ends there."""
-        stop = self._settled() if until is None else until
-        edges = range(-(-(self.state.told + 1) // self._row_samples), stop // self._row_samples + 1)
-        cuts = [n * self._row_samples for n in edges]
-        if until is not None and (not cuts or cuts[-1] < until) and until > self.state.told:
-            cuts.append(until)
-        rows = np.zeros(len(cuts), plain(LEDGER))
-        for row, cut in zip(rows, cuts, strict=True):
-            self._fill_row(row, cut)
-        return rows
-
-    def checkpoint(self) -> ChainState:
-        """The state with everything in it."""
-        self.state.dead = {cause: parts.parts() for cause, parts in self._dead.items()}
-        return self.state
+        self.state.stop = stop
+        self._finder.end()
 
     def restart(self, sample: int) -> None:
         """Samples come again from `sample` on, which is in the present stretch."""
         self._begin(max(sample, self.state.start))
+
+    def change(self, triggers: tuple[TriggerSettings, ...], epoch: int) -> None:
+        """Other triggers from the next sample on, in a new settings epoch."""
+        self.search()
+        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
+        self._finder.change(triggers)
+        self.state.triggers = triggers
+        self.new_epoch(epoch)
+
+    def new_epoch(self, epoch: int) -> None:
+        """Records from the next sample on are of this settings epoch."""
+        self.search()
+        at = self.state.finder.searched
+        before = [(sample, old) for sample, old in self.state.epochs if sample < at]
+        self.state.epochs = [*before, (at, epoch)]
+
+    # --- what other channels and the door have to say; in record samples where not said ---
+
+    def offer(self, entry: int, sample: int) -> None:
+        """Its line triggered."""
+        if not self._finder.offer(entry, sample):
+            self._drop("late")
+
+    def line_reaches(self, entry: int, until: int) -> None:
+        """Its line will not trigger before this sample any more."""
+        self._finder.lines[entry] = until
+
+    def read_out(self, sample: int) -> None:
+        """Another channel that it is read out with triggered."""
+        if sample < self.state.piles.merged:
+            self._drop("late")
+        else:
+            self._piles.add([Found(sample, SECONDARY, Cause.SECONDARY)])
+
+    def order(self, sample: int) -> None:
+        """A record at this digitizer sample is asked for."""
+        if not self._finder.order(-(-sample // self.channel.decimation)):
+            self._drop("late")
+
+    def tag(self, window: int, start: int, stop: int, *, veto: bool) -> None:
+        """A window tags digitizer samples [start, stop)."""
+        self.windows[window].add(start, stop)
+        if veto:
+            self._dead["vetoed"].add(max(start, self.state.told), stop)
+
+    def begin_dead(self, cause: str, sample: int) -> None:
+        """From this digitizer sample on it is dead for a cause."""
+        self._dead[cause].add(sample, FOREVER)
+
+    def end_dead(self, cause: str, sample: int) -> None:
+        """Until this digitizer sample it was."""
+        self._dead[cause].end_at(sample)
+
+    # --- what comes out ---
+
+    def search(self) -> None:
+        """Search everything that was fed."""
+        self._finder.search(self._tape, self._decimator_first)
+
+    def release(self) -> list[Own]:
+        """Its own triggers that are final, since the last time."""
+        own = self._finder.release()
+        self._piles.add([one.found for one in own if not one.dropped])
+        for one in own:
+            if one.dropped:
+                self._drop("throttled")
+        return own
+
+    def records(self, until: int) -> list[RecordBatch]:
+        """The records that can be cut now, as one batch or none; no trigger before the record
+        sample `until` will still come from other channels."""
+        for shot in self._piles.group(min(until, self._finder.until)):
+            if self._wanted(shot):
+                self.state.piles.pending.append(shot)
+        ready = self._ready()
+        batch = [self._cut(ready)] if ready else []
+        if self._past or self._tape.stop >= self._forget_at:
+            self._forget()
+        return batch
+
+    def ledger(self, until: int) -> Rows:
+        """Rows of one second each that are settled, where nothing before the digitizer sample
+        `until` can still become vetoed; the last row ends where the run does."""
+        stop = min(until, self.settled)
+        cuts = []
+        while self.next_row <= stop and self.next_row > self.state.told:
+            cuts.append((self.state.told, self.next_row))
+            self.state.told = self.next_row
+        rows = np.zeros(len(cuts), plain(LEDGER))
+        for row, cut in zip(rows, cuts, strict=True):
+            self._fill_row(row, *cut)
+        return rows
+
+    def forget_windows(self, sample: int) -> None:
+        """What tags digitizer samples before this one will not be asked for again."""
+        for window in self.windows:
+            window.forget_before(sample)
+
+    def checkpoint(self) -> ChainState:
+        """The state with everything in it."""
+        self.state.keep = self._keep()
+        self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
+        self.state.windows = [window.parts() for window in self.windows]
+        return self.state
 
     # --- stretches ---
 
@@ -139,28 +272,41 @@ class Chain:
         self._fed = start
         self._decimator = Decimator(self.channel.decimation, start)
         self._tape = Tape(self._decimator.first)
+        self._forget_at = self._tape.stop + LOOK_BACK
+        factor = self.channel.decimation
+        self._decimator_first = -(-(self.state.start + reach(factor)) // factor)
 
     def _open_stretch(self, start: int) -> None:
         """A new contiguous stretch: nothing is known of what was before it."""
-        self._begin(start)
         state, c = self.state, self.channel
         state.start = state.railed = start
-        state.armed, state.last = False, LONG_AGO
-        state.crossings, state.pending = [], []
-        state.reached = self._decimator.first
-        state.searched = self._decimator.first + self._trigger.history
-        first = max(state.searched, self._decimator.first + c.pretrigger)
-        self._dead["edge"].add(start, first * c.decimation)
+        self._begin(start)
+        first = state.reached = self._decimator_first
+        self._finder.open(first)
+        whole = first + max(self._finder.main_history, c.pretrigger)
+        self._dead["edge"].add(start, whole * c.decimation)
 
     def _close_stretch(self, stop: int) -> None:
-        """The stretch ends at `stop`: triggers without room for their record are none."""
-        state, c = self.state, self.channel
+        """The stretch ends at `stop`: what has no room for its record there has none."""
+        self.search()
+        self._finder.close(self._tape)
+        c, state = self.channel, self.state
         last = state.reached - c.record_length + c.pretrigger
-        state.truncated += len(state.pending)
-        state.pending = []
         self._dead["edge"].add(max((last + 1) * c.decimation, state.start), stop)
         for cause in ("edge", "saturated", "holdoff"):
-            self._dead[cause] = Intervals(self._dead[cause].within(LONG_AGO, stop))
+            self._dead[cause].end_at(stop)
+        self._piles.account()
+        self._past.append(self._tape)
+        self._note_closed()
+
+    def _note_closed(self) -> None:
+        keep = self._oldest()
+        for tape in self._past:
+            tape.forget_before(keep)
+        self._past = [tape for tape in self._past if tape.stop > tape.start]
+        self.state.closed = [
+            Closed(tape.start, tape.read(tape.start, tape.stop).tobytes()) for tape in self._past
+        ]
 
     # --- searching ---
 
@@ -173,110 +319,132 @@ class Chain:
         self.state.railed = start + fresh.size
         if not kernels.touches_rail(fresh):
             return
-        room = fresh.size // (self._after_rail + 1) + 2
+        after = self.channel.decimation
+        room = fresh.size // (after + 1) + 2
         starts, stops = np.empty(room, np.int64), np.empty(room, np.int64)
-        n = kernels.rail_stretches(fresh, self._after_rail, starts, stops)
+        n = kernels.rail_stretches(fresh, after, starts, stops)
         for a, b in zip(starts[:n].tolist(), stops[:n].tolist(), strict=True):
             self._dead["saturated"].add(start + a, start + b)
 
-    def _search_triggers(self) -> None:
-        state, tape = self.state, self._tape
-        if tape.stop <= state.searched:
-            return
-        first = state.searched
-        window = tape.read(first - self._trigger.history, tape.stop)
-        found = self._trigger.find(window, state.armed)
-        shift = first - self._trigger.history
-        at = [shift + i for i in found.at.tolist()]
-        freed = [shift + i for i in found.freed.tolist()]
-        self._account_disarmed(at, freed, tape.stop)
-        state.armed, state.searched = found.armed, tape.stop
-        state.crossings += at
-        for sample in at:
-            self._consider(sample)
-
-    def _account_disarmed(self, at: list[int], freed: list[int], stop: int) -> None:
-        """Between firing and arming again, and from a start until first armed, none can fire."""
-        starts = [s + 1 for s in at]
-        if not self.state.armed:
-            starts.insert(0, self.state.searched)
-        factor = self.channel.decimation
-        for i, start in enumerate(starts):
-            end = freed[i] if i < len(freed) else stop
-            self._dead["holdoff"].add(start * factor, end * factor)
-
-    def _consider(self, sample: int) -> None:
-        """Accept a crossing unless it is in the holdoff or too near the stretch's start."""
-        c, state = self.channel, self.state
-        if sample - state.last < c.trigger.holdoff:
-            return
-        if sample - c.pretrigger < self._first_of_stretch():
-            return
-        state.last = sample
-        state.pending.append(sample)
-        factor = c.decimation
-        self._dead["holdoff"].add((sample + 1) * factor, (sample + c.trigger.holdoff) * factor)
-
-    def _first_of_stretch(self) -> int:
-        factor = self.channel.decimation
-        return -(-(self.state.start + reach(factor)) // factor)
-
     # --- cutting ---
 
-    def _cut(self, triggers: list[int]) -> RecordBatch:
-        c, state = self.channel, self.state
-        samples = np.empty((len(triggers), c.record_length), np.int16)
-        for row, t in zip(samples, triggers, strict=True):
-            row[:] = self._tape.read(t - c.pretrigger, t - c.pretrigger + c.record_length)
-        table = np.zeros(len(triggers), plain(RECORD))
-        table["record"] = state.next_record + np.arange(len(triggers))
-        table["trigger"] = np.array(triggers) * c.decimation
-        table["start"] = (np.array(triggers) - c.pretrigger) * c.decimation
-        table["cause"] = self._trigger.cause
-        table["flags"] = [self._flags(t) for t in triggers]
-        table["crc"] = [zlib.crc32(row.tobytes()) for row in samples]
-        described = np.empty((len(triggers), 3), np.float32)
-        kernels.describe(samples, c.pretrigger, c.trigger.falling, described)
-        table["baseline"], table["baseline_rms"], table["height"] = described.T
-        state.next_record += len(triggers)
-        return RecordBatch(self.index, table, samples)
+    def _wanted(self, shot: Shot) -> bool:
+        """Whether a shot is to become a record; what is dropped is counted by its cause."""
+        piled = self._piles.in_a_pile(shot)
+        if not self.channel.recorded:
+            return False
+        at = shot.sample * self.channel.decimation
+        causes = [cause for cause in NO_RECORDS if self._dead[cause].holds(at)]
+        if causes or piled:
+            self._drop(causes[0] if causes else "pile_up")
+            return False
+        return True
 
-    def _flags(self, t: int) -> int:
-        c = self.channel
-        start, stop = t - c.pretrigger, t - c.pretrigger + c.record_length
-        others = [x for x in self.state.crossings if start <= x < stop and x != t]
-        railed = self._dead["saturated"].within(start * c.decimation, stop * c.decimation)
-        return (Flag.SATURATED if railed else 0) | (Flag.PILED_UP if others else 0)
+    def _ready(self) -> list[tuple[Shot, Tape, Beside]]:
+        """Pending shots whose samples are there; those that will never be whole are dropped."""
+        pending, found = self.state.piles.pending, []
+        crossings = self.state.finder.crossings
+        while pending:
+            tape = self._tape_of(pending[0])
+            if tape is None and not self._is_cut_off(pending[0]):
+                break
+            shot = pending.pop(0)
+            if tape is None:
+                self._drop("truncated")
+                continue
+            beside = self._cutter.beside(shot, crossings)
+            if self._spoiled(shot, beside):
+                self._drop("pile_up")
+            else:
+                found.append((shot, tape, beside))
+        return found
+
+    def _spoiled(self, shot: Shot, beside: Beside) -> bool:
+        """Whether a pulse, or noise, is to be isolated and is not."""
+        pulse_or_noise = shot.causes & (PULSES | NOISE)
+        return self.channel.pile_up == "isolated" and bool(pulse_or_noise) and beside.piled_up
+
+    def _span(self, shot: Shot) -> Interval:
+        start = shot.sample - self.channel.pretrigger
+        return start, start + self.channel.record_length
+
+    def _tape_of(self, shot: Shot) -> Tape | None:
+        """The tape of the stretch that holds all of a shot's record, as far as there is one yet."""
+        start, stop = self._span(shot)
+        for tape in (*self._past, self._tape):
+            if tape.start <= start and stop <= tape.stop:
+                return tape
+        return None
+
+    def _is_cut_off(self, shot: Shot) -> bool:
+        """Whether nothing that comes can complete its record."""
+        start, _ = self._span(shot)
+        return self.state.stop < FOREVER or start < self._decimator_first
+
+    def _cut(self, ready: list[tuple[Shot, Tape, Beside]]) -> RecordBatch:
+        epochs = [self._epoch(shot.sample) for shot, _, _ in ready]
+        batch = self._cutter.cut(ready, self.state.next_record, epochs)
+        self.state.next_record += len(ready)
+        return batch
+
+    def _epoch(self, sample: int) -> int:
+        return next(epoch for since, epoch in reversed(self.state.epochs) if since <= sample)
+
+    def _drop(self, cause: str) -> None:
+        self.state.drops[cause] = self.state.drops.get(cause, 0) + 1
+
+    def _oldest(self) -> int:
+        """The first record sample that a record or a search can still need."""
+        state = self.state
+        pending = [state.piles.pending[0].sample] if state.piles.pending else []
+        first = min([*pending, self._piles.first])
+        look_back = max(self.channel.pretrigger, LOOK_BACK)
+        return min(first - look_back, self._finder.needs, state.finder.searched - look_back)
+
+    def _keep(self) -> int:
+        """The same, not before what was said before; a restart begins there."""
+        return max(self.state.keep, min(self._oldest(), self._tape.stop))
 
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
-        c, state = self.channel, self.state
-        oldest = min(state.pending[0] if state.pending else state.searched, state.searched)
-        keep = oldest - max(c.pretrigger, self._trigger.history)
+        keep = self._oldest()
         self._tape.forget_before(keep)
-        state.crossings = [x for x in state.crossings if x >= keep]
+        self._forget_at = self._tape.stop + LOOK_BACK
+        if self._past:
+            self._note_closed()
+        crossings = self.state.finder.crossings
+        if crossings and crossings[0][0] < keep:
+            self.state.finder.crossings = [x for x in crossings if x[0] >= keep]
+        if len(self.state.epochs) > 1:
+            old = [one for one in self.state.epochs if one[0] <= keep]
+            self.state.epochs = [*old[-1:], *(one for one in self.state.epochs if one[0] > keep)]
 
     # --- the ledger ---
 
-    def _settled(self) -> int:
-        """Nothing that comes can change what was before this digitizer sample."""
-        c = self.channel
-        whole = self.state.reached - c.record_length + c.pretrigger
-        return max(min(whole, self.state.searched) * c.decimation, self.state.start)
+    def _until_digitizer(self) -> int:
+        until = self._finder.until
+        if self.channel.pile_up == "one":
+            until = min(until, self._piles.first)
+        return until * self.channel.decimation if until < FOREVER else FOREVER
 
-    def _fill_row(self, row: np.void, stop: int) -> None:
-        start = self.state.told
+    def _fill_row(self, row: np.void, start: int, stop: int) -> None:
         taken = shares([self._dead[cause] for cause in DEAD_CAUSES], start, stop)
         row["channel"], row["start"], row["stop"] = self.index, start, stop
         row["live"] = stop - start - sum(taken)
         for cause, n in zip(DEAD_CAUSES, taken, strict=True):
             row[cause] = n
-        self.state.told = stop
+        needed = min(stop, self._flags_need())
         for parts in self._dead.values():
-            parts.forget_before(min(stop, self._flags_need()))
+            parts.forget_before(needed)
 
     def _flags_need(self) -> int:
-        """Saturation must be known as far back as a record can begin."""
-        c, state = self.channel, self.state
-        oldest = state.pending[0] if state.pending else state.searched
-        return (oldest - c.pretrigger) * c.decimation
+        """Saturation and pauses must be known as far back as a record can begin."""
+        first = self.complete_until
+        if first == FOREVER:
+            return FOREVER
+        return first - self.channel.pretrigger * self.channel.decimation
+
+
+def drops_of(chains: Iterable[Chain]) -> dict[str, dict[str, int]]:
+    """Triggers without a record by channel and cause."""
+    return {chain.channel.name: dict(chain.state.drops) for chain in chains}

@@ -1,18 +1,24 @@
 """Events: records of several channels that belong together, in the order of their time.
 
-A record joins the event of the record before it when it is within the coincidence window of it.
-An event leaves when no record that could join it, or come before it, can still come.
+A record joins the event of the record before it when it is within the coincidence window of it,
+on another digitizer also when their clocks are not sure that it is not. An event leaves when no
+record that could join it, come before it or tag one of its records can still come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import numpy as np
 
+from daq.acquire.clocks import MAX_UNCERTAINTY_NS
 from daq.model.batch import Rows
+from daq.model.channel import Channel
+from daq.model.plan import Plan, Window
 from daq.model.record import EVENT, MEMBER, plain
+
+MAX_WIDENED_NS = 10_000_000  # a gate is not widened by more, however small the pulse
 
 
 class Hit(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -21,6 +27,10 @@ class Hit(msgspec.Struct, frozen=True, array_like=True, order=True):
     t_ns: int
     channel: int
     record: int
+    sample: int  # of the trigger, of its digitizer
+    error_ns: int  # how far its time may be off
+    pulse: bool  # a trigger says that a pulse is there
+    height: float  # [ADC counts]
 
 
 class EventsState(msgspec.Struct):
@@ -32,52 +42,106 @@ class EventsState(msgspec.Struct):
 
 
 class EventBuilder:
-    """Groups hits into events; `window_ns` is the coincidence window."""
+    """Groups hits into events; `tags` says which of the plan's windows tag a hit."""
 
-    def __init__(self, window_ns: int, state: EventsState) -> None:
-        self._window_ns, self.state = window_ns, state
+    def __init__(
+        self,
+        plan: Plan,
+        channels: Sequence[Channel],
+        state: EventsState,
+        tags: Callable[[Hit], int],
+    ) -> None:
+        self._plan, self._channels, self.state, self._tags = plan, channels, state, tags
+        self._vetoes = sum(1 << i for i, w in enumerate(plan.windows) if w.kind == "veto")
+        self.reach_ns = self._reach_ns()
 
     def add(self, hits: Iterable[Hit]) -> None:
         """Take hits in, in any order."""
         self.state.waiting = sorted([*self.state.waiting, *hits])
+
+    def first_waiting(self, channel: int, otherwise: int) -> int:
+        """The trigger sample of a channel's oldest hit that is in no event yet."""
+        samples = (hit.sample for hit in self.state.waiting if hit.channel == channel)
+        return min(samples, default=otherwise)
 
     def take(self, complete_ns: int, absent: Callable[[int], int]) -> tuple[Rows, Rows]:
         """Event and member rows of what is complete: no hit before `complete_ns` will come.
 
         `absent` gives, for a time, a bit for every digitizer that was silent then.
         """
-        groups = self._complete_groups(complete_ns)
+        groups = self._complete_groups(complete_ns) if self.state.waiting else []
         events = np.zeros(len(groups), plain(EVENT))
         members = np.zeros(sum(len(group) for group in groups), plain(MEMBER))
         at = 0
         for row, group in zip(events, groups, strict=True):
-            self._fill_event(row, group, absent)
-            self._fill_members(members[at : at + len(group)], int(row["event"]), group)
+            tags = [self._tags(hit) for hit in group]
+            self._fill_event(row, group, tags, absent)
+            self._fill_members(members[at : at + len(group)], int(row["event"]), group, tags)
             at += len(group)
         return events, members
+
+    def _reach_ns(self) -> int:
+        """From a record on, so far away a trigger can still tag it."""
+        spans = [
+            w.before_ns + w.after_ns + (MAX_WIDENED_NS if w.widen_ns_counts else 0)
+            for w in self._plan.windows
+        ]
+        return max(spans, default=0) + 2 * MAX_UNCERTAINTY_NS
 
     def _complete_groups(self, complete_ns: int) -> list[list[Hit]]:
         groups: list[list[Hit]] = []
         for hit in self.state.waiting:
-            if groups and hit.t_ns - groups[-1][-1].t_ns <= self._window_ns:
+            if groups and self._together(groups[-1][-1], hit):
                 groups[-1].append(hit)
             else:
                 groups.append([hit])
-        done = [g for g in groups if g[-1].t_ns + self._window_ns < complete_ns]
+        reach_ns = max(self._plan.window_ns + MAX_UNCERTAINTY_NS, self.reach_ns)
+        done = []
+        for group in groups:
+            if group[-1].t_ns + reach_ns >= complete_ns:
+                break
+            done.append(group)
         self.state.waiting = self.state.waiting[sum(len(g) for g in done) :]
         return done
 
-    def _fill_event(self, row: np.void, group: list[Hit], absent: Callable[[int], int]) -> None:
+    def _together(self, before: Hit, hit: Hit) -> bool:
+        digitizers = {self._channels[one.channel].digitizer for one in (before, hit)}
+        unsure_ns = min(before.error_ns + hit.error_ns, MAX_UNCERTAINTY_NS)
+        window_ns = self._plan.window_ns + (unsure_ns if len(digitizers) > 1 else 0)
+        return hit.t_ns - before.t_ns <= window_ns
+
+    def _fill_event(
+        self, row: np.void, group: list[Hit], tags: list[int], absent: Callable[[int], int]
+    ) -> None:
         state = self.state
         row["event"], row["t_ns"], row["n_records"] = state.next_event, group[0].t_ns, len(group)
-        row["channels"] = sum({1 << hit.channel for hit in group})
-        row["absent"] = absent(group[0].t_ns)
+        row["channels"] = _bits(hit.channel for hit in group)
+        targets = {h.channel for h in group if h.pulse and self._channels[h.channel].mass_g > 0}
+        row["targets"] = len(targets)
+        row["tags"] = np.bitwise_or.reduce(tags)
+        vetoed = [(hit, tag & self._vetoes) for hit, tag in zip(group, tags, strict=True)]
+        row["vetoed"] = _bits(hit.channel for hit, by in vetoed if by)
+        row["vetoed_by"] = np.bitwise_or.reduce([by for _, by in vetoed])
+        row["absent"] = absent(group[-1].t_ns + self.reach_ns)
         row["late"] = group[0].t_ns < state.emitted_until
         state.next_event += 1
         state.emitted_until = max(state.emitted_until, group[0].t_ns)
 
     @staticmethod
-    def _fill_members(rows: Rows, event: int, group: list[Hit]) -> None:
+    def _fill_members(rows: Rows, event: int, group: list[Hit], tags: list[int]) -> None:
         rows["event"] = event
         rows["channel"] = [hit.channel for hit in group]
         rows["record"] = [hit.record for hit in group]
+        rows["tags"] = tags
+
+
+def widened_ns(window: Window, height: float) -> int:
+    """By how much a record of this height [ADC counts] widens a window on both sides."""
+    if not window.widen_ns_counts:
+        return 0
+    wide = window.widen_ns_counts / height if height > 0 else MAX_WIDENED_NS
+    return round(min(wide, MAX_WIDENED_NS))
+
+
+def _bits(indices: Iterable[int]) -> int:
+    return sum({1 << i for i in indices})

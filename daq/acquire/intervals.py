@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 Interval = tuple[int, int]
+LONG_AGO, FOREVER = -(2**62), 2**62  # before and after every sample
 
 
 class Intervals:
@@ -16,6 +17,10 @@ class Intervals:
         self._parts: list[Interval] = []
         for start, stop in sorted(parts):
             self.add(start, stop)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._parts)
 
     def add(self, start: int, stop: int) -> None:
         """Take [start, stop) in; nothing where it is empty."""
@@ -35,8 +40,18 @@ class Intervals:
         cut = [(max(a, start), min(b, stop)) for a, b in self._parts if a < stop and b > start]
         return [(a, b) for a, b in cut if b > a]
 
+    def holds(self, sample: int) -> bool:
+        """Whether a sample is in it."""
+        return any(start <= sample < stop for start, stop in reversed(self._parts))
+
+    def end_at(self, sample: int) -> None:
+        """Drop what lies from `sample` on."""
+        self._parts = self.within(LONG_AGO, sample)
+
     def forget_before(self, sample: int) -> None:
         """Drop what lies before `sample`."""
+        if not self._parts or self._parts[0][0] >= sample:
+            return
         self._parts = [(max(a, sample), b) for a, b in self._parts if b > sample]
 
     def parts(self) -> list[Interval]:

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from daq.acquire.chain import Chain, ChainState
+from daq.acquire.chain import Chain, ChainState, drops_of
 from daq.acquire.clocks import Clock, ClockState
-from daq.acquire.events import EventBuilder, EventsState, Hit
+from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
+from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
+from daq.acquire.intervals import FOREVER
 from daq.model.batch import Batch, RecordBatch, Rows, no_rows
 from daq.model.block import Block, Gap, Samples
-from daq.model.channel import Channel
+from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
-from daq.model.record import ANCHOR, GAP, LEDGER, plain
+from daq.model.plan import Plan
+from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, plain
 
-FOREVER = 2**62
+# what the door says a channel is dead for
+FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +58,33 @@ class PipelineState(msgspec.Struct):
     digitizers: dict[str, DigitizerState]
     chains: list[ChainState]
     events: EventsState
+    exchange: ExchangeState
+    epoch: int = 0  # of the settings
 
 
 class Pipeline:
     """All channels of one run; the order of `channels` gives their index in every table."""
 
-    def __init__(self, channels: Sequence[Channel], window_ns: int, state: PipelineState) -> None:
-        self._state = state
+    def __init__(self, channels: Sequence[Channel], plan: Plan, state: PipelineState) -> None:
+        self._state, self._plan = state, plan
         self._names = list(state.digitizers)
         self._clocks = {name: Clock(d.clock) for name, d in state.digitizers.items()}
         self._chains = [
-            Chain(i, c, s) for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
+            Chain(i, c, plan.seed, s)
+            for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
+        self._by_name = {chain.channel.name: chain for chain in self._chains}
         self._of = {
             name: [chain for chain in self._chains if chain.channel.digitizer == name]
             for name in self._names
         }
-        self._builder = EventBuilder(window_ns, state.events)
+        digitizers = {name: self._digitizer(name) for name in self._names}
+        self._exchange = Exchange(plan, self._chains, digitizers, state.exchange)
+        self._builder = EventBuilder(plan, channels, state.events, self._tags)
         self._out = _Collected()
 
     @classmethod
-    def fresh(
-        cls, channels: Sequence[Channel], window_ns: int, starts: Iterable[Start]
-    ) -> Pipeline:
+    def fresh(cls, channels: Sequence[Channel], plan: Plan, starts: Iterable[Start]) -> Pipeline:
         """A pipeline at the beginning of a run."""
         by_name = {start.digitizer: start for start in starts}
         digitizers = {
@@ -84,19 +92,21 @@ class Pipeline:
             for name, s in by_name.items()
         }
         chains = [
-            Chain.fresh(i, c, by_name[c.digitizer].sample).checkpoint()
+            Chain.fresh(i, c, plan.seed, len(plan.windows), by_name[c.digitizer].sample)
             for i, c in enumerate(channels)
         ]
-        return cls(channels, window_ns, PipelineState(digitizers, chains, EventsState()))
+        states = [chain.checkpoint() for chain in chains]
+        exchange = ExchangeState([Waiting() for _ in channels])
+        return cls(channels, plan, PipelineState(digitizers, states, EventsState(), exchange))
 
     @classmethod
-    def resumed(cls, channels: Sequence[Channel], window_ns: int, checkpoint: bytes) -> Pipeline:
+    def resumed(cls, channels: Sequence[Channel], plan: Plan, checkpoint: bytes) -> Pipeline:
         """The pipeline that `checkpoint` was taken of; feed it from `resumes_at` on."""
         state = msgspec.msgpack.decode(checkpoint, type=PipelineState)
-        pipeline = cls(channels, window_ns, state)
-        for name, chains in pipeline._of.items():
-            for chain in chains:
-                chain.restart(pipeline.needed_from(name))
+        pipeline = cls(channels, plan, state)
+        needed = {name: pipeline.needed_from(name) for name in pipeline._names}
+        for chain in pipeline._chains:
+            chain.restart(needed[chain.channel.digitizer])
         return pipeline
 
     # --- what is asked of it ---
@@ -112,9 +122,8 @@ class Pipeline:
 
     def needed_from(self, digitizer: str) -> int:
         """What a restart at the present state needs again begins at this sample."""
-        state = self._state.digitizers[digitizer]
-        history = max((chain.history for chain in self._of[digitizer]), default=0)
-        return max(state.fed - history, state.start)
+        fed = self.fed(digitizer)
+        return min((min(chain.needed_from, fed) for chain in self._of[digitizer]), default=fed)
 
     def t_ns(self, digitizer: str, sample: int) -> int:
         """UTC of a sample by the digitizer's clock."""
@@ -122,7 +131,7 @@ class Pipeline:
 
     @property
     def done(self) -> bool:
-        """Whether every digitizer has reached its stop."""
+        """Whether every digitizer has reached its stop; `take` then gives all the rest."""
         return all(d.drained for d in self._state.digitizers.values())
 
     @property
@@ -199,15 +208,51 @@ class Pipeline:
         if not state.drained:
             self.gap(digitizer, Gap(state.fed, state.stop, exact=False, cause="silent"))
 
+    # --- what enters by the door, at samples that `now` gives ---
+
+    def now(self, channel: str) -> int:
+        """The digitizer sample at which an input for a channel takes effect: the next one."""
+        return self.fed(self._chain(channel).channel.digitizer)
+
+    def dead(self, cause: str, since: Mapping[str, int]) -> None:
+        """Channels are dead for a cause from these samples on."""
+        for name, sample in since.items():
+            self._chain(name).begin_dead(cause, sample)
+
+    def alive(self, cause: str, until: Mapping[str, int]) -> None:
+        """They were, until these samples."""
+        for name, sample in until.items():
+            self._chain(name).end_dead(cause, sample)
+
+    def order(self, samples: Mapping[str, int]) -> None:
+        """Records of channels at these samples are asked for."""
+        for name, sample in samples.items():
+            self._chain(name).order(sample)
+
+    def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> None:
+        """Other triggers of a channel from `now` on; a new settings epoch for all."""
+        self._state.epoch += 1
+        for chain in self._chains:
+            if chain.channel.name == channel:
+                chain.change(tuple(triggers), self._state.epoch)
+            else:
+                chain.new_epoch(self._state.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The settings epoch that is in force."""
+        return self._state.epoch
+
     # --- what comes out ---
 
     def take(self) -> Batch:
         """Everything that became complete since the last time."""
         for chain in self._chains:
-            digitizer = self._state.digitizers[chain.channel.digitizer]
-            if not digitizer.drained:
-                self._keep_records(chain, chain.records())
-                self._out.ledger.append(chain.ledger())
+            chain.search()
+        self._exchange.run()
+        for chain in self._chains:
+            self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
+        self._keep_ledger()
         events, members = self._builder.take(self._complete_ns(), self._absent)
         batch, self._out = self._out.batch(events, members), _Collected()
         return batch
@@ -217,11 +262,26 @@ class Pipeline:
         self._state.chains = [chain.checkpoint() for chain in self._chains]
         return msgspec.msgpack.encode(self._state)
 
-    def truncated(self) -> int:
-        """Triggers that got no record because a gap or the stop was too near."""
-        return sum(chain.state.truncated for chain in self._chains)
+    def drops(self) -> dict[str, dict[str, int]]:
+        """Triggers without a record, by channel and cause."""
+        return drops_of(self._chains)
+
+    def throttled(self) -> list[str]:
+        """The channels whose rate is too high at present."""
+        return [name for name, chain in self._by_name.items() if chain.throttled]
 
     # --- inside ---
+
+    def _chain(self, name: str) -> Chain:
+        return self._by_name[name]
+
+    def _digitizer(self, name: str) -> Digitizer:
+        state = self._state.digitizers[name]
+        return Digitizer(
+            self._clocks[name],
+            lambda: FOREVER if state.drained else state.fed,
+            lambda: state.silent,
+        )
 
     def _feed_chains(self, digitizer: str, samples: Samples) -> None:
         for chain in self._of[digitizer]:
@@ -229,7 +289,7 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int) -> None:
         for chain in self._of[digitizer]:
-            self._keep_records(chain, chain.gap(start, stop))
+            chain.gap(start, stop)
 
     def _drain(self, digitizer: str) -> None:
         """Finish the chains of a digitizer that has reached its stop."""
@@ -237,8 +297,7 @@ class Pipeline:
         if state.drained or state.fed < state.stop:
             return
         for chain in self._of[digitizer]:
-            self._keep_records(chain, chain.finish(state.stop))
-            self._out.ledger.append(chain.ledger(state.stop))
+            chain.finish(state.stop)
         state.drained = True
 
     def _anchor(self, digitizer: str, anchors: Iterable[Anchor]) -> None:
@@ -251,20 +310,57 @@ class Pipeline:
         clock = self._clocks[chain.channel.digitizer]
         for batch in batches:
             batch.table["t_ns"] = [clock.t_ns(s) for s in batch.table["trigger"].tolist()]
-            pairs = zip(batch.table["t_ns"].tolist(), batch.table["record"].tolist(), strict=True)
-            self._builder.add(Hit(t_ns, chain.index, record) for t_ns, record in pairs)
+            self._builder.add(self._hits(chain, clock, batch.table))
             self._out.records.append(batch)
+
+    def _hits(self, chain: Chain, clock: Clock, table: Rows) -> list[Hit]:
+        return [
+            Hit(
+                int(row["t_ns"]),
+                chain.index,
+                int(row["record"]),
+                int(row["trigger"]),
+                clock.uncertainty_ns(int(row["trigger"])),
+                bool(row["causes"] & PULSES),
+                float(row["height"]),
+            )
+            for row in table
+        ]
+
+    def _keep_ledger(self) -> None:
+        for name, chains in self._of.items():
+            if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
+                until = self._exchange.tagged_until(name)
+                self._out.ledger += [chain.ledger(until) for chain in chains]
+                self._forget_windows(chains)
+
+    def _tags(self, hit: Hit) -> int:
+        """Bits of the windows that tag a record."""
+        chain, tags = self._chains[hit.channel], 0
+        for i, (window, parts) in enumerate(zip(self._plan.windows, chain.windows, strict=True)):
+            wide = int(widened_ns(window, hit.height) * chain.channel.sample_rate_hz // 1e9)
+            if parts.within(hit.sample - wide, hit.sample + wide + 1):
+                tags |= 1 << i
+        return tags
+
+    def _forget_windows(self, chains: Sequence[Chain]) -> None:
+        """What tags records that are in no event yet, or can still come, is kept."""
+        for chain in chains if self._plan.windows else ():
+            first = self._builder.first_waiting(chain.index, chain.complete_until)
+            wide = int(MAX_WIDENED_NS * chain.channel.sample_rate_hz // 1e9)
+            chain.forget_windows(min(first, chain.complete_until) - wide)
 
     def _complete_ns(self) -> int:
         """No record before this time will still come from a digitizer that is not silent."""
         complete = FOREVER
         for name, state in self._state.digitizers.items():
-            if state.drained or state.silent or not self._of[name]:
+            if state.silent or not self._of[name]:
                 continue
-            if not self._clocks[name].known:
+            if not self._clocks[name].known and not state.drained:
                 return -FOREVER
             first = min(chain.complete_until for chain in self._of[name])
-            complete = min(complete, self._clocks[name].t_ns(first))
+            if first < FOREVER:
+                complete = min(complete, self._clocks[name].t_ns(first))
         return complete
 
     def _absent(self, t_ns: int) -> int:

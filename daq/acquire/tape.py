@@ -19,6 +19,13 @@ class Tape:
         self._front = self._back = 0
         self.start = self.stop = start
 
+    @classmethod
+    def holding(cls, start: int, samples: I16) -> Tape:
+        """A tape that begins with these samples."""
+        tape = cls(start)
+        tape.append(samples)
+        return tape
+
     def append(self, samples: I16) -> None:
         """Put samples at the end."""
         if self._back + samples.size > self._buffer.size:

@@ -3,104 +3,138 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from daq.acquire import kernels
+from daq.acquire.chance import Poisson
 from daq.acquire.kernels import I16, I64
 from daq.model.channel import TriggerSettings
 from daq.model.record import Cause
 
+SIGNS = {"rising": (1,), "falling": (-1,), "both": (1, -1)}
+NONE: list[int] = []  # nothing was found, as nearly always; not to be changed
+
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """What one search found: `at`, indices at which the condition became true, and `armed`,
-    indices at which it could fire again; both into the window that was searched."""
+    """What one search found, in record samples: `at`, where the condition became true, and
+    `freed`, where it could fire again. `armed` is what to begin the next search with."""
 
-    at: I64
-    freed: I64
-    armed: bool
+    at: list[int]
+    freed: list[int] = field(default_factory=list)
+    armed: list[bool] = field(default_factory=list)
 
 
-class Trigger(Protocol):
-    """A condition; `history` samples before the searched ones must be in the window."""
+Search = Callable[[I16, int, bool], tuple[I64, I64, bool]]  # window, sign, armed
+
+
+class Threshold:
+    """Fires in one direction or both, each with its own hysteresis.
+
+    `history` samples before the searched ones must be in the window; it has `arms` hystereses.
+    """
 
     cause: Cause
-    history: int
 
-    def find(self, window: I16, armed: bool) -> Crossings:
-        """Search window[history:], beginning armed or not."""
-        ...
+    def __init__(self, settings: TriggerSettings, search: Search, history: int) -> None:
+        self._signs, self._search, self.history = SIGNS[settings.direction], search, history
+        self.arms = len(self._signs)
+
+    def find(self, window: I16, first: int, armed: list[bool]) -> Crossings:
+        """Search window[history:], beginning armed or not in each direction."""
+        shift = first - self.history
+        if self.arms == 1:
+            at, freed, last = self._search(window, self._signs[0], armed[0])
+            if not at.size and not freed.size:
+                return Crossings(NONE, NONE, [last])
+            return Crossings((at + shift).tolist(), (freed + shift).tolist(), [last])
+        found = [
+            self._search(window, sign, arm) for sign, arm in zip(self._signs, armed, strict=True)
+        ]
+        at, freed = (np.sort(np.concatenate([one[i] for one in found])) + shift for i in (0, 1))
+        return Crossings(at.tolist(), freed.tolist(), [one[2] for one in found])
 
 
-class LevelTrigger:
+class LevelTrigger(Threshold):
     """Fires where a sample reaches the threshold; arms again below `rearm`."""
 
     cause = Cause.LEVEL
-    history = 0
 
     def __init__(self, settings: TriggerSettings) -> None:
-        self._threshold, self._rearm = _integers(settings)
-        self._falling = settings.falling
+        super().__init__(settings, self._crossings, 0)
+        self._levels = _integers(settings)
 
-    def find(self, window: I16, armed: bool) -> Crossings:
-        """Search the whole window."""
-        if self._falling:  # ~x = -x - 1 turns it over without overflow
-            window = np.invert(window)
+    def _crossings(self, window: I16, sign: int, armed: bool) -> tuple[I64, I64, bool]:
+        shift = 0 if sign > 0 else 1  # ~x = -x - 1 turns it over without overflow
+        threshold, rearm = self._levels
         at, freed = _room(window.size)
-        shift = 1 if self._falling else 0
         n, m, armed = kernels.level_crossings(
-            window, self._threshold - shift, self._rearm - shift, armed, at, freed
+            _turned(window, sign), threshold - shift, rearm - shift, armed, at, freed
         )
-        return Crossings(at[:n], freed[:m], armed)
+        return at[:n], freed[:m], armed
 
 
-class EdgeTrigger:
+class EdgeTrigger(Threshold):
     """Fires where x[i] - x[i - span] reaches the threshold; arms again below `rearm`."""
 
     cause = Cause.EDGE
 
     def __init__(self, settings: TriggerSettings) -> None:
-        self._threshold, self._rearm = _integers(settings)
-        self._falling = settings.falling
-        self.history = settings.edge_span
+        super().__init__(settings, self._crossings, settings.edge_span)
+        self._levels = _integers(settings)
 
-    def find(self, window: I16, armed: bool) -> Crossings:
-        """Search the window from index `span` on."""
-        if self._falling:
-            window = np.invert(window)
+    def _crossings(self, window: I16, sign: int, armed: bool) -> tuple[I64, I64, bool]:
+        threshold, rearm = self._levels
         at, freed = _room(window.size)
         n, m, armed = kernels.edge_crossings(
-            window, self.history, self._threshold, self._rearm, armed, at, freed
+            _turned(window, sign), self.history, threshold, rearm, armed, at, freed
         )
-        return Crossings(at[:n], freed[:m], armed)
+        return at[:n], freed[:m], armed
 
 
-class NoTrigger:
-    """Never fires."""
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """Fires at sample `phase` and every `period` samples after it, on absolute samples."""
 
-    cause = Cause.LEVEL
-    history = 0
+    period: int
+    phase: int
 
-    def find(self, window: I16, armed: bool) -> Crossings:
-        """Nothing; it is armed from the first sample it is shown."""
-        freed = np.zeros(0 if armed or not window.size else 1, np.int64)
-        return Crossings(np.empty(0, np.int64), freed, armed or window.size > 0)
-
-
-KINDS: dict[str, type[LevelTrigger | EdgeTrigger]] = {"level": LevelTrigger, "edge": EdgeTrigger}
+    def between(self, start: int, stop: int) -> list[int]:
+        """Those in [start, stop)."""
+        n = max(-(-(start - self.phase) // self.period), 0)
+        return list(range(self.phase + n * self.period, stop, self.period))
 
 
-def make(settings: TriggerSettings) -> Trigger:
-    """The trigger that the settings ask for."""
-    return NoTrigger() if settings.kind == "off" else KINDS[settings.kind](settings)
+Blind = Periodic | Poisson  # fire at samples of their own choice, whatever a channel shows
+
+
+def make(
+    settings: TriggerSettings, seed: int, channel: str, rate_hz: float
+) -> Threshold | Blind | None:
+    """The trigger that the settings ask for, for records of this rate; None: another fires it."""
+    match settings.kind:
+        case "level":
+            return LevelTrigger(settings)
+        case "edge":
+            return EdgeTrigger(settings)
+        case "periodic":
+            return Periodic(settings.period, settings.phase)
+        case "random":
+            return Poisson(seed, channel, "random", settings.rate_hz / rate_hz)
+        case _:
+            return None
 
 
 def _integers(settings: TriggerSettings) -> tuple[int, int]:
     """Samples are integers: x >= threshold is x >= ceil(threshold), x < rearm likewise."""
     return math.ceil(settings.threshold), math.ceil(settings.rearm)
+
+
+def _turned(window: I16, sign: int) -> I16:
+    return window if sign > 0 else np.invert(window)
 
 
 def _room(n: int) -> tuple[I64, I64]:

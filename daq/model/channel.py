@@ -7,26 +7,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerSettings:
-    """How one channel triggers; levels in ADC counts, lengths in record samples.
+    """One trigger of a channel; levels in ADC counts, lengths in record samples.
 
-    `kind` is "level" (against an absolute or baseline-relative level), "edge" (difference over
-    `edge_span` samples) or "off". `rearm` is where the trigger arms again: threshold - rearm is
-    the hysteresis. `holdoff` is the shortest distance between two triggers.
+    `kind` is "level" (an absolute level), "edge" (difference over `edge_span` samples), "random"
+    (Poisson, at `rate_hz`), "periodic" (every `period` samples from `phase` on) or "external"
+    (where the channel `line` triggers). `rearm` is where it arms again: threshold - rearm is the
+    hysteresis. `direction` is "rising", "falling" or "both". `holdoff` is the shortest distance
+    between two of them; counted from the highest of the `peak_search` samples from the trigger on
+    where that is not 0.
     """
 
     kind: str
-    threshold: float
-    rearm: float
-    falling: bool
-    edge_span: int
-    holdoff: int
+    threshold: float = 0.0
+    rearm: float = 0.0
+    direction: str = "rising"
+    edge_span: int = 4
+    holdoff: int = 0
+    peak_search: int = 0
+    rate_hz: float = 0.0
+    period: int = 0
+    phase: int = 0
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation.
 
-    `counts_offset` is what to add to a sample to get the source's own counts (recorded files).
+    Triggers of different kinds closer than `merge_window` record samples are one record.
+    `pile_up` is "keep", "shorten", "isolated" or "one"; a second pulse in a record is a rise of
+    `second_pulse_sigma` over `second_pulse_span` samples (0: not looked for). Above `max_rate_hz`
+    (0: no limit) the rest of the second is dropped. Where not `recorded`, its triggers count for
+    vetoes, gates, groups and external triggers alone. `counts_offset` is what to add to a sample
+    to get the source's own counts (recorded files).
     """
 
     name: str
@@ -37,7 +50,13 @@ class Channel:
     record_length: int
     pretrigger: int
     volts_per_count: float
-    trigger: TriggerSettings
+    triggers: tuple[TriggerSettings, ...]
+    merge_window: int = 1
+    pile_up: str = "keep"
+    second_pulse_sigma: float = 0.0
+    second_pulse_span: int = 24
+    max_rate_hz: float = 0.0
+    recorded: bool = True
     mass_g: float = 0.0
     counts_offset: int = 0
 
@@ -45,3 +64,11 @@ class Channel:
     def record_rate_hz(self) -> float:
         """Rate of the samples in a record, after decimation."""
         return self.sample_rate_hz / self.decimation
+
+    @property
+    def direction(self) -> str:
+        """Which way its pulses go: that of its first trigger that has one."""
+        return next((t.direction for t in self.triggers if t.kind in PULSE_KINDS), "rising")
+
+
+PULSE_KINDS = ("level", "edge", "matched")

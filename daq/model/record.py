@@ -5,29 +5,51 @@ Field titles carry meaning and [unit]; the store writes them into the file as at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 import numpy as np
 
 
 class Cause(IntEnum):
-    """Why a record was taken."""
+    """Why a record was taken; bit `1 << cause` of a record's `causes`."""
 
     LEVEL = 1
     EDGE = 2
+    MATCHED = 3
+    EXTERNAL = 4
+    SOFTWARE = 5
+    PERIODIC = 6
+    RANDOM = 7
+    SECONDARY = 8
+
+
+def mask_of(causes: Iterable[Cause]) -> int:
+    """Causes as the bits of `causes`."""
+    return sum({1 << cause for cause in causes})
+
+
+PULSES = mask_of((Cause.LEVEL, Cause.EDGE, Cause.MATCHED))  # what says that a pulse is there
 
 
 class Flag(IntEnum):
     """Bits of a record's `flags`."""
 
     SATURATED = 1  # a sample at the end of the ADC's range
-    PILED_UP = 2  # another trigger of this channel inside the record
+    PILED_UP = 2  # another pulse of this channel inside the record
+    SHORTENED = 4  # valid only up to where the next record's pulse begins
+    UNLOCKED = 8  # the SQUID was not locked
+    HEATER = 16  # within a heater pulse
+    TEMPERATURE = 32  # the temperature was out of its band
 
 
 def described(fields: Sequence[tuple[str, str, str]]) -> np.dtype[np.void]:
     """A packed structured dtype from (name, format, "meaning [unit]") rows."""
     return np.dtype([((title, name), form) for name, form, title in fields])
+
+
+def _names(kind: type[IntEnum]) -> str:
+    return ", ".join(f"{int(one)} {one.name.lower().replace('_', ' ')}" for one in kind)
 
 
 def plain(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
@@ -49,8 +71,9 @@ RECORD = described(
         ("trigger", "<i8", "digitizer sample at which the trigger condition became true"),
         ("start", "<i8", "digitizer sample of the first sample of the record"),
         ("t_ns", "<i8", "UTC of the trigger sample by the clock anchors [ns]"),
-        ("cause", "<u1", "why the record was taken (1 level, 2 edge)"),
-        ("flags", "<u1", "bits: 1 saturated, 2 piled up"),
+        ("cause", "<u1", f"why the record was taken ({_names(Cause)})"),
+        ("causes", "<u2", "all causes that fell together here: bit 1 << cause"),
+        ("flags", "<u2", f"bits: {_names(Flag)}"),
         ("epoch", "<u2", "settings epoch the record was taken in"),
         ("baseline", "<f4", "mean of the pretrigger [ADC counts]"),
         ("baseline_rms", "<f4", "standard deviation of the pretrigger [ADC counts]"),
@@ -59,6 +82,11 @@ RECORD = described(
             "<f4",
             "largest excursion in the trigger's direction from baseline [ADC counts]",
         ),
+        ("amplitude", "<f4", "of the optimal filter, not-a-number without one [ADC counts]"),
+        ("chi2", "<f4", "of the optimal filter, per degree of freedom; not-a-number where none"),
+        ("offset_s", "<f4", "refined time of the pulse after `trigger`; not-a-number: none [s]"),
+        ("next_pulse", "<i4", "sample of the record at which the next pulse begins, -1 for none"),
+        ("valid", "<u4", "samples from the first that are free of a next record's pulse"),
         ("crc", "<u4", "CRC-32 of the record's samples as little-endian bytes"),
     ]
 )
@@ -69,6 +97,10 @@ EVENT = described(
         ("t_ns", "<i8", "UTC of the earliest record of the event [ns]"),
         ("n_records", "<u2", "records that belong to the event"),
         ("channels", "<u8", "bit i: the run's i-th channel has a record in the event"),
+        ("targets", "<u2", "channels with mass that have a pulse in the event: its multiplicity"),
+        ("tags", "<u4", "bit i: the run's i-th window fired for a record of the event"),
+        ("vetoed", "<u8", "bit i: a record of the run's i-th channel is vetoed"),
+        ("vetoed_by", "<u4", "bit i: vetoed by the run's i-th window"),
         ("absent", "<u8", "bit i: the run's i-th digitizer was silent, its veto unknown"),
         ("late", "<u1", "1: its digitizer had been silent and came back after the event's time"),
     ]
@@ -79,6 +111,7 @@ MEMBER = described(
         ("event", "<i8", "number of the event"),
         ("channel", "<u2", "index into the channel table"),
         ("record", "<i8", "number of the record in that channel"),
+        ("tags", "<u4", "bit i: the run's i-th window fired for this record"),
     ]
 )
 
@@ -101,18 +134,28 @@ ANCHOR = described(
 )
 
 # The causes in their fixed precedence: a sample with several counts for the first.
-DEAD_CAUSES = ("gap", "saturated", "edge", "holdoff")
+DEAD = {
+    "gap": "samples lost at the digitizer",
+    "paused": "samples in a pause",
+    "disk_full": "samples while the disk was full",
+    "saturated": "samples within a stretch at the end of the ADC's range",
+    "unlocked": "samples while the SQUID was not locked",
+    "heater": "samples within a heater pulse",
+    "temperature": "samples while the temperature was out of its band",
+    "throttled": "samples in which a pulse would be dropped: the rate was too high",
+    "edge": "samples too near a start, gap or stop for a whole record",
+    "holdoff": "samples around a trigger in which no other could have its own record",
+    "vetoed": "samples in which a record would be tagged as vetoed",
+}
+DEAD_CAUSES = tuple(DEAD)
 
 LEDGER = described(
     [
         ("channel", "<u2", "index into the channel table"),
         ("start", "<i8", "first digitizer sample of the row"),
         ("stop", "<i8", "one past its last; live + all causes = stop - start"),
-        ("live", "<i8", "samples in which the channel could trigger"),
-        ("gap", "<i8", "samples lost at the digitizer"),
-        ("saturated", "<i8", "samples within a stretch at the end of the ADC's range"),
-        ("edge", "<i8", "samples too near a start, gap or stop for a whole record"),
-        ("holdoff", "<i8", "samples after a trigger in which no other could follow"),
+        ("live", "<i8", "samples in which the channel's first pulse trigger could fire"),
+        *((cause, "<i8", meaning) for cause, meaning in DEAD.items()),
     ]
 )
 

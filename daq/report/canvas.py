@@ -15,8 +15,8 @@ WIDTH_IN = 3.5
 LEFT_IN, RIGHT_IN, TOP_IN, BOTTOM_IN = 0.54, 0.14, 0.06, 0.42
 FONT_PX = 8
 # The names of the page's CSS colors; a drawing uses `ink(name)`.
-INKS = ("ink", "muted", "grid", "s0", "s1", "s2", "s3", "s4", "s5", "s6")
-SERIES = ("s0", "s1", "s2", "s3", "s4", "s5", "s6")
+SERIES = tuple(f"s{i}" for i in range(12))  # as many as a ledger has shares
+INKS = ("ink", "muted", "grid", *SERIES)
 _FIRST = 0x10
 _INK = re.compile("(?<=: )#0000([1-9][0-9a-f])")
 _PATH = re.compile(r' d="([^"]*)"')

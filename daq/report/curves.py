@@ -12,7 +12,6 @@ from scipy import signal
 
 from daq.model.batch import Rows
 from daq.model.channel import Channel
-from daq.model.record import Flag
 from daq.report.source import Samples
 
 Values = npt.NDArray[np.floating]
@@ -56,11 +55,11 @@ def traces(channel: Channel, table: Rows, samples: Samples) -> list[Curve]:
 
 
 def noise(channel: Channel, table: Rows, samples: Samples) -> Noise | None:
-    """The noise in the pretriggers of records neither piled up nor saturated; None without any.
+    """The noise in the pretriggers of records without any flag; None without any.
 
     Hann window, mean removed, the power averaged over the records of some stretches.
     """
-    clean = (table["flags"] & (Flag.PILED_UP | Flag.SATURATED)) == 0
+    clean = table["flags"] == 0
     looked_at = [samples[s][clean[s], : channel.pretrigger] for s in stretches(len(table))]
     pretriggers = np.concatenate([np.empty((0, channel.pretrigger)), *looked_at])
     if not len(pretriggers):

@@ -9,11 +9,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from daq.errors import StorageError
-from daq.model.record import DEAD_CAUSES, LEDGER, titles
+from daq.model.record import LEDGER, titles
 from daq.report import galleries, pictures, text
 from daq.report.clocks import Clocks
 from daq.report.series import all_series
-from daq.report.show import summarize
+from daq.report.show import causes_of, summarize
 from daq.report.source import Loaded, RunSource, Verification, load
 
 MAX_GAPS = 50
@@ -93,7 +93,7 @@ def _content(run: RunSource, verification: Verification | None) -> dict[str, obj
         "replayed": abs(run.start_ns - start_ns) > REPLAYED_NS,
         "verification": verification,
         "max_problems": MAX_PROBLEMS,
-        "causes": {cause: titles(LEDGER)[cause] for cause in DEAD_CAUSES},
+        "causes": {cause: titles(LEDGER)[cause] for cause in causes_of(numbers.channels)},
         "shares": pictures.shares(numbers.channels),
         "galleries": galleries.galleries(loaded, start_ns, stop_ns),
         "readings": galleries.readings(series, run.start_ns),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from daq.model.batch import Rows
 from daq.model.channel import Channel
+from daq.model.plan import Window
 from daq.model.record import DEAD_CAUSES, Flag
 from daq.report import text
 from daq.report.clocks import Clocks
@@ -23,8 +24,9 @@ NS = 1e-9
 class ChannelSummary:
     """One channel; seconds are of its own clock, the rate is records per live second.
 
-    `real_s` = `live_s` + all of `dead_s`. `gaps` are its digitizer's. Medians are over all
-    records; None where there are none.
+    `real_s` = `live_s` + all of `dead_s`; the exposure is live time x mass. `dropped` counts
+    triggers without a record by cause. `gaps` are its digitizer's. Medians are over all records;
+    None where there are none.
     """
 
     name: str
@@ -36,7 +38,9 @@ class ChannelSummary:
     rate_hz: float | None
     real_s: float
     live_s: float
+    exposure_g_d: float
     dead_s: dict[str, float]
+    dropped: dict[str, int]
     gaps: int
     baseline_rms_v: float | None
     height_v: float | None
@@ -52,10 +56,22 @@ class Multiplicity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged:
+    """Events with a record in one of the run's windows; a kind of "veto" says they are vetoed."""
+
+    window: str
+    kind: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventSummary:
-    """All events; in those `absent` a digitizer was silent, `late` came back after their time."""
+    """All events; `vetoed` where any record is. In those `absent` a digitizer was silent, `late`
+    came back after their time."""
 
     events: int
+    vetoed: int
+    tagged: tuple[Tagged, ...]
     with_veto: int
     absent: int
     late: int
@@ -122,12 +138,17 @@ def summarize(loaded: Loaded) -> RunSummary:
         software=run.software,
         host=run.host,
         channels=_channels(loaded),
-        events=_events(loaded.events, veto_bits(run.channels)),
+        events=_events(loaded.events, veto_bits(run.channels), run.windows),
         gaps=_gaps(loaded.gaps),
         readings=len(loaded.readings),
         messages=len(loaded.messages),
         n_bytes=_n_bytes(run.folder),
     )
+
+
+def causes_of(channels: Sequence[ChannelSummary]) -> list[str]:
+    """The causes of dead time that there were in any channel, in their order."""
+    return [cause for cause in DEAD_CAUSES if any(channel.dead_s[cause] for channel in channels)]
 
 
 def vetoes(channels: Sequence[Channel]) -> list[bool]:
@@ -159,6 +180,7 @@ def _channels(loaded: Loaded) -> tuple[ChannelSummary, ...]:
             table,
             {column: float(values[i]) for column, values in seconds.items()},
             veto,
+            dict(loaded.run.drops.get(channel.name, {})),
             int(gaps[digitizers.index(channel.digitizer)]),
         )
         for i, ((channel, table, _), veto) in enumerate(
@@ -168,7 +190,12 @@ def _channels(loaded: Loaded) -> tuple[ChannelSummary, ...]:
 
 
 def _channel(
-    channel: Channel, table: Rows, seconds: dict[str, float], veto: bool, gaps: int
+    channel: Channel,
+    table: Rows,
+    seconds: dict[str, float],
+    veto: bool,
+    dropped: dict[str, int],
+    gaps: int,
 ) -> ChannelSummary:
     return ChannelSummary(
         name=channel.name,
@@ -180,7 +207,9 @@ def _channel(
         rate_hz=len(table) / seconds["live"] if seconds["live"] else None,
         real_s=seconds["real"],
         live_s=seconds["live"],
+        exposure_g_d=seconds["live"] * channel.mass_g / 86_400,
         dead_s={cause: seconds[cause] for cause in DEAD_CAUSES},
+        dropped=dropped,
         gaps=gaps,
         baseline_rms_v=_median(table["baseline_rms"] * channel.volts_per_count),
         height_v=_median(table["height"] * channel.volts_per_count),
@@ -198,11 +227,20 @@ def _seconds(ledger: Rows, channels: Sequence[Channel]) -> dict[str, npt.NDArray
     }
 
 
-def _events(events: Rows, veto_bits: int) -> EventSummary:
+def _events(events: Rows, veto_bits: int, windows: Sequence[Window]) -> EventSummary:
     multiplicity = np.bitwise_count(events["channels"])
     vetoed = (events["channels"] & np.uint64(veto_bits)) != 0
     return EventSummary(
         events=len(events),
+        vetoed=int(np.count_nonzero(events["vetoed"])),
+        tagged=tuple(
+            Tagged(
+                window=window.name,
+                kind=window.kind,
+                events=int(np.count_nonzero(events["tags"] >> np.uint32(i) & np.uint32(1))),
+            )
+            for i, window in enumerate(windows)
+        ),
         with_veto=int(vetoed.sum()),
         absent=int(np.count_nonzero(events["absent"])),
         late=int(np.count_nonzero(events["late"])),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from daq.model.batch import Rows
 from daq.model.channel import Channel
+from daq.model.plan import Window
 
 
 class Samples(Protocol):
@@ -82,6 +83,16 @@ class RunSource(Protocol):
 
     @property
     def digitizers(self) -> Sequence[Digitizer]: ...
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        """What tags records, in the order of the bits."""
+        ...
+
+    @property
+    def drops(self) -> Mapping[str, Mapping[str, int]]:
+        """Triggers without a record by channel and cause."""
+        ...
 
     def records(self, channel: str) -> tuple[Rows, Samples]: ...
 

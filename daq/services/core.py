@@ -1,9 +1,10 @@
 """The core: blocks in, records out; one thread owns everything, between two polls nothing moves.
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
-{"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s"}},
-"gaps", "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "problem"}.
+{"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
+"exposure_g_d", "throttled", "drops" by cause}}, "epoch" of the settings, "gaps", "lost_samples",
+"safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next",
+"refused"}}, "problem"}.
 State is one of "idle", "running", "stopping", "failed".
 """
 
@@ -38,7 +39,7 @@ from daq.services.raw import RawServer
 from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, unended_runs
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, window_ns
+from daq.services.setup import log_settings, plan_of, triggers_of
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_S = 0.05
 POLL_MS = 20
+DAY_S = 86_400.0
 STALL_S = 0.5  # between two turns: a stopped process, or a disk that blocks
 
 
@@ -74,6 +76,29 @@ class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "stop"."""
 
     reason: str = "stopped"
+
+
+Cause = Literal["paused", "disk_full", "unlocked", "heater", "temperature"]
+
+
+class Dead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "mark_dead" and "mark_alive": from now on, or no longer, for this cause."""
+
+    cause: Cause
+    channels: list[str]
+
+
+class OrderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "record": a record of each of these channels, now."""
+
+    channels: list[str]
+
+
+class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_triggers": triggers as in the config's [kinds]."""
+
+    channel: str
+    triggers: list[dict[str, Any]]  # Any: each kind of trigger has its own keys, checked there
 
 
 class Core:
@@ -332,7 +357,7 @@ class Core:
             settings=self._settings.validated(),
             channels=self._inputs.all_channels(),
             digitizers=digitizers,
-            window_ns=window_ns(self._settings),
+            plan=plan_of(self._settings),
             software=f"scheelite {importlib.metadata.version('scheelite')}",
             host=socket.gethostname(),
             user=getpass.getuser(),
@@ -364,6 +389,39 @@ class Core:
         recording.stop_at(stops, reason)
         if gone:
             recording.abandon(gone)
+
+    # --- what enters a run ---
+
+    def _mark_dead(self, arguments: Dead) -> Result:
+        recording = self._recorded(arguments.channels)
+        return {"since": recording.dead(arguments.cause, arguments.channels)}
+
+    def _mark_alive(self, arguments: Dead) -> Result:
+        recording = self._recorded(arguments.channels)
+        return {"until": recording.alive(arguments.cause, arguments.channels)}
+
+    def _order_record(self, arguments: OrderRecord) -> Result:
+        recording = self._recorded(arguments.channels)
+        return {"samples": recording.order(arguments.channels)}
+
+    def _set_triggers(self, arguments: SetTriggers) -> Result:
+        recording = self._recorded([arguments.channel])
+        of = next(c for c in recording.facts.channels if c.name == arguments.channel)
+        triggers = triggers_of(arguments.triggers, of)
+        return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _recorded(self, channels: list[str]) -> Recording:
+        """The recording that has these channels; RefusedError or UsageError where there is none."""
+        recording = self._recording
+        if recording is None:
+            raise RefusedError("no run is being recorded; expected one")
+        known = [channel.name for channel in recording.facts.channels]
+        for channel in channels:
+            if channel not in known:
+                raise UsageError(
+                    f"expected one of the channels {', '.join(known)}, found {channel!r}"
+                )
+        return recording
 
     def _end_now(self, reason: str) -> None:
         """End the run with what is there: nobody will feed it any more."""
@@ -417,6 +475,7 @@ class Core:
             "n_bytes": recording.totals.n_bytes if recording else 0,
             "last": self._last,
             "channels": self._channel_table(),
+            "epoch": recording.pipeline.epoch if recording else 0,
             "gaps": recording.pipeline.gaps if recording else 0,
             "lost_samples": recording.pipeline.lost if recording else 0,
             "safe": {
@@ -429,16 +488,23 @@ class Core:
         }
 
     def _channel_table(self) -> dict[str, dict[str, Any]]:
-        totals = self._recording.totals if self._recording else None
+        recording = self._recording
+        totals = recording.totals if recording else None
+        drops = recording.pipeline.drops() if recording else {}
+        throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
         for name in self._settings.channel_names:
             channel = known.get(name)
             rate = channel.sample_rate_hz if channel else 1.0
+            live_s = totals.livetime[name] / rate if totals else 0.0
             table[name] = {
                 "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
                 "records": totals.records[name] if totals else 0,
-                "livetime_s": totals.livetime[name] / rate if totals else 0.0,
+                "livetime_s": live_s,
+                "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
+                "throttled": name in throttled,
+                "drops": drops.get(name, {}),
             }
         return table
 
@@ -451,6 +517,10 @@ class Core:
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
             "note": Verb(Note, self._note),
+            "mark_dead": Verb(Dead, self._mark_dead),
+            "mark_alive": Verb(Dead, self._mark_alive),
+            "record": Verb(OrderRecord, self._order_record),
+            "set_triggers": Verb(SetTriggers, self._set_triggers),
             "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }

@@ -9,6 +9,7 @@ from daq.model.batch import Batch
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
+from daq.model.plan import Plan
 
 
 class Idle:
@@ -25,7 +26,7 @@ class Idle:
             sample=start,
             anchors=tuple(anchors) or (Anchor(0, 0),),
         )
-        self._pipeline = Pipeline.fresh(channels, 0, [begin])
+        self._pipeline = Pipeline.fresh(channels, Plan(), [begin])
 
     def feed(self, gaps: list[Gap], block: Block) -> list[Batch]:
         """What a block leads to."""

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from daq.report.show import RunSummary, summary
+from daq.report.show import RunSummary, causes_of, summary
 from daq.services.doctor import Finding, first_broken
 from daq.store.reader import open_run
 from daq.store.verify import Report, verify
@@ -48,6 +48,7 @@ def summary_table(path: Path) -> Group:
         ("start", told.start),
         ("duration", f"{told.duration_s:.3f} s"),
         ("events", f"{told.events.events}, {told.events.with_veto} with a veto channel"),
+        ("tagged", _tagged(told)),
         ("gaps", f"{told.gaps.gaps} ({told.gaps.samples} samples)"),
         ("readings", str(told.readings)),
         ("size", f"{told.n_bytes / 1e6:.2f} MB"),
@@ -56,15 +57,24 @@ def summary_table(path: Path) -> Group:
     return Group(head, _channel_table(told))
 
 
+def _tagged(told: RunSummary) -> str:
+    """How many events each window tags."""
+    events = told.events
+    each = [f"{t.events} in {t.window}" + " (gate)" * (t.kind == "gate") for t in events.tagged]
+    return f"{events.vetoed} vetoed" + (f": {', '.join(each)}" if each else "")
+
+
 def _channel_table(told: RunSummary) -> Table:
     table = Table(box=None)
-    causes = list(told.channels[0].dead_s) if told.channels else []
+    causes = causes_of(told.channels)
     for column in (
         "channel",
         "records",
         "rate /s",
         "live s",
         "live %",
+        "g d",
+        "dropped",
         *(f"{c} s" for c in causes),
     ):
         table.add_column(column, justify="left" if column == "channel" else "right")
@@ -72,7 +82,10 @@ def _channel_table(told: RunSummary) -> Table:
         rate = "" if c.rate_hz is None else f"{c.rate_hz:.3f}"
         share = f"{100 * c.live_s / c.real_s:.2f}" if c.real_s else ""
         dead = [f"{c.dead_s[cause]:.3f}" for cause in causes]
-        table.add_row(c.name, str(c.records), rate, f"{c.live_s:.3f}", share, *dead)
+        exposure = f"{c.exposure_g_d:.6f}" if c.exposure_g_d else ""
+        dropped = str(sum(c.dropped.values()))
+        live = f"{c.live_s:.3f}"
+        table.add_row(c.name, str(c.records), rate, live, share, exposure, dropped, *dead)
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from daq.acquire.pipeline import Pipeline, Start
 from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch, Rows
 from daq.model.block import Block, Gap
-from daq.model.channel import Channel
+from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
+from daq.model.plan import Plan
 from daq.model.record import MESSAGE, READING, plain
 from daq.store import names
 from daq.store.frames import Kind
@@ -51,7 +52,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]  # Any: the validated config, whatever its sections hold
     channels: list[Channel]
     digitizers: list[DigitizerFacts]
-    window_ns: int
+    plan: Plan
     software: str
     host: str
     user: str
@@ -130,7 +131,7 @@ class Recording:
         cls, folder: Path, facts: RunFacts, settings: LogSettings, stops: Mapping[str, int]
     ) -> Recording:
         """A new run: its facts are durable before the first sample is taken in."""
-        pipeline = Pipeline.fresh(facts.channels, facts.window_ns, _starts(facts))
+        pipeline = Pipeline.fresh(facts.channels, facts.plan, _starts(facts))
         pipeline.stop_at(stops)
         names = [c.name for c in facts.channels]
         totals = Totals(dict.fromkeys(names, 0), dict.fromkeys(names, 0))
@@ -157,7 +158,7 @@ class Recording:
             raise StorageError(f"{folder}: its log ends before the run began")
         facts = msgspec.json.decode(recovery.run_start, type=RunFacts)
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
-        pipeline = Pipeline.resumed(facts.channels, facts.window_ns, saved.pipeline)
+        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable)
         recording.reason = saved.reason
         for frame in recovery.external:
@@ -257,6 +258,35 @@ class Recording:
         """Nothing more will come from a digitizer before the stop."""
         self.enter({"input": "abandon", "digitizer": digitizer, "at": self.pipeline.fed(digitizer)})
 
+    def dead(self, cause: str, channels: Sequence[str]) -> dict[str, int]:
+        """From now on channels are dead for a cause; from which samples."""
+        since = self._now(channels)
+        self.enter({"input": "dead", "cause": cause, "since": since})
+        return since
+
+    def alive(self, cause: str, channels: Sequence[str]) -> dict[str, int]:
+        """They no longer are; until which samples they were."""
+        until = self._now(channels)
+        self.enter({"input": "alive", "cause": cause, "until": until})
+        return until
+
+    def order(self, channels: Sequence[str]) -> dict[str, int]:
+        """A record of each channel, now; with its trigger at which samples."""
+        samples = self._now(channels)
+        self.enter({"input": "record", "samples": samples})
+        return samples
+
+    def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> dict[str, int]:
+        """Other triggers of a channel; from which sample on, and in which settings epoch."""
+        at, epoch = self.pipeline.now(channel), self.pipeline.epoch + 1
+        given = msgspec.to_builtins(triggers)
+        change = {"channel": channel, "at": at, "epoch": epoch, "triggers": given}
+        self.enter({"input": "triggers", **change})
+        return {"at": at, "epoch": epoch}
+
+    def _now(self, channels: Sequence[str]) -> dict[str, int]:
+        return {channel: self.pipeline.now(channel) for channel in channels}
+
     def keep_readings(self, rows: Rows) -> None:
         """Readings of the instruments, durable when this returns."""
         self._writer.external(Kind.READINGS, np.ascontiguousarray(rows).tobytes())
@@ -271,7 +301,13 @@ class Recording:
 
     def end(self, t_ns: int) -> None:
         """Everything was taken in: write the last frame and close the log."""
-        end = {"reason": self.reason, "t_ns": t_ns, "stops": self.pipeline.stops()}
+        self.commit()  # everything comes out, so that the drops are all counted
+        end = {
+            "reason": self.reason,
+            "t_ns": t_ns,
+            "stops": self.pipeline.stops(),
+            "drops": self.pipeline.drops(),
+        }
         self._writer.external(Kind.RUN_END, msgspec.json.encode(end))
         self.commit()  # which makes the end count
         self._writer.sync()
@@ -291,6 +327,15 @@ class Recording:
                 self.pipeline.silence(change["digitizer"])
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
+            case "dead":
+                self.pipeline.dead(change["cause"], change["since"])
+            case "alive":
+                self.pipeline.alive(change["cause"], change["until"])
+            case "record":
+                self.pipeline.order(change["samples"])
+            case "triggers":
+                triggers = msgspec.convert(change["triggers"], list[TriggerSettings])
+                self.pipeline.set_triggers(change["channel"], triggers)
 
     def _promise(self, number: int) -> _Promise:
         names = [d.name for d in self.facts.digitizers]

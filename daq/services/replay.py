@@ -34,7 +34,7 @@ class ReplayTrigger(msgspec.Struct, frozen=True):
     threshold: float
     rearm: float
     holdoff: int
-    falling: bool
+    direction: str
 
 
 class ReplayChannel(msgspec.Struct, frozen=True):
@@ -130,9 +130,9 @@ def _config(told: dict[str, Any], source: Layout, out: Path) -> str:
             f"[kinds.{name}]",
             f"record_length = {channel.record_length}",
             f"pretrigger = {channel.presamples}",
-            f"trigger = {{ kind = {json.dumps(t.kind)}, threshold = {t.threshold}, "
+            f"triggers = [{{ kind = {json.dumps(t.kind)}, threshold = {t.threshold}, "
             f"rearm = {t.rearm}, edge_span = {t.edge_span}, holdoff = {t.holdoff}, "
-            f"falling = {json.dumps(t.falling)} }}",
+            f"direction = {json.dumps(t.direction)} }}]",
             f"[channels.{name}]",
             f"kind = {json.dumps(name)}",
             'digitizer = "replay"',
@@ -178,7 +178,7 @@ def _step(record: np.ndarray[Any, Any], channel: ReplayChannel) -> int:
     """How far a second pulse rises above what it stands on [counts], in its own direction."""
     at, span = channel.presamples, channel.trigger.edge_span
     after = record[at : at + RISE].astype(int) - int(record[at - span])
-    return int(-after.min() if channel.trigger.falling else after.max())
+    return int(-after.min() if channel.trigger.direction == "falling" else after.max())
 
 
 def _place(name: str, channel: ReplayChannel, sample: int) -> dict[str, Any]:

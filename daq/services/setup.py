@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
 from daq.errors import UsageError
 from daq.model.channel import Channel, TriggerSettings
+from daq.model.plan import Group, Plan, Window
 from daq.settings.loader import Settings
-from daq.settings.sections import Channels, Digitizers, Events, Kind, Kinds, Storage
+from daq.settings.sections import (
+    ChannelEntry,
+    Channels,
+    Digitizers,
+    Events,
+    Experiment,
+    Kind,
+    Kinds,
+    PeriodicTrigger,
+    Storage,
+    Trigger,
+    Veto,
+)
 from daq.store.log import LogSettings
 from daq.wire.schemas import StreamHello
 
@@ -22,22 +39,31 @@ def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
                 f"channels.{name}.input: expected below {len(hello.channels)}, the inputs that "
                 f"{hello.digitizer} has, found {entry.input}"
             )
-        found.append(
-            Channel(
-                name=name,
-                digitizer=hello.digitizer,
-                row=entry.input,
-                sample_rate_hz=hello.rate_hz,
-                decimation=kinds[entry.kind].decimation,
-                record_length=kinds[entry.kind].record_length,
-                pretrigger=kinds[entry.kind].pretrigger,
-                volts_per_count=hello.volts_per_count,
-                trigger=_trigger(kinds[entry.kind]),
-                mass_g=entry.mass_g,
-                counts_offset=entry.counts_offset,
-            )
-        )
+        found.append(_channel(name, entry, kinds[entry.kind], hello))
     return found
+
+
+def _channel(name: str, entry: ChannelEntry, kind: Kind, hello: StreamHello) -> Channel:
+    triggers = [trigger_settings(t, hello.rate_hz / kind.decimation) for t in kind.triggers]
+    return Channel(
+        name=name,
+        digitizer=hello.digitizer,
+        row=entry.input,
+        sample_rate_hz=hello.rate_hz,
+        decimation=kind.decimation,
+        record_length=kind.record_length,
+        pretrigger=kind.pretrigger,
+        volts_per_count=hello.volts_per_count,
+        triggers=tuple(triggers),
+        merge_window=kind.merge_window,
+        pile_up=kind.pile_up,
+        second_pulse_sigma=kind.second_pulse_sigma,
+        second_pulse_span=kind.second_pulse_span,
+        max_rate_hz=kind.max_rate_hz,
+        recorded=kind.recorded,
+        mass_g=entry.mass_g,
+        counts_offset=entry.counts_offset,
+    )
 
 
 def log_settings(settings: Settings) -> LogSettings:
@@ -48,9 +74,23 @@ def log_settings(settings: Settings) -> LogSettings:
     )
 
 
-def window_ns(settings: Settings) -> int:
-    """The coincidence window."""
-    return round(settings.section(Events).coincidence_window_s * 1e9)
+def plan_of(settings: Settings) -> Plan:
+    """What belongs together, with the channels by name."""
+    events = settings.section(Events)
+    return Plan(
+        window_ns=_ns(events.coincidence_window_s),
+        windows=tuple(_window(settings, name, veto) for name, veto in events.vetoes.items()),
+        groups=tuple(
+            Group(
+                name=name,
+                sources=_named(settings, group.sources),
+                receivers=_named(settings, group.receivers),
+                causes=tuple(group.causes),
+            )
+            for name, group in events.groups.items()
+        ),
+        seed=settings.section(Experiment).seed,
+    )
 
 
 def silent_after_s(settings: Settings, digitizer: str) -> float:
@@ -58,13 +98,55 @@ def silent_after_s(settings: Settings, digitizer: str) -> float:
     return settings.section(Digitizers).root[digitizer].silent_after_s
 
 
-def _trigger(kind: Kind) -> TriggerSettings:
-    t = kind.trigger
-    return TriggerSettings(
-        kind=t.kind,
-        threshold=t.threshold,
-        rearm=t.rearm,
-        falling=t.falling,
-        edge_span=t.edge_span,
-        holdoff=t.holdoff,
+def _window(settings: Settings, name: str, veto: Veto) -> Window:
+    return Window(
+        name=name,
+        kind=veto.kind,
+        sources=_named(settings, veto.sources),
+        tagged=_named(settings, veto.tagged),
+        before_ns=_ns(veto.before_s),
+        after_ns=_ns(veto.after_s),
+        widen_ns_counts=veto.timing_sigmas * veto.timing_s_counts * 1e9,
     )
+
+
+def _named(settings: Settings, members: list[str]) -> tuple[str, ...]:
+    """The channels that are named, or whose kind is, in the order of the config."""
+    channels = settings.section(Channels).root
+    return tuple(n for n, entry in channels.items() if n in members or entry.kind in members)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+# Any: what came in a message, checked here
+def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerSettings, ...]:
+    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
+    try:
+        checked = _TRIGGERS.validate_python(given)
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"triggers of {channel.name}: {'; '.join(told)}") from error
+    triggers = tuple(trigger_settings(trigger, channel.record_rate_hz) for trigger in checked)
+    before, after = (
+        [(i, t.line) for i, t in enumerate(some) if t.line] for some in (channel.triggers, triggers)
+    )
+    if before != after:
+        raise UsageError(
+            f"triggers of {channel.name}: expected the external ones to stay in their places in "
+            f"a run, {before}, found {after}"
+        )
+    return triggers
+
+
+_TRIGGERS = TypeAdapter(Annotated[list[Trigger], Field(max_length=8)])
+
+
+def trigger_settings(trigger: Trigger, record_rate_hz: float) -> TriggerSettings:
+    """A trigger of the config with its times in record samples."""
+    given = trigger.model_dump()
+    if isinstance(trigger, PeriodicTrigger):
+        given["period"] = max(round(given.pop("period_s") * record_rate_hz), 1)
+        given["phase"] = round(given.pop("phase_s") * record_rate_hz)
+    return TriggerSettings(**given)

@@ -15,7 +15,16 @@ from pydantic import BaseModel, ValidationError
 
 from daq.errors import SettingsError, UsageError
 from daq.settings import units
-from daq.settings.sections import Channels, Digitizers, Endpoints, Experiment, Kinds, Security
+from daq.settings.sections import (
+    Channels,
+    Digitizers,
+    Endpoints,
+    Events,
+    Experiment,
+    ExternalTrigger,
+    Kinds,
+    Security,
+)
 
 GROUP = "scheelite.settings"
 REQUIRED = ("experiment", "kinds", "channels", "digitizers")
@@ -137,6 +146,8 @@ def _section(kind: type[BaseModel], given: Any, name: str) -> tuple[BaseModel | 
 
 def _converted(given: Any, place: str, problems: list[str]) -> Any:
     """The same values with every `key = "12 mK"` turned into `key_k = 0.012`, at any depth."""
+    if isinstance(given, list):
+        return [_converted(one, f"{place}.{i}", problems) for i, one in enumerate(given)]
     if not isinstance(given, dict):
         return given
     result: dict[str, Any] = {}
@@ -193,6 +204,10 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
         other = taken.setdefault((channel.digitizer, channel.input), name)
         if other != name:
             yield f"{place}.input: {channel.input} of {channel.digitizer} is already {other}'s"
+    if isinstance(kinds, Kinds):
+        yield from _lines(channels, kinds)
+    if isinstance(events := sections.get("events"), Events):
+        yield from _members(events, channels)
     if not channels.root:
         yield "channels: expected at least one channel, found none"
     if len(channels.root) > 64:
@@ -208,6 +223,40 @@ def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
                 f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
                 f"with the keys that a socket beyond this machine needs, found {at!r}"
             )
+
+
+def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:
+    """External triggers whose line is no channel, or itself waits for a line."""
+    external = {
+        name: [t.line for t in kind.triggers if isinstance(t, ExternalTrigger)]
+        for name, kind in kinds.root.items()
+    }
+    for name, lines in external.items():
+        for line in lines:
+            of = channels.root.get(line)
+            if of is None:
+                known = _list(channels.root)
+                yield f"kinds.{name}.triggers: expected line to be one of {known}, found {line!r}"
+            elif external.get(of.kind):
+                yield f"kinds.{name}.triggers: expected a line without external triggers, {line}"
+
+
+def _members(events: Events, channels: Channels) -> Iterable[str]:
+    """Groups and vetoes of channels or kinds that there are not."""
+    known = {*channels.root, *(channel.kind for channel in channels.root.values())}
+    named = [
+        *((f"groups.{n}.sources", g.sources) for n, g in events.groups.items()),
+        *((f"groups.{n}.receivers", g.receivers) for n, g in events.groups.items()),
+        *((f"vetoes.{n}.sources", v.sources) for n, v in events.vetoes.items()),
+        *((f"vetoes.{n}.tagged", v.tagged) for n, v in events.vetoes.items()),
+    ]
+    for place, members in named:
+        for member in members:
+            if member not in known:
+                yield (
+                    f"events.{place}: expected one of the channels {_list(channels.root)} or a "
+                    f"kind that they have, found {member!r}"
+                )
 
 
 def _list(names: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ class Experiment(Section):
         "runs", description="Folder of the run folders; relative to the working folder."
     )
     comment: str = Field("", max_length=2000, description="Goes into every run.")
+    seed: int = Field(1, ge=0, le=2**32 - 1, description="Of everything random in the core.")
 
 
 def _place(endpoint: str) -> str:
@@ -88,31 +89,125 @@ class Storage(Section):
     )
 
 
+Members = Annotated[list[Name], Field(min_length=1)]
+
+
+class Group(Section):
+    """Channels that are read out because others triggered."""
+
+    sources: Members = Field(description="Channels or kinds that order the read-out.")
+    receivers: Members = Field(description="Channels or kinds that are read out.")
+    causes: Annotated[
+        list[Literal["level", "edge", "matched", "external", "software", "periodic", "random"]],
+        Field(min_length=1),
+    ] = Field(["level", "edge", "matched"], description="Triggers of the sources that count.")
+
+
+class Veto(Section):
+    """Records that are tagged around the triggers of other channels; none is ever dropped."""
+
+    kind: Literal["veto", "gate"] = Field("veto", description="What a tag means.")
+    sources: Members = Field(description="Channels or kinds whose triggers count.")
+    tagged: Members = Field(description="Channels or kinds whose records are tagged.")
+    before_s: float = Field(ge=0, le=1, description="Tags so long before a trigger of a source.")
+    after_s: float = Field(ge=0, le=1, description="Tags so long after it.")
+    timing_s_counts: float = Field(
+        0.0, ge=0, le=1e3, description="Gate: time resolution times pulse height [s ADC counts]."
+    )
+    timing_sigmas: float = Field(
+        3.0, ge=0, le=10, description="Gate: wider on both sides by so many of the resolution."
+    )
+
+    @model_validator(mode="after")
+    def _only_gates_widen(self) -> Veto:
+        if self.kind == "veto" and self.timing_s_counts:
+            raise ValueError(
+                f"expected timing_s_counts for a gate alone, found {self.timing_s_counts:g}"
+            )
+        return self
+
+
 class Events(Section):
     """What belongs together."""
 
     coincidence_window_s: float = Field(
         0.002, ge=0, le=1, description="Records closer than this to the last one join its event."
     )
+    groups: dict[Name, Group] = Field({}, description="Who is read out because of whom, by name.")
+    vetoes: Annotated[dict[Name, Veto], Field(max_length=32)] = Field(
+        {}, description="What tags records, by name; their order is that of the bits."
+    )
 
 
-class Trigger(Section):
-    """How a kind of channel triggers: levels in ADC counts, lengths in record samples."""
+class _Trigger(Section):
+    """What every trigger has: lengths are in record samples."""
 
-    kind: Literal["level", "edge", "off"] = Field(description="Level, edge or no trigger.")
-    threshold: float = Field(0.0, ge=-65536, le=65536, description="Fires at this level [counts].")
-    rearm: float = Field(0.0, ge=-65536, le=65536, description="Arms again below this [counts].")
-    falling: bool = Field(False, description="Pulses go down: both levels count downward.")
-    edge_span: int = Field(4, ge=1, le=4096, description="Edge: x[i] - x[i - span] [samples].")
     holdoff: int = Field(0, ge=0, le=2**24, description="Shortest distance of triggers [samples].")
 
+
+class _Threshold(_Trigger):
+    """What fires at a height; levels are in ADC counts."""
+
+    threshold: float = Field(ge=-65536, le=65536, description="Fires at this level [counts].")
+    rearm: float = Field(ge=-65536, le=65536, description="Arms again below this [counts].")
+    direction: Literal["rising", "falling", "both"] = Field(
+        "rising", description="Falling: both levels count downward; both: either way."
+    )
+    peak_search: int = Field(
+        0,
+        ge=0,
+        le=2**20,
+        description="Holdoff counts from the highest of so many samples; 0: from the trigger.",
+    )
+
     @model_validator(mode="after")
-    def _rearm_below(self) -> Trigger:
-        if self.kind != "off" and self.rearm >= self.threshold:
+    def _rearm_below(self) -> _Threshold:
+        if self.rearm >= self.threshold:
             raise ValueError(
                 f"expected rearm below the threshold {self.threshold:g}, found {self.rearm:g}"
             )
         return self
+
+
+class LevelTrigger(_Threshold):
+    """Fires where a sample reaches the threshold."""
+
+    kind: Literal["level"]
+
+
+class EdgeTrigger(_Threshold):
+    """Fires where x[i] - x[i - edge_span] reaches the threshold."""
+
+    kind: Literal["edge"]
+    edge_span: int = Field(4, ge=1, le=4096, description="Edge: x[i] - x[i - span] [samples].")
+
+
+class RandomTrigger(_Trigger):
+    """Fires at random times, for noise."""
+
+    kind: Literal["random"]
+    rate_hz: float = Field(gt=0, le=1000, description="Mean rate.")
+
+
+class PeriodicTrigger(_Trigger):
+    """Fires again and again."""
+
+    kind: Literal["periodic"]
+    period_s: float = Field(ge=0.001, le=86400, description="From one to the next.")
+    phase_s: float = Field(0.0, ge=0, le=86400, description="Of the first, from sample 0 on.")
+
+
+class ExternalTrigger(_Trigger):
+    """Fires where another channel does: a digital line, as a beam gate or a heater's pulser."""
+
+    kind: Literal["external"]
+    line: Name = Field(description="The channel; its own triggers must not be external.")
+
+
+Trigger = Annotated[
+    LevelTrigger | EdgeTrigger | RandomTrigger | PeriodicTrigger | ExternalTrigger,
+    Field(discriminator="kind"),
+]
 
 
 class Kind(Section):
@@ -121,7 +216,30 @@ class Kind(Section):
     decimation: int = Field(1, ge=1, le=64, description="Digitizer samples per record sample.")
     record_length: int = Field(ge=16, le=1 << 20, description="Samples of a record.")
     pretrigger: int = Field(ge=8, description="Samples of a record before its trigger.")
-    trigger: Trigger
+    triggers: Annotated[list[Trigger], Field(max_length=8)] = Field(
+        description="Several at once; what falls together is one record with all its causes."
+    )
+    merge_window: int = Field(
+        1, ge=1, le=2**20, description="Triggers of different kinds this close are one [samples]."
+    )
+    pile_up: Literal["keep", "shorten", "isolated", "one"] = Field(
+        "keep",
+        description="Two pulses in a record: keep both, shorten the first, keep only isolated "
+        "ones, or one of each pile.",
+    )
+    second_pulse_sigma: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="A rise of so many sigma in a record is a second pulse; 0: not looked for.",
+    )
+    second_pulse_span: int = Field(
+        24, ge=1, le=4096, description="Samples over which the rise is measured."
+    )
+    max_rate_hz: float = Field(
+        0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
+    )
+    recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 
     @model_validator(mode="after")
     def _pretrigger_inside(self) -> Kind:
@@ -129,6 +247,15 @@ class Kind(Section):
             raise ValueError(
                 f"expected pretrigger below record_length {self.record_length}, "
                 f"found {self.pretrigger}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_before_the_second_pulse(self) -> Kind:
+        if self.second_pulse_sigma and self.pretrigger < 3 * self.second_pulse_span:
+            raise ValueError(
+                f"expected a pretrigger of 3 second_pulse_span {self.second_pulse_span} or more "
+                f"where a second pulse is looked for, found {self.pretrigger}"
             )
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from daq.store.layout import (
     FORMAT_VERSION,
     SAMPLES,
     TEXTS,
+    WINDOW,
     TableLayout,
     field_attributes,
     file_dtype,
@@ -77,8 +78,12 @@ def write_facts(file: Group, facts: Facts, more: Mapping[str, str | int]) -> Non
 
 
 def write_fixed_tables(file: Group, start: RunStart, stops: Mapping[str, int]) -> None:
-    """The channel and digitizer tables."""
-    tables = {"channels": _channels(start), "digitizers": _digitizers(start, stops)}
+    """The tables of channels, windows and digitizers."""
+    tables = {
+        "channels": _channels(start),
+        "windows": _windows(start),
+        "digitizers": _digitizers(start, stops),
+    }
     for name, rows in tables.items():
         layout = FIXED_TABLES[name]
         dataset = file.create_dataset(name, data=rows.astype(file_dtype(layout.dtype)))
@@ -124,11 +129,33 @@ def _channels(start: RunStart) -> Rows:
             channel.volts_per_count,
             channel.counts_offset,
             channel.mass_g,
-            msgspec.json.encode(channel.trigger),
+            channel.recorded,
+            msgspec.json.encode(channel.triggers),
         )
         for channel in start.channels
     ]
     return np.array(rows, plain(CHANNEL))
+
+
+def _windows(start: RunStart) -> Rows:
+    names = [channel.name for channel in start.channels]
+
+    def bits(of: Sequence[str]) -> int:
+        return sum(1 << i for i, name in enumerate(names) if name in of)
+
+    rows = [
+        (
+            window.name.encode(),
+            window.kind.encode(),
+            bits(window.sources),
+            bits(window.tagged),
+            window.before_ns / 1e9,
+            window.after_ns / 1e9,
+            window.widen_ns_counts / 1e9,
+        )
+        for window in start.plan.windows
+    ]
+    return np.array(rows, plain(WINDOW))
 
 
 def _digitizers(start: RunStart, stops: Mapping[str, int]) -> Rows:

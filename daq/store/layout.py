@@ -24,7 +24,7 @@ from daq.model.record import (
 )
 from daq.store.frames import Kind
 
-FORMAT, FORMAT_VERSION = "scheelite-run", 1
+FORMAT, FORMAT_VERSION = "scheelite-run", 2
 UNIT = re.compile(r"(?P<meaning>.*\S)\s*\[(?P<units>[^\]]+)\]")
 
 CHANNEL = described(
@@ -40,7 +40,8 @@ CHANNEL = described(
         ("volts_per_count", "<f8", "what an ADC count stands for [V]"),
         ("counts_offset", "<i4", "add it to a sample for the counts of the source [ADC counts]"),
         ("mass_g", "<f8", "mass of the crystal, 0 where there is none [g]"),
-        ("trigger", "S512", "trigger settings, as JSON"),
+        ("recorded", "<u1", "0: its triggers count for others alone, without records"),
+        ("triggers", "S4096", "its triggers, as JSON"),
     ]
 )
 
@@ -51,6 +52,18 @@ DIGITIZER = described(
         ("epoch", "S64", "names the uninterrupted numbering of its samples"),
         ("start", "<i8", "first digitizer sample of the run"),
         ("stop", "<i8", "one past the last digitizer sample of the run, -1 while it is not known"),
+    ]
+)
+
+WINDOW = described(
+    [
+        ("name", "S64", "name of the window; its row here is its bit in every mask of tags"),
+        ("kind", "S8", "veto: what it tags is vetoed; gate: it only lies in the gate"),
+        ("sources", "<u8", "bit i: the triggers of the run's i-th channel count"),
+        ("tagged", "<u8", "bit i: records of the run's i-th channel are tagged"),
+        ("before_s", "<f8", "tags so long before a trigger of a source [s]"),
+        ("after_s", "<f8", "tags so long after it [s]"),
+        ("widen_s_counts", "<f8", "wider on both sides by this over a record's height [s counts]"),
     ]
 )
 
@@ -100,6 +113,7 @@ class TableLayout:
 
 FIXED_TABLES = {
     "channels": TableLayout(CHANNEL, "the channels; other tables name them by their row here"),
+    "windows": TableLayout(WINDOW, "what tags records; named by their row here"),
     "digitizers": TableLayout(DIGITIZER, "the sample clocks; named by their row here"),
 }
 TABLES = {

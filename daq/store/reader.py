@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import numpy as np
 from daq.errors import FormatError, UsageError
 from daq.model.batch import Rows
 from daq.model.channel import Channel
+from daq.model.plan import Window
 from daq.store import names
 from daq.store.contents import Samples, texts_of
 from daq.store.parts import parts_of
@@ -161,6 +162,16 @@ class Run:
     def channels(self) -> tuple[Channel, ...]:
         """The channels, in the order that tables number them."""
         return self._start.channels
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What tags records, in the order of the bits."""
+        return self._start.plan.windows
+
+    @property
+    def drops(self) -> Mapping[str, Mapping[str, int]]:
+        """Triggers without a record by channel and cause; known once the run has ended."""
+        return self._end.drops if self._end else {}
 
     @property
     def digitizers(self) -> tuple[RunDigitizer, ...]:

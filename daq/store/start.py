@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 
 from daq.errors import FormatError
 from daq.model.channel import Channel
+from daq.model.plan import Plan
 from daq.store.disk import Buffer
 
-MAX_NAME, MAX_TRIGGER = 64, 512  # bytes in the channel table
+MAX_NAME, MAX_TRIGGERS = 64, 4096  # bytes in the channel table
 T = TypeVar("T")
 
 
@@ -42,15 +43,20 @@ class RunStart:
     host: str
     user: str
     t_ns: int
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """Why and when it ended; `stops` is one past the last sample, by digitizer."""
+    """Why and when it ended; `stops` is one past the last sample, by digitizer.
+
+    `drops` counts the triggers without a record: channel -> cause -> how many.
+    """
 
     reason: str
     t_ns: int
     stops: Mapping[str, int]
+    drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def decode_start(payload: Buffer) -> RunStart:
@@ -65,8 +71,10 @@ def decode_start(payload: Buffer) -> RunStart:
                 f"channel {channel.name}: expected one of the digitizers {sorted(known)}, "
                 f"found {channel.digitizer!r}"
             )
-        if len(msgspec.json.encode(channel.trigger)) > MAX_TRIGGER:
-            raise FormatError(f"channel {channel.name}: expected a trigger of {MAX_TRIGGER} bytes")
+        if len(msgspec.json.encode(channel.triggers)) > MAX_TRIGGERS:
+            raise FormatError(
+                f"channel {channel.name}: expected triggers of at most {MAX_TRIGGERS} bytes"
+            )
     return start
 
 

@@ -20,7 +20,7 @@ from daq.store.h5file import rfc3339
 from daq.store.layout import TABLES, dataset_paths, table_path
 from daq.store.segment import opened, read_facts, read_table
 
-MANIFEST, MANIFEST_VERSION = "scheelite-manifest", 1
+MANIFEST, MANIFEST_VERSION = "scheelite-manifest", 2
 LEDGER_COLUMNS = ("live", *DEAD_CAUSES)
 
 
@@ -46,6 +46,7 @@ class ChannelTotal:
 
     records: int
     livetime_s: float
+    exposure_g_d: float
     samples: dict[str, int]
 
 
@@ -181,9 +182,11 @@ def _channel_totals(parts: Sequence[Summary]) -> dict[str, ChannelTotal]:
     found = {}
     for i, channel in enumerate(parts[-1].facts.start.channels):
         samples = summed(ledger_totals(part.ledger, i) for part in parts)
+        live_s = samples["live"] / channel.sample_rate_hz
         found[channel.name] = ChannelTotal(
             records=sum(part.file.records[channel.name] for part in parts),
-            livetime_s=samples["live"] / channel.sample_rate_hz,
+            livetime_s=live_s,
+            exposure_g_d=live_s * channel.mass_g / 86_400,
             samples=samples,
         )
     return found

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from daq.acquire import chain as chain_module
 from daq.acquire.chain import Chain
 from daq.acquire.decimate import Decimator, reach, taps
+from daq.acquire.intervals import FOREVER
 from daq.acquire.pipeline import Pipeline, Start
 from daq.acquire.tape import Tape
 from daq.acquire.traces import TraceMaker
 from daq.acquire.trigger import EdgeTrigger, LevelTrigger
-from daq.model.batch import Batch
+from daq.model.batch import Batch, RecordBatch
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
-from daq.model.record import DEAD_CAUSES, Flag
+from daq.model.plan import Group, Plan, Window
+from daq.model.record import DEAD_CAUSES, LEDGER, Flag
 
-LEVEL = TriggerSettings(
-    kind="level", threshold=60, rearm=20, falling=False, edge_span=4, holdoff=40
-)
-EDGE = replace(LEVEL, kind="edge", threshold=50, rearm=25, edge_span=6, holdoff=10)
+LEVEL = TriggerSettings(kind="level", threshold=60, rearm=20, holdoff=40)
+EDGE = TriggerSettings(kind="edge", threshold=50, rearm=25, edge_span=6, holdoff=10)
+RANDOM = TriggerSettings(kind="random", rate_hz=5.0)
+PERIODIC = TriggerSettings(kind="periodic", period=300, phase=70)
+SEED = 3
 A = Channel(
     name="A",
     digitizer="d",
@@ -34,12 +40,39 @@ A = Channel(
     record_length=64,
     pretrigger=16,
     volts_per_count=1.0,
-    trigger=LEVEL,
+    triggers=(LEVEL,),
+    mass_g=0.75,
 )
-B = replace(A, name="B", row=1, decimation=1, record_length=50, pretrigger=8, trigger=EDGE)
-C = replace(A, name="C", digitizer="e", row=0, trigger=replace(LEVEL, falling=True))
+B = replace(A, name="B", row=1, decimation=1, record_length=50, pretrigger=8, triggers=(EDGE,))
+C = replace(A, name="C", digitizer="e", row=0, triggers=(replace(LEVEL, direction="falling"),))
+# all kinds at once, on two clocks
+MIXED = [
+    replace(A, triggers=(LEVEL, RANDOM), merge_window=20, pile_up="shorten", second_pulse_sigma=6.0,
+            second_pulse_span=4, max_rate_hz=2.0),
+    replace(B, triggers=(EDGE, PERIODIC, replace(LEVEL, direction="both")), pile_up="isolated"),
+    replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one"),
+    replace(A, name="D", row=1, triggers=(TriggerSettings(kind="external", line="G", holdoff=5),
+                                          RANDOM, EDGE), merge_window=10),
+    replace(B, name="G", digitizer="e", row=1, triggers=(LEVEL,), recorded=False),
+]  # fmt: skip
+PLAN = Plan(
+    window_ns=5_000_000,
+    windows=(
+        Window(name="v", kind="veto", sources=("C",), tagged=("A", "B"), before_ns=40_000_000,
+               after_ns=70_000_000),
+        Window(name="w", kind="veto", sources=("A", "B"), tagged=("A", "B", "C"),
+               before_ns=10_000_000, after_ns=0),
+        Window(name="g", kind="gate", sources=("G",), tagged=("A", "C", "D"), before_ns=0,
+               after_ns=20_000_000, widen_ns_counts=1e9),
+    ),
+    groups=(
+        Group(name="g", sources=("A", "C"), receivers=("A", "B", "C"), causes=("level",)),
+        Group(name="h", sources=("D",), receivers=("C", "B"), causes=("external", "random")),
+    ),
+    seed=SEED,
+)  # fmt: skip
 N = 3000
-WINDOW_NS = 5_000_000
+SATURATED = LEDGER.names.index("saturated")
 
 cuts = st.lists(st.integers(1, N - 1), max_size=25).map(sorted)
 seeds = st.integers(0, 2**32 - 1)
@@ -67,7 +100,7 @@ def pieces(cuts: list[int], stop: int = N) -> list[tuple[int, int]]:
 
 def level_by_hand(x: list[int], settings: TriggerSettings) -> list[int]:
     armed, found = False, []
-    for i, value in enumerate(-v for v in x) if settings.falling else enumerate(x):
+    for i, value in enumerate(-v for v in x) if settings.direction == "falling" else enumerate(x):
         if armed and value >= settings.threshold:
             armed = False
             found.append(i)
@@ -77,31 +110,31 @@ def level_by_hand(x: list[int], settings: TriggerSettings) -> list[int]:
 
 
 def edge_by_hand(x: list[int], settings: TriggerSettings) -> list[int]:
-    span, sign = settings.edge_span, -1 if settings.falling else 1
+    span, sign = settings.edge_span, -1 if settings.direction == "falling" else 1
     steps = [sign * (x[i] - x[i - span]) for i in range(span, len(x))]
-    return [i + span for i in level_by_hand(steps, replace(settings, falling=False))]
+    return [i + span for i in level_by_hand(steps, replace(settings, direction="rising"))]
 
 
 @given(seeds, cuts, st.booleans())
 def test_the_level_trigger_is_its_rule_wherever_blocks_are_cut(seed, cuts, falling):
-    x, settings = stream(seed)[0], replace(LEVEL, falling=falling)
-    trigger, armed, found = LevelTrigger(settings), False, []
+    x, settings = stream(seed)[0], replace(LEVEL, direction="falling" if falling else "rising")
+    trigger, armed, found = LevelTrigger(settings), [False], []
     for start, stop in pieces(cuts):
-        crossings = trigger.find(x[start:stop], armed)
-        found += [start + i for i in crossings.at.tolist()]
+        crossings = trigger.find(x[start:stop], start, armed)
+        found += crossings.at
         armed = crossings.armed
     assert found == level_by_hand(x.tolist(), settings)
 
 
 @given(seeds, cuts, st.booleans())
 def test_the_edge_trigger_is_its_rule_wherever_blocks_are_cut(seed, cuts, falling):
-    x, settings = stream(seed)[0], replace(EDGE, falling=falling)
-    trigger, armed, found = EdgeTrigger(settings), False, []
+    x, settings = stream(seed)[0], replace(EDGE, direction="falling" if falling else "rising")
+    trigger, armed, found = EdgeTrigger(settings), [False], []
     for start, stop in pieces([c for c in cuts if c > settings.edge_span]):
         first = max(start, settings.edge_span)
         window = x[first - settings.edge_span : stop]
-        crossings = trigger.find(window, armed)
-        found += [first - settings.edge_span + i for i in crossings.at.tolist()]
+        crossings = trigger.find(window, first, armed)
+        found += crossings.at
         armed = crossings.armed
     assert found == edge_by_hand(x.tolist(), settings)
 
@@ -142,14 +175,22 @@ def test_trace_bins_lie_on_absolute_samples(seed, cuts, size):
 # --- one chain against a plain reference ---
 
 
+def taken(chain: Chain) -> list[RecordBatch]:
+    """What comes out of a chain that nobody else has anything to say to."""
+    chain.search()
+    chain.release()
+    return chain.records(FOREVER)
+
+
 def records_by_hand(x: np.ndarray, c: Channel) -> list[int]:
     """Triggers (record samples) with a whole record, of one uninterrupted stretch from 0."""
     decimator = Decimator(c.decimation, 0)
     y = decimator.feed(x).tolist()
-    find = {"level": level_by_hand, "edge": edge_by_hand}[c.trigger.kind]
+    (trigger,) = c.triggers
+    find = {"level": level_by_hand, "edge": edge_by_hand}[trigger.kind]
     kept, last = [], -(10**9)
-    for t in find(y, c.trigger):
-        if t - last >= c.trigger.holdoff and t >= c.pretrigger:
+    for t in find(y, trigger):
+        if t - last >= trigger.holdoff and t >= c.pretrigger:
             last = t
             if t - c.pretrigger + c.record_length <= len(y):
                 kept.append(t + decimator.first)
@@ -160,12 +201,13 @@ def records_by_hand(x: np.ndarray, c: Channel) -> list[int]:
 def test_a_chain_cuts_exactly_the_records_of_the_rule(seed, cuts):
     x = stream(seed)
     for channel in (A, B):
-        chain = Chain.fresh(0, channel, 0)
+        chain = Chain.fresh(0, channel, SEED, 0, 0)
         batches = []
         for start, stop in pieces(cuts):
             chain.feed(x[channel.row, start:stop])
-            batches += chain.records()
-        batches += chain.finish(N)
+            batches += taken(chain)
+        chain.finish(N)
+        batches += taken(chain)
         triggers = [t for b in batches for t in b.table["trigger"].tolist()]
         assert [t // channel.decimation for t in triggers] == records_by_hand(
             x[channel.row], channel
@@ -181,19 +223,20 @@ def test_a_chain_cuts_exactly_the_records_of_the_rule(seed, cuts):
 @given(seeds, cuts)
 def test_the_ledger_adds_up_and_live_means_able_to_trigger(seed, cuts):
     x = stream(seed)[1]
-    chain = Chain.fresh(0, B, 0)
+    chain = Chain.fresh(0, B, SEED, 0, 0)
     rows = []
     for start, stop in pieces(cuts):
         chain.feed(x[start:stop])
-        chain.records()
-        rows += chain.ledger().tolist()
+        taken(chain)
+        rows += chain.ledger(FOREVER).tolist()
     chain.finish(N)
-    rows += chain.ledger(N).tolist()
+    taken(chain)
+    rows += chain.ledger(FOREVER).tolist()
     assert [r[1] for r in rows] == [0, *[r[2] for r in rows[:-1]]]
     assert rows[-1][2] == N
     assert all(r[2] - r[1] == sum(r[3:]) for r in rows)
     railed = int(np.count_nonzero((x == 32767) | (x == -32768)))
-    assert sum(r[5] for r in rows) >= railed
+    assert sum(r[SATURATED] for r in rows) >= railed
 
 
 # --- the whole ---
@@ -224,9 +267,9 @@ ANCHORS = {
 GAPS = {"d": (1200, 1300), "e": (700, 701)}
 
 
-def fresh() -> Pipeline:
+def fresh(channels: list[Channel], plan: Plan) -> Pipeline:
     starts = [Start(digitizer=d, rate_hz=1000.0, sample=0, anchors=()) for d in ("d", "e")]
-    pipeline = Pipeline.fresh([A, B, C], WINDOW_NS, starts)
+    pipeline = Pipeline.fresh(channels, plan, starts)
     pipeline.stop_at({"d": N - 10, "e": N - 30})
     return pipeline
 
@@ -243,17 +286,25 @@ def feed(pipeline: Pipeline, digitizer: str, x: np.ndarray, start: int, stop: in
             pipeline.feed(digitizer, Block(a, x[:, a:b], told))
 
 
-def result(x: dict[str, np.ndarray], order: list[tuple[str, int]], kills: set[int]) -> list[Batch]:
+def result(
+    x: dict[str, np.ndarray],
+    order: list[tuple[str, int]],
+    kills: set[int],
+    channels: list[Channel] = MIXED,
+    plan: Plan = PLAN,
+) -> list[Batch]:
     """Feed in the given order of (digitizer, stop); be killed after some of the steps."""
-    pipeline, batches = fresh(), []
+    pipeline, batches = fresh(channels, plan), []
     at = {"d": 0, "e": 0}
     for step, (digitizer, stop) in enumerate(order):
         feed(pipeline, digitizer, x[digitizer], min(at[digitizer], stop), stop)
         at[digitizer] = max(at[digitizer], stop)
         batches.append(pipeline.take())
         if step in kills:
-            pipeline = Pipeline.resumed([A, B, C], WINDOW_NS, pipeline.checkpoint())
+            needed = {name: pipeline.needed_from(name) for name in at}
+            pipeline = Pipeline.resumed(channels, plan, pipeline.checkpoint())
             at = {name: pipeline.resumes_at(name) for name in at}
+            assert at == needed  # what is before may be gone
             for name, again in at.items():
                 reached = max([s for d, s in order[: step + 1] if d == name], default=0)
                 feed(pipeline, name, x[name], again, reached)
@@ -262,11 +313,19 @@ def result(x: dict[str, np.ndarray], order: list[tuple[str, int]], kills: set[in
     return batches
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _little_is_kept() -> Iterator[None]:
+    """The streams here are shorter than what is kept for triggers that are set in a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_module, "LOOK_BACK", 10)
+        yield
+
+
 @settings(max_examples=60)
 @given(seeds, cuts, cuts, st.sets(st.integers(0, 30), max_size=4), st.randoms())
 @example(1, [1250], [], {0, 1}, None)
 def test_cuts_kills_and_arrival_order_make_no_difference(seed, cuts_d, cuts_e, kills, shuffle):
-    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    x = {"d": stream(seed), "e": stream(seed + 1)}
     order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]
     if shuffle is not None:
         names = [name for name, _ in order]
@@ -282,7 +341,7 @@ def test_cuts_kills_and_arrival_order_make_no_difference(seed, cuts_d, cuts_e, k
 
 @given(seeds)
 def test_every_record_is_in_one_event_and_events_are_in_order_of_time(seed):
-    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    x = {"d": stream(seed), "e": stream(seed + 1)}
     batches = result(x, [("d", N), ("e", N)], set())
     records = [(r.channel, int(n)) for b in batches for r in b.records for n in r.table["record"]]
     members = [(int(m["channel"]), int(m["record"])) for b in batches for m in b.members]
@@ -293,25 +352,28 @@ def test_every_record_is_in_one_event_and_events_are_in_order_of_time(seed):
 
 @given(seeds, cuts)
 def test_the_parts_of_every_channel_add_up_to_its_run(seed, cuts):
-    x = {"d": stream(seed), "e": stream(seed + 1, rows=1)}
+    x = {"d": stream(seed), "e": stream(seed + 1)}
     batches = result(x, [*[("d", s) for _, s in pieces(cuts)], ("e", N)], set())
     rows = [row for b in batches for row in b.ledger]
-    for index, stop in ((0, N - 10), (1, N - 10), (2, N - 30)):
+    stops = {"d": N - 10, "e": N - 30}
+    for index, channel in enumerate(MIXED):
+        stop = stops[channel.digitizer]
         mine = [r for r in rows if r["channel"] == index]
         parts = sum(int(r["live"]) + sum(int(r[c]) for c in DEAD_CAUSES) for r in mine)
         assert parts == stop
     lost = {d: b - a for d, (a, b) in GAPS.items()}
-    for index, digitizer in ((0, "d"), (1, "d"), (2, "e")):
-        assert sum(int(r["gap"]) for r in rows if r["channel"] == index) == lost[digitizer]
+    for index, channel in enumerate(MIXED):
+        gap = sum(int(r["gap"]) for r in rows if r["channel"] == index)
+        assert gap == lost[channel.digitizer]
 
 
 def test_history_that_is_gone_after_a_restart_breaks_the_stretch_and_says_so():
-    x = {"d": stream(7), "e": stream(8, rows=1)}
-    pipeline = fresh()
+    x = {"d": stream(7), "e": stream(8)}
+    pipeline = fresh([A, B, C], Plan())
     for name in ("d", "e"):
         feed(pipeline, name, x[name], 0, 1000)
     pipeline.take()
-    resumed = Pipeline.resumed([A, B, C], WINDOW_NS, pipeline.checkpoint())
+    resumed = Pipeline.resumed([A, B, C], Plan(), pipeline.checkpoint())
     resumed.feed("d", Block(1100, x["d"][:, 1100:2000]))  # 1000 to 1100 and the history are lost
     feed(resumed, "e", x["e"], resumed.resumes_at("e"), N)
     resumed.feed("d", Block(2000, x["d"][:, 2000:]))
@@ -334,8 +396,9 @@ def test_saturation_and_pile_up_are_flagged():
     x = np.zeros((1, N), np.int16)
     x[0, 1000:1020] = 32767
     x[0, 1030:1050] = 100
-    chain = Chain.fresh(0, replace(B, row=0, trigger=replace(LEVEL, holdoff=0)), 0)
+    channel = replace(B, row=0, triggers=(replace(LEVEL, holdoff=0),))
+    chain = Chain.fresh(0, channel, SEED, 0, 0)
     chain.feed(x[0])
-    (batch,) = chain.records()
+    (batch,) = taken(chain)
     assert batch.table["trigger"].tolist() == [1000, 1030]
     assert batch.table["flags"].tolist() == [Flag.SATURATED | Flag.PILED_UP, 0]

@@ -35,7 +35,7 @@ silent_after_s = 0.5
 [kinds.k]
 record_length = 256
 pretrigger = 64
-trigger = {{ kind = "level", threshold = 100, rearm = 15, holdoff = 100 }}
+triggers = [{{ kind = "level", threshold = 100, rearm = 15, holdoff = 100 }}]
 [channels]
 A = {{ kind = "k", digitizer = "d", input = 0 }}
 B = {{ kind = "k", digitizer = "d", input = 1 }}

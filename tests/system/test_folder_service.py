@@ -46,7 +46,7 @@ resource = "tcp://127.0.0.1:1"
 [kinds.k]
 record_length = 256
 pretrigger = 64
-trigger = {{ kind = "level", threshold = 100, rearm = 15, holdoff = 100 }}
+triggers = [{{ kind = "level", threshold = 100, rearm = 15, holdoff = 100 }}]
 [channels]
 A = {{ kind = "k", digitizer = "d", input = 0 }}
 """

@@ -54,7 +54,7 @@ resource = "tcp://127.0.0.1:1"
 [kinds.k]
 record_length = 64
 pretrigger = 16
-trigger = { kind = "off" }
+triggers = []
 [channels]
 A = { kind = "k", digitizer = "d", input = 0 }
 """

@@ -27,7 +27,7 @@ name = "jitter"
 [kinds.target]
 record_length = 1024
 pretrigger = 256
-trigger = {{ kind = "level", threshold = 40.0, rearm = 20.0, holdoff = 512 }}
+triggers = [{{ kind = "level", threshold = 40.0, rearm = 20.0, holdoff = 512 }}]
 [digitizers.targets]
 model = "scheelite-stream"
 resource = "tcp://127.0.0.1:5601"

@@ -34,7 +34,9 @@ def whole(replayed: ReplaySource, row: int = 0) -> npt.NDArray[np.int16]:
 def by_hand(values: npt.NDArray[np.int16], trigger: EdgeTrigger) -> list[int]:
     """The edge trigger's rule, on the whole stream at once; it is armed at the beginning."""
     span = trigger["edge_span"]
-    steps = (values[span:].astype(np.int32) - values[:-span]) * (-1 if trigger["falling"] else 1)
+    steps = (values[span:].astype(np.int32) - values[:-span]) * (
+        -1 if trigger["direction"] == "falling" else 1
+    )
     side = (steps >= trigger["threshold"]).astype(np.int8) - (steps < trigger["rearm"])
     at = np.flatnonzero(side)  # where it is neither nor it stays what it was
     fired = at[1:][(side[at[1:]] > 0) & (side[at[:-1]] < 0)] + span
@@ -167,7 +169,7 @@ def test_rises_are_where_the_pulses_were_put() -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_suggested_trigger_finds_each_pulse_once_and_nothing_else(sign: int, seed: int) -> None:
     replayed = source(pulses(40, seed=seed, sign=sign, level=20_000.0), seed=seed)
-    assert replayed.suggested_trigger()["A"]["falling"] == (sign < 0)
+    assert replayed.suggested_trigger()["A"]["direction"] == ("rising" if sign > 0 else "falling")
     counts, others = matched(replayed)
     assert counts.tolist() == [1] * 40
     assert others == []

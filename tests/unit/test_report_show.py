@@ -24,7 +24,9 @@ from tests.report_run import (
 )
 
 SECOND = int(RATE_HZ)
-LIVE = (0, 0, 8 * SECOND, 6 * SECOND, SECOND // 2, SECOND // 4, SECOND // 4, SECOND)
+DEAD = {"gap": 0.5, "saturated": 0.25, "edge": 0.25, "holdoff": 1.0}
+LIVE = (0, 0, 8 * SECOND, 6 * SECOND, *(int(DEAD.get(c, 0) * SECOND) for c in DEAD_CAUSES))
+NONE = (0,) * len(DEAD_CAUSES)
 
 
 @pytest.fixture
@@ -42,16 +44,16 @@ def run(tmp_path: Path) -> FakeRun:
             "ledger": rows(
                 LEDGER,
                 LIVE,
-                (0, 8 * SECOND, 10 * SECOND, 2 * SECOND, 0, 0, 0, 0),
-                (1, 0, 10 * SECOND, 10 * SECOND, 0, 0, 0, 0),
+                (0, 8 * SECOND, 10 * SECOND, 2 * SECOND, *NONE),
+                (1, 0, 10 * SECOND, 10 * SECOND, *NONE),
             ),
             "anchors": rows(ANCHOR, (0, 0, START_NS), (1, SECOND, START_NS + 10**9)),
             "events": rows(
                 EVENT,
-                (0, START_NS, 1, 0b01, 0, 0),
-                (1, START_NS, 1, 0b10, 0, 1),
-                (2, START_NS, 2, 0b11, 0, 0),
-                (3, START_NS, 3, 0b01, 0b10, 0),
+                (0, START_NS, 1, 0b01, 1, 0, 0, 0, 0, 0),
+                (1, START_NS, 1, 0b10, 0, 0, 0, 0, 0, 1),
+                (2, START_NS, 2, 0b11, 1, 1, 0b01, 1, 0, 0),
+                (3, START_NS, 3, 0b01, 1, 0, 0, 0, 0b10, 0),
             ),
             "gaps": rows(GAP, (0, 100, 200, 1, b"overflow"), (0, 300, 350, 0, b"restart")),
             "readings": rows(READING, (START_NS, b"f", b"t", 1.0, b"K", b"read", b"")),
@@ -63,7 +65,8 @@ def run(tmp_path: Path) -> FakeRun:
 def test_live_and_dead_time_add_up_to_real_time(run: FakeRun) -> None:
     target, other = summary(run).channels
     assert target.live_s == 8.0
-    assert target.dead_s == {"gap": 0.5, "saturated": 0.25, "edge": 0.25, "holdoff": 1.0}
+    assert target.dead_s == {**dict.fromkeys(DEAD_CAUSES, 0.0), **DEAD}
+    assert target.exposure_g_d == 8.0 * 0.75 / 86_400
     assert target.real_s == 10.0 == target.live_s + sum(target.dead_s.values())
     assert (other.live_s, other.real_s, set(other.dead_s)) == (10.0, 10.0, set(DEAD_CAUSES))
 
@@ -85,6 +88,10 @@ def test_a_channel_without_records_has_no_medians(run: FakeRun) -> None:
 def test_events_are_counted_by_how_many_channels_they_have(run: FakeRun) -> None:
     events = summary(run).events
     assert (events.events, events.with_veto, events.absent, events.late) == (4, 2, 1, 1)
+    assert [asdict(tagged) for tagged in events.tagged] == [
+        {"window": "inner", "kind": "veto", "events": 1}
+    ]
+    assert events.vetoed == 1
     assert [asdict(m) for m in events.multiplicity] == [
         {"channels": 1, "events": 3, "with_veto": 1},
         {"channels": 2, "events": 1, "with_veto": 1},
@@ -152,8 +159,9 @@ def test_a_run_without_anything_has_a_summary(tmp_path: Path) -> None:
     assert found.channels == (
         ChannelSummary(
             name="C11", digitizer="targets", veto=False, records=0, piled_up=0, saturated=0,
-            rate_hz=None, real_s=0.0, live_s=0.0, dead_s=dict.fromkeys(DEAD_CAUSES, 0.0), gaps=0,
-            baseline_rms_v=None, height_v=None,
+            rate_hz=None, real_s=0.0, live_s=0.0, exposure_g_d=0.0,
+            dead_s=dict.fromkeys(DEAD_CAUSES, 0.0),
+            dropped={}, gaps=0, baseline_rms_v=None, height_v=None,
         ),
     )  # fmt: skip
     assert (found.events.events, found.events.multiplicity, found.gaps.gaps) == (0, (), 0)

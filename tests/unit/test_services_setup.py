@@ -21,7 +21,7 @@ silent_after_s = 7.0
 [kinds.k]
 record_length = 64
 pretrigger = 16
-trigger = { kind = "off" }
+triggers = []
 [channels]
 A = { kind = "k", digitizer = "d", input = 1 }
 """

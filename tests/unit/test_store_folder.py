@@ -14,6 +14,7 @@ import pytest
 
 from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch
+from daq.model.record import DEAD_CAUSES
 from daq.store import disk, names
 from daq.store.folder import Folder
 from daq.store.frames import Kind
@@ -87,12 +88,13 @@ def test_the_manifest_counts_and_sums_everything(folder: Path, folding: Folder) 
         "SI": sum(SIZES),
     }
     assert manifest.channels["C11"].samples == {
+        **dict.fromkeys(DEAD_CAUSES, 0),
         "live": 6 * (SPAN - 160) - 2 * 700,
         "gap": 2 * 700,
-        "saturated": 0,
-        "edge": 0,
         "holdoff": 6 * 160,
     }
+    live_s = (6 * (SPAN - 160) - 2 * 700) / 1e4
+    assert manifest.channels["C11"].exposure_g_d == pytest.approx(live_s * 0.75 / 86_400)
     assert manifest.channels["SI"].livetime_s == pytest.approx(6 * (SPAN - 16) / 1e4)
     assert manifest.rows["events"] == sum(SIZES)
     assert manifest.digitizers == {
@@ -382,8 +384,8 @@ def test_a_damaged_manifest_is_refused(folder: Path, folding: Folder) -> None:
     folding.fold()
     path = names.manifest_path(folder)
     manifest = msgspec.json.decode(path.read_bytes())
-    path.write_bytes(msgspec.json.encode(manifest | {"version": 2}))
-    with pytest.raises(FormatError, match=r"expected scheelite-manifest 1, found .* 2"):
+    path.write_bytes(msgspec.json.encode(manifest | {"version": 3}))
+    with pytest.raises(FormatError, match=r"expected scheelite-manifest 2, found .* 3"):
         read_manifest(path)
     path.write_bytes(b"{}")
     with pytest.raises(FormatError, match=r"manifest\.json: expected a manifest"):

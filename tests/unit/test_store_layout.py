@@ -86,7 +86,10 @@ def test_the_channel_table_says_what_samples_mean(folder: Path) -> None:
         assert row["name"] == b"C11"
         assert row["record_rate_hz"] == 1e4
         assert (row["record_length"], row["mass_g"], row["volts_per_count"]) == (64, 0.75, 3e-4)
-        assert b'"edge_span":24' in row["trigger"]
+        assert b'"edge_span":24' in row["triggers"]
+        window = file["windows"][0]
+        assert (window["name"], window["kind"]) == (b"inner", b"veto")
+        assert (window["sources"], window["tagged"], window["after_s"]) == (0b10, 0b01, 2e-3)
         assert file["digitizers"]["stop"].tolist() == [61000, 60050]
         assert file["records/C11/samples"].attrs["units"] == "ADC counts"
     with h5py.File(names.segment_path(folder, 1)) as file:

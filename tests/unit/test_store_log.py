@@ -113,7 +113,7 @@ def test_a_run_that_never_began_leaves_an_empty_log_folder(folder: Path) -> None
 
 
 def test_a_file_is_sealed_behind_the_first_commit_beyond_its_size(folder: Path) -> None:
-    with writer_of(folder, dataclasses.replace(SMALL, rotate_bytes=10_000)) as writer:
+    with writer_of(folder, dataclasses.replace(SMALL, rotate_bytes=14_000)) as writer:
         for k in range(4):
             writer.commit(batch_of([20] * 4, k), b"%d" % k)
             put(writer, k)
@@ -365,8 +365,8 @@ def channel(**changes: Any) -> dict[str, Any]:  # Any: whatever JSON holds
         (Kind.RUN_START, changed_start(channels=[channel(digitizer="x")]), "found 'x'"),
         (
             Kind.RUN_START,
-            changed_start(channels=[channel(trigger=channel()["trigger"] | {"kind": "e" * 600})]),
-            "expected a trigger of 512 bytes",
+            changed_start(channels=[channel(triggers=[{"kind": "e" * 4096}])]),
+            "expected triggers of at most 4096 bytes",
         ),
         (Kind.RUN_END, b'{"reason": 1}', "expected the JSON of a RunEnd"),
         (Kind.INPUT, b"[1]", "INPUT: expected a JSON object"),

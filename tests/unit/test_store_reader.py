@@ -46,7 +46,7 @@ def test_a_complete_run_says_what_it_is(complete: Path) -> None:
         assert run.settings == {"experiment": {"name": "bench"}}
         assert run.settings_toml == '[experiment]\nname = "bench"  # µ\n'
         assert [channel.name for channel in run.channels] == ["C11", "SI"]
-        assert run.channels[0].trigger.edge_span == 24
+        assert run.channels[0].triggers[0].edge_span == 24
         assert [d.anchors for d in run.digitizers] == [[(1000, T_NS)], [(50, T_NS)]]
 
 
@@ -214,8 +214,8 @@ def test_a_foreign_file_is_refused(complete: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="expected a scheelite-run file, found another kind"):
         open_run(replaced(complete, (tmp_path / "other.h5").read_bytes()))
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file.attrs.update({"format": "scheelite-run", "format_version": 2})
-    with pytest.raises(FormatError, match="expected format version 1, found 2"):
+        file.attrs.update({"format": "scheelite-run", "format_version": 3})
+    with pytest.raises(FormatError, match="expected format version 2, found 3"):
         open_run(replaced(complete, (tmp_path / "other.h5").read_bytes()))
 
 
