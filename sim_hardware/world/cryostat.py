@@ -51,9 +51,8 @@ TOLERANCES = (1e-4, 1e-4, 3e-5, 1e-5, 3e-6)  # of each step, in ln T
 REMEMBERED_S, REMEMBERED_STEPS = 900.0, 20_000  # what is remembered at least, and at most besides
 LARGEST_W = 1000.0  # of a heater
 
-PULSE_TUBE_HZ, N_HARMONICS = 1.4, 12
+PULSE_TUBE_HZ, N_HARMONICS = 1.4, 5  # the stages' masses leave little of higher ones
 RIPPLE_K = {"50K": 0.03, "4K": 5e-3, "still": 2e-5, "mixing": 3e-8, "plate": 2e-9}
-SHAKING_STOPS_S = 2.0
 
 Start = Literal["cold", "warm"]
 
@@ -116,9 +115,7 @@ class Cryostat:
     def true_k(self, stage: str, now_s: float) -> float:
         """The temperature of a stage, with the pulse tube's ripple."""
         smooth_k = exp(self._state(now_s)[INDEX[stage]])
-        return smooth_k + RIPPLE_K[stage] * self.shaking(now_s) * sin(
-            2 * pi * PULSE_TUBE_HZ * now_s
-        )
+        return smooth_k + RIPPLE_K[stage] * self.shaking(now_s) * _ripple(now_s)
 
     def plate_k(self, now_s: float) -> float:
         """The temperature of the plate that the detectors stand on."""
@@ -420,3 +417,12 @@ def _thermal(of: Fridge, base_k: float, phases: tuple[float, ...]) -> Thermal:
 def _phases(seed: int) -> tuple[float, ...]:
     generator = np.random.Generator(np.random.Philox(key=[seed, DRIFTS]))
     return tuple(generator.random(8).tolist())
+
+
+def _ripple(now_s: float) -> float:
+    """The pulse tube's ripple in time: a fundamental of height 1, and harmonics that fall as 1/k².
+
+    A displacement that steps (1/k) behind a thermal mass (1/k).
+    """
+    turn = 2 * pi * PULSE_TUBE_HZ * now_s
+    return sum(sin(k * turn) / k**2 for k in range(1, N_HARMONICS + 1))
