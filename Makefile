@@ -10,7 +10,8 @@ run: setup
 	$(BIN)/scheelite demo --seconds $(SECONDS_OF_RUN) --out $(OUT)
 
 test: setup qt lint
-	$(BIN)/python -m pytest $$($(BIN)/python -m tests.qt) -m "not bench and not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $$($(BIN)/python -m tests.qt) -m "not bench and not soak and not alone"
+	$(BIN)/python -m pytest $$($(BIN)/python -m tests.qt) -m "alone and not bench and not soak"
 
 bench: setup
 	$(BIN)/python -m pytest -m bench -s

@@ -23,6 +23,9 @@ from daq.wire import codec, sockets
 from daq.wire.schemas import State
 from tests.bench_control import BenchControl
 
+pytestmark = pytest.mark.alone
+
+
 FAULTS = ("late", "silent", "half", "garbled", "fin", "rst", "stuck")
 LATE_S = 3.5  # beyond every driver's deadline
 STANDS_S = 1.5  # how long a fault stands

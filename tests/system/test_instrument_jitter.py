@@ -16,6 +16,9 @@ from daq.wire.schemas import Reply, Request
 from tests.line_server import Deed, LineServer
 from tests.served_bench import serving
 
+pytestmark = pytest.mark.alone
+
+
 WAIT_S = 60.0
 POLL_S, N_POLLS = 0.1, 40
 # a quarter of the timeout that each exchange with a hung instrument takes (1 s); on a machine that

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from daq.services.service import Waker
 from daq.wire import codec, sockets
@@ -26,6 +27,9 @@ from sim_hardware.faces.digitizer import DigitizerFace
 from sim_hardware.faces.redpitaya import RedPitaya
 from sim_hardware.faults import Fault, FaultKind, FaultyFace, Wire
 from sim_hardware.serve import Loop, listen
+
+pytestmark = pytest.mark.alone
+
 
 RATE_HZ = 12_500.0  # which divides a Red Pitaya's clock
 LATE_S = 1.5  # longer than the silence that a service accepts
