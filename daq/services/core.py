@@ -32,6 +32,7 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.services.authority import LeaseWatch, sentence
 from daq.services.eyes import Eyes
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
@@ -45,7 +46,7 @@ from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
 from daq.store import names
 from daq.wire import codec, sockets
-from daq.wire.schemas import BlockHeader, Message, StreamEnd, StreamHello
+from daq.wire.schemas import BlockHeader, Message, Request, StreamEnd, StreamHello
 
 logger = logging.getLogger(__name__)
 
@@ -378,6 +379,9 @@ class Core:
             self._guard(lambda: recording.keep_message(self._now_ns(), note.level, note.text))
         return {"kept": recording is not None}
 
+    def _audit(self, request: Request, outcome: str) -> None:
+        self._note(Note(sentence("the core", request, outcome)))
+
     def _stop_run(self, recording: Recording, reason: str, gone: str = "") -> None:
         """End the run at the moment that the fastest stream has reached."""
         fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
@@ -519,12 +523,15 @@ class Core:
             "note": Verb(Note, self._note),
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
-            "record": Verb(OrderRecord, self._order_record),
-            "set_triggers": Verb(SetTriggers, self._set_triggers),
+            "record": Verb(OrderRecord, self._order_record, "act"),
+            "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
             "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }
-        self._commands = CommandServer(endpoint("core.commands"), verbs)
+        self._lease = LeaseWatch(endpoint("run.state"))
+        self._commands = CommandServer(
+            endpoint("core.commands"), verbs, guard=self._lease.check, audit=self._audit
+        )
         self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
@@ -534,5 +541,5 @@ class Core:
 
     def _close_sockets(self) -> None:
         self._blocks.close(0)
-        for part in (self._commands, self._raw, self._eyes, self._beat):
+        for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
