@@ -114,7 +114,9 @@ def test_up_run_status_stop_down_as_a_user_does_it(runtime, tmp_path):
     assert cli_json("verify", started["run"])["ok"]
     with open_run(Path(started["run"])) as run:
         assert run.comment == "by hand"
-        assert {r["instrument"].decode() for r in run.readings()} == {"fridge", "squids"}
+        squids = {f"squids{n}" for n in range(1, 6)}
+        read = {r["instrument"].decode() for r in run.readings()}
+        assert read == {"fridge", "pulser", *squids}
 
 
 def test_a_run_is_readable_with_nothing_but_h5py(runtime, tmp_path):
