@@ -142,8 +142,12 @@ class Cryostat:
 
     def machine(self, now_s: float) -> Machine:
         """How the machine room's switches stand at a time."""
+        return self.orders(now_s).machine
+
+    def orders(self, now_s: float) -> Orders:
+        """All that is ordered at a time."""
         with self._lock:
-            return self._stretch(now_s).orders.machine
+            return self._stretch(now_s).orders
 
     @property
     def state_log(self) -> list[tuple[float, str]]:
