@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -114,6 +115,7 @@ class OpenBench:
             cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
             script(cryostat, Schedule(bench.scenario))
             laboratory = Laboratory(bench, timeline, cryostat)
+            self._heard = partial(laboratory.note_orders, self._bench_s)
             truth = everything(bench, laboratory)
             digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
@@ -180,7 +182,9 @@ class OpenBench:
         wire = self._wires.get(served.name)
         if wire is None:
             return served.listener, served.face
-        return served.listener, FaultyFace(PacedFace(served.face, self._clock), wire)
+        if isinstance(served.face, StreamFace):
+            return served.listener, FaultyFace(PacedFace(served.face, self._clock), wire)
+        return served.listener, FaultyFace(PacedFace(served.face, self._clock, self._heard), wire)
 
 
 def particles(bench: Bench) -> Particles:

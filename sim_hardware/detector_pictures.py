@@ -46,10 +46,10 @@ SIZE_IN, DOTS_PER_INCH = (8.0, 3.2), 100
 def write_pictures(folder: Path) -> list[Path]:
     """Write every picture into a folder, which is made; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [_written(folder / f"{name}.png", draw) for name, draw in PICTURES.items()]
+    return [written(folder / f"{name}.png", draw) for name, draw in PICTURES.items()]
 
 
-def _written(path: Path, draw: Callable[[Axes, Axes], None]) -> Path:
+def written(path: Path, draw: Callable[[Axes, Axes], None]) -> Path:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a matplotlibrc of the user's is none of ours
         matplotlib.rcParams.update(STYLE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import ceil, inf
@@ -52,6 +52,14 @@ class Tuned:
     heater_w: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What the cryostat is told, in words: samples follow its plate, not these."""
+
+    machine: str
+    heaters: str
+
+
 class Laboratory:
     """The instruments that drive chains, the tracks of what they give, and the chains."""
 
@@ -59,6 +67,7 @@ class Laboratory:
         """Every wired instrument is set as `initial` says; raises BenchError."""
         self._bench, self._timeline = bench, timeline
         remembered_s = inf if bench.pace == "flat-out" else bench.longest_memory_s + 2 * MARGIN_S
+        self._cryostat, self._orders = cryostat, Track("cryostat", _ordered(cryostat, 0.0))
         self.bath = Bath(cryostat.plate_k, cryostat.shaking, remembered_s)
         self._plate_k = bench.cryostat.plate_setpoint_k or BATH_K
         self._electronics: dict[str, SquidElectronics | FluxLockedLoops] = {}
@@ -103,6 +112,12 @@ class Laboratory:
             for channel, tuned in self._tuned.items()
             if channel in of.channels
         }
+
+    def note_orders(self, now_s: Callable[[], float]) -> None:
+        """Log what is ordered of the cryostat, where it is new."""
+        ordered = _ordered(self._cryostat, now_s())
+        if ordered != self._orders.latest:
+            self._timeline.enter(self._orders, lambda *_: ordered)
 
     def heater_pulses(self) -> HeaterPulses | None:
         """The truth of the pulses that the generator sends to heaters."""
@@ -284,6 +299,12 @@ class Laboratory:
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._bench.seed, crc32(purpose.encode())])
+
+
+def _ordered(cryostat: Cryostat, now_s: float) -> Ordered:
+    orders = cryostat.orders(now_s)
+    heaters = (f"{stage} {by}: {heater}" for (stage, by), heater in orders.heaters)
+    return Ordered(str(orders.machine), "; ".join(heaters))
 
 
 def _hits_of(truth: Truth, channel: str, start_s: float, stop_s: float) -> list[Hit]:

@@ -61,21 +61,25 @@ class PacedFace:
     bench's time; what is wrong with its wire (replies that are late) follows the wall's.
     """
 
-    def __init__(self, face: Face, clock: BenchClock) -> None:
+    def __init__(
+        self, face: Face, clock: BenchClock, heard: Callable[[], None] = lambda: None
+    ) -> None:
+        """`heard` is called after whatever the device was told."""
         self.model, self.max_clients = face.model, face.max_clients
         self.refusal, self.complaints = face.refusal, face.complaints
-        self._face, self._clock = face, clock
+        self._face, self._clock, self._heard = face, clock, heard
 
     def connect(self, now_s: float) -> PacedConversation:
         """Begin to talk with a new client."""
-        return PacedConversation(self._face.connect(self._clock.bench_s(now_s)), self._clock)
+        inner = self._face.connect(self._clock.bench_s(now_s))
+        return PacedConversation(inner, self._clock, self._heard)
 
 
 class PacedConversation:
     """A conversation whose times are the bench's."""
 
-    def __init__(self, inner: Conversation, clock: BenchClock) -> None:
-        self._inner, self._clock = inner, clock
+    def __init__(self, inner: Conversation, clock: BenchClock, heard: Callable[[], None]) -> None:
+        self._inner, self._clock, self._heard = inner, clock, heard
 
     @property
     def over(self) -> bool:
@@ -85,10 +89,13 @@ class PacedConversation:
     def receive(self, received: bytes, now_s: float) -> None:
         """Pass on what is heard."""
         self._inner.receive(received, self._clock.bench_s(now_s))
+        self._heard()
 
     def send(self, now_s: float) -> Sequence[Chunk]:
         """What the device says now."""
-        return self._inner.send(self._clock.bench_s(now_s))
+        said = self._inner.send(self._clock.bench_s(now_s))
+        self._heard()  # a device that is told faster than it works obeys here
+        return said
 
     def wait_s(self, now_s: float) -> float | None:
         """Wall seconds until the device may have more to say."""

@@ -2,7 +2,8 @@
 
 Two ways lead to samples. Near its working point, steadily driven and locked, a chain *streams*:
 baseline, templates and noise from pools. For SETTLE_S after any change, while a wave drives it,
-while it is unlocked or elsewhere, its equations are *integrated*. Which way is used for which
+while it is unlocked or elsewhere, its equations are *integrated* (of a sensor that no current
+flows through, only those of its circuit). Which way is used for which
 sample, and every sample, follows from the seed and from the bench's timeline alone: states are
 kept at cell boundaries, so that any stretch can be had again.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import asin, pi
+from functools import lru_cache
+from math import asin, exp, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -24,19 +26,21 @@ from sim_hardware.world.bath import Bath
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.drive import Drive, Drives, Lines, Tracks
 from sim_hardware.world.noise import Pool
-from sim_hardware.world.normals import key
+from sim_hardware.world.normals import key, normal
 from sim_hardware.world.particles import Hit
 from sim_hardware.world.squid_loop import (
     FluxJump,
+    LoopSettings,
     LoopState,
     SquidParameters,
     flux_noise,
     follow,
 )
 from sim_hardware.world.template_bank import LONGEST_S
-from sim_hardware.world.tes import TesParameters, operating_point
+from sim_hardware.world.tes import OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_kernel import Deposit, TesState, advance
-from sim_hardware.world.working_point import Near, WorkingPoint
+from sim_hardware.world.tes_linear import BOLTZMANN_J_PER_K
+from sim_hardware.world.working_point import BATH_STEP_K, Near, WorkingPoint
 
 CELL_S = 0.09  # the way is chosen once per cell; shorter than a point of the bath's grid
 SETTLE_S = 0.4  # 14 times the crystal's time constant
@@ -126,6 +130,14 @@ class Chain:
         self._settle, self._lead = (round(s * clock.rate_hz) for s in (SETTLE_S, LEAD_S))
         self._dt_s = 1 / clock.rate_hz
         self._noise_key = key(recipe.seed, recipe.name, "sensor")
+        self._rest = lru_cache(256)(self._rest_at)
+        # what is checked whenever it is made is made once per drive
+        self._loop: Callable[[Drive], LoopSettings] = lru_cache(64)(
+            lambda drive: drive.loop(recipe.squid, recipe.lines)
+        )
+        self._squid: Callable[[float], SquidParameters] = lru_cache(8)(
+            lambda gain: replace(recipe.squid, open_gain=gain)
+        )
         self._ramped: tuple[object, Ramp] = (None, Ramp(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         self._state = self._begun()
         self._kept = [self._state]
@@ -156,7 +168,7 @@ class Chain:
             heater_w=self._steady_heater_w(drive),
             bath_k=bath_k,
         )
-        settings = drive.loop(self.recipe.squid, self.recipe.lines)
+        settings = self._loop(drive)
         loop = LoopState.without_feedback(self.recipe.squid, settings, op.current_a)
         tes = TesState.at(op)
         loop = replace(loop, error_phi0=self._nearest(drive, loop))
@@ -283,18 +295,18 @@ class Chain:
 
     def _flux_phi0(self, drive: Drive, current_a: float) -> float:
         """What a current and the flux line give the SQUID."""
-        settings, squid = drive.loop(self.recipe.squid, self.recipe.lines), self.recipe.squid
+        settings, squid = self._loop(drive), self.recipe.squid
         return squid.polarity * current_a / squid.input_a_per_phi0 + settings.flux_offset_phi0
 
     def _locked(self, drive: Drive) -> bool:
         """Whether the loop holds the flux for sure."""
-        settings = drive.loop(self.recipe.squid, self.recipe.lines)
+        settings = self._loop(drive)
         point = self._lock_point(drive)
         return settings.locked and not settings.held and point is not None
 
     def _lock_point(self, drive: Drive) -> float | None:
         """Where in V-phi, in phi0 from its middle, the loop settles; None where it does not."""
-        settings = drive.loop(self.recipe.squid, self.recipe.lines)
+        settings = self._loop(drive)
         squid = self.recipe.squid
         half_v = squid.depth_v(settings.squid_bias_a) / 2
         off_v = settings.lock_v - squid.middle_v(settings.squid_bias_a)
@@ -319,7 +331,10 @@ class Chain:
         assert state.tes is not None
         assert state.loop is not None
         recipe, drive = self.recipe, state.drive
-        current_a, tes = self._currents(state.tes, drive, end, hits)
+        if self._rests(state):
+            current_a, tes = self._resting(state.tes, drive, end)
+        else:
+            current_a, tes = self._currents(state.tes, drive, end, hits)
         samples = np.arange(state.sample, end)
         to_input = recipe.squid.input_a_per_phi0 / recipe.squid.feedback_a_per_phi0
         wave_a = drive.flux_a(recipe.lines, self._times_s(state.sample, end))
@@ -328,8 +343,8 @@ class Chain:
         )
         n_jumps = bisect_right(self._jumps, end - 1, key=lambda jump: jump.sample)
         volts, loop = follow(
-            replace(recipe.squid, open_gain=drive.readout.gain),
-            drive.loop(recipe.squid, recipe.lines),
+            self._squid(drive.readout.gain),
+            self._loop(drive),
             state.loop,
             current_a,
             dt_s=self._dt_s,
@@ -364,6 +379,32 @@ class Chain:
             deposits=[Deposit(self._clock.position(hit.true_s), hit.energy_ev) for hit in hits],
             noise_key=self._noise_key,
         )
+
+    def _rests(self, state: State) -> bool:
+        """Whether no bias flows, and has not for long: the sensor is then a resistor."""
+        cell = state.sample - state.sample % self._cell
+        unbiased = state.drive.steady and self._steady_bias_a(state.drive) == 0.0
+        return unbiased and cell - state.since >= self._settle
+
+    def _resting(self, tes: TesState, drive: Drive, end: int) -> tuple[Floats, TesState]:
+        """The noise of the circuit alone, exact; without a current no heat is seen."""
+        p, cell = self.recipe.tes, tes.sample - tes.sample % self._cell
+        bath_k = self._bath.at_k(self._clock.time_s(cell))
+        op = self._rest(self._steady_heater_w(drive), round(bath_k / BATH_STEP_K))
+        r_ohm = float(p.r_ohm(op.t_e_k, 0.0))
+        whole_ohm = p.r_load_ohm + r_ohm
+        warm_k = (p.shunt_k * p.r_load_ohm + op.t_e_k * r_ohm) / whole_ohm
+        decay = exp(-self._dt_s * whole_ohm / p.inductance_h)
+        sigma_a = sqrt(BOLTZMANN_J_PER_K * warm_k / p.inductance_h * (1 - decay**2))
+        out = np.empty(end - tes.sample)
+        noise_key = np.uint64(self._noise_key)
+        last_a = _circuit_noise(out, tes.current_a, decay, sigma_a, noise_key, tes.sample)
+        rest = TesState.at(op, end)
+        return out, replace(rest, current_a=last_a)
+
+    def _rest_at(self, heater_w: float, bath_steps: int) -> OperatingPoint:
+        bath_k = bath_steps * BATH_STEP_K
+        return operating_point(self.recipe.tes, bias_a=0.0, bath_k=bath_k, heater_w=heater_w)
 
     def _stream(self, state: State, out: Samples, hits: Sequence[Hit]) -> None:
         """Baseline, pulses and noise of samples within one cell."""
@@ -403,7 +444,7 @@ class Chain:
     def _ramp_of(self, state: State, cell: int) -> Ramp:
         recipe, drive = self.recipe, state.drive
         near = self._working.near(self._steady_bias_a(drive), self._steady_heater_w(drive))
-        settings = drive.loop(recipe.squid, recipe.lines)
+        settings = self._loop(drive)
         per_phi0 = recipe.squid.volts_per_phi0(settings.feedback_ohm) / recipe.volts_per_count
         per_a = recipe.squid.volts_per_a(settings.feedback_ohm) / recipe.volts_per_count
         flux_counts = per_phi0 * (settings.flux_offset_phi0 - state.error_phi0)
@@ -485,6 +526,16 @@ class Chain:
 
     def _steady_heater_w(self, drive: Drive) -> float:
         return float(drive.heater_w(self.recipe.lines, _MOMENT)[0])
+
+
+@njit(nogil=True, cache=True)
+def _circuit_noise(
+    out: Floats, x: float, decay: float, sigma: float, noise_key: np.uint64, first: int
+) -> float:
+    for i in range(out.size):
+        out[i] = x
+        x = x * decay + sigma * normal(noise_key, np.uint64(first + i))
+    return x
 
 
 @njit(nogil=True, cache=True)

@@ -7,7 +7,7 @@ for later; what lies before them stays as it is.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -103,7 +103,7 @@ class Cryostat:
         orders = Orders(heaters=self._regulating_plate(plate_setpoint_k))
         state = warm(orders) if start == "warm" else at_rest(self._thermal, orders)
         self._stretches = [Stretch(0.0, orders, self._solution(0.0, orders, state))]
-        self._asked_s = 0.0
+        self._oldest_s = 0.0  # orders from before are forgotten
         self._watchers: list[Callable[[float], None]] = []
 
     # --- what it is like
@@ -139,8 +139,12 @@ class Cryostat:
 
     def machine(self, now_s: float) -> Machine:
         """How the machine room's switches stand at a time."""
+        return self.orders(now_s).machine
+
+    def orders(self, now_s: float) -> Orders:
+        """All that is ordered at a time."""
         with self._lock:
-            return self._stretch(now_s).orders.machine
+            return self._stretch(now_s).orders
 
     @property
     def state_log(self) -> list[tuple[float, str]]:
@@ -284,11 +288,9 @@ class Cryostat:
     def _order(self, what: str, at_s: float, changed: Callable[[Orders], Orders]) -> None:
         """Enter an order in the log at its place, and follow all from there."""
         with self._lock:
-            oldest_s = self._stretches[0].start_s
-            within("time of an order [s]", at_s, oldest_s, 1e12, "what lies before is forgotten")
-            orders = self._stretch(at_s).orders
-            if self._is_last(at_s) and orders == changed(orders):
-                return
+            within(
+                "time of an order [s]", at_s, self._oldest_s, 1e12, "what lies before is forgotten"
+            )
             place = bisect_right(self.log, at_s, key=lambda each: each.at_s)
             self.log.insert(place, Ordered(at_s, what, changed))
             kept = bisect_right(self._stretches, at_s, key=lambda each: each.start_s)
@@ -297,13 +299,12 @@ class Cryostat:
                 self._follow(each)
             self._forget()
 
-    def _is_last(self, at_s: float) -> bool:
-        return not self.log or self.log[-1].at_s <= at_s
-
     def _follow(self, ordered: Ordered) -> None:
-        """Begin the stretch after an order."""
+        """Begin the stretch after an order, if it changes anything."""
         before = self._stretches[-1]
         orders = ordered.changed(before.orders)
+        if orders == before.orders:
+            return
         state = before.solution.at(ordered.at_s)
         before.solution.forget_after(ordered.at_s)
         carried = self._carried(before, ordered.at_s, state, orders)
@@ -347,8 +348,12 @@ class Cryostat:
             and sum(each.solution.n_steps for each in self._stretches) > REMEMBERED_STEPS
         ):
             del self._stretches[0]
-        oldest_s = self._stretches[0].start_s
-        del self.log[: bisect_right(self.log, oldest_s, key=lambda each: each.at_s)]
+        self._oldest_s = max(self._oldest_s, self._stretches[0].start_s)
+        old = bisect_right(self.log, newest_s - REMEMBERED_S, key=lambda each: each.at_s)
+        excess = min(len(self.log) - REMEMBERED_STEPS, old)
+        if excess > 0:
+            self._oldest_s = max(self._oldest_s, self.log[excess - 1].at_s)
+        del self.log[: bisect_left(self.log, self._oldest_s, key=lambda each: each.at_s)]
 
     def _regulating_plate(self, setpoint_k: float) -> tuple[tuple[tuple[str, str], Heater], ...]:
         if not setpoint_k:

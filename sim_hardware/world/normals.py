@@ -6,6 +6,7 @@ counter again with the number of the attempt. The hash is the finalizer of Split
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -23,6 +24,7 @@ _UNIT = 2.0**-53
 Floats = npt.NDArray[np.float64]
 
 
+@lru_cache(maxsize=4096)
 def key(seed: int, channel: str, purpose: str) -> int:
     """A key of its own for each (seed, channel, purpose)."""
     said = f"{seed}\n{channel}\n{purpose}".encode()

@@ -129,6 +129,16 @@ def test_a_warming_fridge_moves_the_baseline_and_kills_the_pulses() -> None:
     assert abs(baselines[-1] - baseline) > 1000  # normal: less current by half of it
 
 
+def test_what_the_refrigerator_is_told_is_in_the_command_log(tmp_path: Path) -> None:
+    with wired(spec(RATE_HZ, truth_dir=str(tmp_path))) as bench:
+        bench.rows(0.2)
+        heat(bench)
+    heated = [line for line in commands(tmp_path) if line["source"] == "cryostat"]
+    assert {line["what"] for line in heated} == {"heaters"}
+    assert {line["samples"]["targets"] for line in heated} == {4000}
+    assert "0.001" in heated[-1]["value"]
+
+
 def heat(bench: Wired) -> None:
     """1 mW on the mixing chamber, by the bridge's heater."""
     fridge = bench.fridge
