@@ -195,6 +195,10 @@ class Chain:
         else:
             self._piles.add([Found(sample, SECONDARY, Cause.SECONDARY)])
 
+    def miss(self) -> None:
+        """It was told of a trigger that it can wait for no longer."""
+        self._drop("late")
+
     def order(self, sample: int) -> None:
         """A record at this digitizer sample is asked for."""
         if not self._finder.order(-(-sample // self.channel.decimation)):
