@@ -166,8 +166,8 @@ class Chain:
     def change(self, triggers: tuple[TriggerSettings, ...], epoch: int) -> None:
         """Other triggers from the next sample on, in a new settings epoch."""
         self.search()
-        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self._finder.change(triggers)
+        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self.state.triggers = triggers
         self.new_epoch(epoch)
 
