@@ -37,8 +37,8 @@ TRIGGER = TriggerSettings(
 )
 
 
-def start_payload(run: int) -> bytes:
-    """The RUN_START of such a run."""
+def start_payload(run: int, **storage: object) -> bytes:
+    """The RUN_START of such a run; `storage` are settings of that section."""
     channels = [
         Channel(
             name=name,
@@ -63,7 +63,7 @@ def start_payload(run: int) -> bytes:
         "name": "bench",
         "comment": "tungstate, 10 µK",
         "settings_toml": '[experiment]\nname = "bench"  # µ\n',
-        "settings": {"experiment": {"name": "bench"}},
+        "settings": {"experiment": {"name": "bench"}, "storage": storage},
         "channels": channels,
         "digitizers": digitizers,
         "software": "scheelite 0.1.0",
@@ -111,11 +111,13 @@ def message(text: str) -> bytes:
     return row.tobytes()
 
 
-def record_run(folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL) -> None:
+def record_run(
+    folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL, **storage: object
+) -> None:
     """A whole run in its log, closed; each batch is a commit whose checkpoint is its number."""
     folder.mkdir(parents=True)
     with LogWriter(folder, settings, lambda _: None, time.monotonic) as writer:
-        writer.external(Kind.RUN_START, start_payload(int(folder.name[4:])))
+        writer.external(Kind.RUN_START, start_payload(int(folder.name[4:]), **storage))
         for k in range(len(sizes)):
             writer.external(Kind.READINGS, readings(2, at=2 * k))
             writer.commit(batch_of(sizes, k), str(k).encode())

@@ -70,6 +70,7 @@ def write_facts(file: Group, facts: Facts, more: Mapping[str, str | int]) -> Non
             "first_commit": facts.first_commit,
             "last_commit": facts.last_commit,
             "recovered": int(facts.resumed),
+            "compression": start.compression,
             **more,
         }
     )

@@ -80,6 +80,7 @@ ATTRIBUTES = {
     "first_commit": "number of the first commit of the log in this file",
     "last_commit": "number of the last one; less than the first where there is none",
     "recovered": "1 where it begins, or in the master anything began or ended, after a crash",
+    "compression": "of the datasets with rows: gzip, bitshuffle-lz4 or none",
 }
 
 TEXTS = {

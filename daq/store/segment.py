@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from daq.errors import FormatError
 from daq.model.batch import Rows
 from daq.model.record import plain
+from daq.store.compression import Array, needs, write_dataset
 from daq.store.contents import Contents, Facts, Samples, facts_of
 from daq.store.h5file import (
     Group,
@@ -35,9 +35,6 @@ from daq.store.layout import (
     samples_path,
     table_path,
 )
-
-CHUNK_BYTES = 1 << 18
-FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
 def segment_image(contents: Contents, index: int, t_ns: int) -> bytes:
@@ -124,27 +121,23 @@ def _check_format(path: Path, file: Group) -> None:
         raise ForeignError(f"{path}: expected a {FORMAT} file, found another kind of HDF5 file")
     if found[1] != FORMAT_VERSION:
         raise ForeignError(f"{path}: expected format version {FORMAT_VERSION}, found {found[1]}")
+    needs(str(file.attrs.get("compression", "gzip")))
 
 
 def _fill(file: Group, contents: Contents, index: int, t_ns: int) -> None:
     facts, end = contents.facts, contents.facts.end
+    write = partial(write_dataset, file, compression=facts.start.compression)
     write_facts(file, facts, {"segment": index, "created": rfc3339(t_ns)})
     write_fixed_tables(file, facts.start, end.stops if end else {})
     for name, layout in TABLES.items():
-        _write_table(file, name, layout, contents.tables[name])
+        _write_table(write, name, layout, contents.tables[name])
     for channel, (table, samples) in zip(facts.start.channels, contents.records, strict=True):
-        _write_table(file, table_path(channel.name), RECORDS, table)
-        dataset = _write(file, samples_path(channel.name), samples)
+        _write_table(write, table_path(channel.name), RECORDS, table)
+        dataset = write(samples_path(channel.name), samples)
         describe_samples(dataset, channel.volts_per_count)
 
 
-def _write_table(file: Group, path: str, layout: TableLayout, rows: Rows) -> None:
-    describe_table(_write(file, path, rows.astype(file_dtype(layout.dtype))), layout)
-
-
-def _write(file: Group, path: str, array: Any) -> Group:  # Any: numpy cannot say "any dtype"
-    if not len(array):
-        return file.create_dataset(path, data=array, dtype=array.dtype)
-    row_bytes = array.nbytes // len(array)
-    chunk = (min(len(array), max(1, CHUNK_BYTES // max(1, row_bytes))), *array.shape[1:])
-    return file.create_dataset(path, data=array, dtype=array.dtype, chunks=chunk, **FILTERS)
+def _write_table(
+    write: Callable[[str, Array], Group], path: str, layout: TableLayout, rows: Rows
+) -> None:
+    describe_table(write(path, rows.astype(file_dtype(layout.dtype))), layout)
