@@ -152,8 +152,28 @@ def verify(
     if json_:
         _print_json({"ok": report.ok, "problems": report.problems, "records": report.records})
     else:
-        _tell_verified(report)
+        _tell_verified(report.problems, report.records)
     raise SystemExit(0 if report.ok else 1)
+
+
+@app.command()
+def recover(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a file in it.")],
+    json_: AsJson = False,
+) -> None:
+    """Make a run complete out of what a crash left of it. Exits 1 where something is lost."""
+    from daq.store.recovery import recover_run
+
+    found = recover_run(run)
+    whole = not found.problems
+    if json_:
+        told = {"ok": whole, "run": str(found.folder), "done": found.done}
+        _print_json({**told, "problems": found.problems, "records": found.records})
+    else:
+        for done in found.done or ["nothing was left to do"]:
+            _console().print(done, soft_wrap=True, markup=False)
+        _tell_verified(found.problems, found.records)
+    raise SystemExit(0 if whole else 1)
 
 
 @app.command()
@@ -244,14 +264,12 @@ def _tell_status(json_: bool) -> None:
         _console().print(status_table(told))
 
 
-def _tell_verified(report: Any) -> None:  # Any: store.verify.Report, imported only by its command
+def _tell_verified(problems: list[str], records: dict[str, int]) -> None:
     console = _console()
-    for problem in report.problems:
+    for problem in problems:
         console.print(f"[red]✗[/red] {problem}", soft_wrap=True)
-    n = sum(report.records.values())
-    console.print(
-        f"whole: {n} records verified" if report.ok else f"{len(report.problems)} problems"
-    )
+    n = sum(records.values())
+    console.print(f"{len(problems)} problems" if problems else f"whole: {n} records verified")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,12 @@ def rename(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def link(source: Path, target: Path) -> None:
+    """Let `target` be a second name of a file, durably."""
+    os.link(source, target)
+    sync_folder(target.parent)
+
+
 def remove(path: Path) -> None:
     """Delete a file, durably."""
     os.unlink(path)  # noqa: PTH108 - beside its kin

@@ -16,6 +16,7 @@ from daq.store.h5file import rfc3339
 from daq.store.logfile import LogFile, parse
 from daq.store.master import Source, master_image
 from daq.store.owner import HeldError, Owner
+from daq.store.salvage import salvage
 from daq.store.segment import read_segment, segment_image, wrong_crcs
 from daq.store.summary import (
     FileSum,
@@ -196,12 +197,15 @@ class RunFold:
         return master_image(facts, sources, run_stops(parts), self._now_ns())
 
     def _damages(self) -> list[str]:
-        """What was wrong with the logs that were kept."""
+        """What was wrong with the logs and segments that were kept as they were found."""
         last, found = max(names.segments(self.folder)), []
         for index, path in names.damaged_logs(self.folder).items():
             file = self._parse(index, path, followed=index < last)
             contents = read_segment(names.segment_path(self.folder, index))
             found += [f"log/{path.name}: {problem}" for problem in _problems(file, contents)]
+        for index, path in names.damaged_segments(self.folder).items():
+            facts = read_segment(names.segment_path(self.folder, index)).facts
+            found += salvage(path, facts.start_text, facts.last_commit).problems
         return found
 
     def _clear_log(self, owner: Owner) -> None:

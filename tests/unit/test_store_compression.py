@@ -159,12 +159,12 @@ def test_a_run_that_needs_it_waits_for_it_with_its_log(tmp_path: Path, monkeypat
 def test_a_compression_that_nobody_knows_is_refused() -> None:
     with pytest.raises(FormatError, match="gzip, bitshuffle-lz4, none, found 'zip'"):
         needs("zip")
-    with pytest.raises(SettingsError, match="storage.compression: input should be 'gzip', "):
+    with pytest.raises(SettingsError, match=r"storage\.compression: input should be 'gzip', "):
         parse(CONFIG.format("zip"), Path("t.toml"))
 
 
 def test_a_config_that_needs_a_missing_plugin_is_refused(monkeypatch) -> None:
     parse(CONFIG.format("bitshuffle-lz4"), Path("t.toml"))
     monkeypatch.setattr(sections, "find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match="storage.compression: expected hdf5plugin for"):
+    with pytest.raises(SettingsError, match=r"storage\.compression: expected hdf5plugin for"):
         parse(CONFIG.format("bitshuffle-lz4"), Path("t.toml"))
