@@ -63,7 +63,7 @@ def start_payload(run: int, **storage: object) -> bytes:
         "name": "bench",
         "comment": "tungstate, 10 µK",
         "settings_toml": '[experiment]\nname = "bench"  # µ\n',
-        "settings": {"experiment": {"name": "bench"}, "storage": storage},
+        "settings": {"experiment": {"name": "bench"}} | ({"storage": storage} if storage else {}),
         "channels": channels,
         "digitizers": digitizers,
         "software": "scheelite 0.1.0",
@@ -121,6 +121,7 @@ def record_run(
         for k in range(len(sizes)):
             writer.external(Kind.READINGS, readings(2, at=2 * k))
             writer.commit(batch_of(sizes, k), str(k).encode())
+        writer.external(Kind.INPUT, b'{"input": "stop"}')
         writer.external(Kind.MESSAGES, message("über und aus"))
         writer.external(Kind.RUN_END, end_payload(len(sizes)))
         writer.commit(Batch(), b"end")

@@ -18,11 +18,11 @@ Bools = npt.NDArray[np.bool_]
 
 def problems_in(parts: Sequence[Part], whole: bool) -> list[str]:
     """A sentence for each thing that is wrong; `whole` where `parts` are all of a run."""
-    found = [*_commits(parts), *_channels_agree(parts)]
+    found = [*_commits(parts, whole), *_channels_agree(parts)]
     if found:
         return found  # the rest would only repeat it
     found += [*_records(parts, whole), *_ledgers(parts, whole), *_events(parts, whole)]
-    found += [*_anchors(parts), *_gaps(parts)]
+    found += [*_anchors(parts), *_gaps(parts), *_inputs(parts)]
     if whole and not found:
         found += [*_gap_columns(parts), *_members(parts)]
     return found
@@ -31,7 +31,10 @@ def problems_in(parts: Sequence[Part], whole: bool) -> list[str]:
 # --- the parts ---
 
 
-def _commits(parts: Sequence[Part]) -> Iterator[str]:
+def _commits(parts: Sequence[Part], whole: bool) -> Iterator[str]:
+    if whole and parts[0].facts.first_commit != 1:
+        found = parts[0].facts.first_commit
+        yield f"{parts[0].name}: expected to begin with commit 1, found {found}"
     for before, after in pairwise(parts):
         expected, first = before.facts.last_commit + 1, after.facts.first_commit
         if first != expected:
@@ -182,6 +185,19 @@ def _anchors(parts: Sequence[Part]) -> Iterator[str]:
         yield from _rising(tables, "sample", what, step=1)
         yield from _rising(tables, "t_ns", what, step=0)
     yield from _in_range(parts, "anchors", "digitizer", len(parts[0].facts.start.digitizers))
+
+
+def _inputs(parts: Sequence[Part]) -> Iterator[str]:
+    """Numbers rise from input to input, and the pieces of one text are all there, in order."""
+    reached = -1
+    for part in parts:
+        rows = part.table("inputs")
+        seqs = np.concatenate([[reached], rows["seq"]])
+        pieces = np.concatenate([[-1], rows["part"].astype(np.int64)])
+        follows = (seqs[1:] == seqs[:-1]) & (pieces[1:] == pieces[:-1] + 1)
+        begins = (seqs[1:] > seqs[:-1]) & (pieces[1:] == 0)
+        yield from _said(part.name, "input", ~(follows | begins), rows["seq"], "is out of order")
+        reached = int(seqs[-1])
 
 
 # --- events ---

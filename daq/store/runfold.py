@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -24,8 +23,8 @@ from daq.store.summary import (
     Summary,
     encode_manifest,
     file_sum,
-    is_recovered,
     manifest_of,
+    run_facts,
     run_stops,
     summarize,
 )
@@ -191,10 +190,8 @@ class RunFold:
         return [self._summaries[index] for index in found]
 
     def _master(self, parts: list[Summary]) -> bytes:
-        first, last = parts[0].facts, parts[-1].facts
-        facts = replace(last, first_commit=first.first_commit, resumed=is_recovered(parts))
         sources = [Source(part.file.name, part.rows) for part in parts]
-        return master_image(facts, sources, run_stops(parts), self._now_ns())
+        return master_image(run_facts(parts), sources, run_stops(parts), self._now_ns())
 
     def _damages(self) -> list[str]:
         """What was wrong with the logs and segments that were kept as they were found."""

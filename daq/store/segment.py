@@ -60,7 +60,9 @@ def opened(path: Path) -> Iterator[Group]:
         try:
             _check_format(path, file)
             yield file
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except ForeignError:
+            raise
+        except (FormatError, OSError, KeyError, RuntimeError, ValueError) as error:
             raise FormatError(f"{path}: damaged: {error}") from error
 
 
