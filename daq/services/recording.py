@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from daq.model.batch import Batch, Rows
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
-from daq.model.record import READING, plain
+from daq.model.record import READING, RECORD, plain
 from daq.store import names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
@@ -84,11 +85,12 @@ class _Promise(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct):
-    """A checkpoint: the pipeline's, and the totals so far."""
+    """A checkpoint: the pipeline's, the totals so far, and up to where there was no room."""
 
     pipeline: bytes
     totals: Totals
     reason: str
+    no_room_until: dict[str, int] = {}
 
 
 class _Durable:
@@ -116,6 +118,7 @@ class Recording:
     ) -> None:
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
+        self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._promises: deque[_Promise] = deque()
@@ -159,7 +162,7 @@ class Recording:
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
         pipeline = Pipeline.resumed(facts.channels, facts.window_ns, saved.pipeline)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable)
-        recording.reason = saved.reason
+        recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -168,12 +171,26 @@ class Recording:
         recording.readings_behind_commit = frozenset(row.tobytes() for row in rows)
         return recording
 
+    @classmethod
+    def gone_on(
+        cls, folder: Path, settings: LogSettings, no_room_until: Mapping[str, int]
+    ) -> Recording:
+        """A run that had no room up to these samples, where it can be written again."""
+        recording = cls.resume(folder, settings)
+        try:
+            recording.enter({"input": "disk_full", "until": dict(no_room_until)})
+        except StorageError:
+            with suppress(StorageError):  # the same one again
+                recording.drop()
+            raise
+        return recording
+
     # --- samples ---
 
     def feed(self, digitizer: str, gaps: list[Gap], block: Block | None) -> None:
         """Take what came from a digitizer in."""
         for gap in gaps:
-            self.pipeline.gap(digitizer, gap)
+            self.pipeline.gap(digitizer, self._explained(digitizer, gap))
         if block is not None:
             self.pipeline.feed(digitizer, block)
 
@@ -181,7 +198,7 @@ class Recording:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = self.pipeline.take()
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason)
+        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -281,6 +298,12 @@ class Recording:
         """Let go of the log after it failed; what was durable stays."""
         self._writer.close()
 
+    def _explained(self, digitizer: str, gap: Gap) -> Gap:
+        """What a digitizer dropped because nothing was acknowledged, for there was no room."""
+        if gap.cause == "overflow" and gap.start < self._no_room_until.get(digitizer, 0):
+            return replace(gap, cause="disk_full")
+        return gap
+
     def _apply(self, change: Mapping[str, Any]) -> None:
         match change["input"]:
             case "stop":
@@ -290,12 +313,19 @@ class Recording:
                 self.pipeline.silence(change["digitizer"])
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
+            case "disk_full":
+                self._no_room_until = dict(change["until"])
 
     def _promise(self, number: int) -> _Promise:
         names = [d.name for d in self.facts.digitizers]
         until = min(self.pipeline.t_ns(n, self.pipeline.fed(n)) for n in names)
         needed = {n: self.pipeline.needed_from(n) for n in names}
         return _Promise(number, needed, sum(self.totals.records.values()), until)
+
+
+def record_bytes(channel: Channel) -> int:
+    """What a record of a channel takes, before compression."""
+    return 2 * channel.record_length + plain(RECORD).itemsize
 
 
 def _starts(facts: RunFacts) -> list[Start]:

@@ -87,6 +87,13 @@ class Storage(Section):
         "gzip", description="Of the files: gzip opens everywhere, bitshuffle-lz4 is smaller."
     )
 
+    reserve_bytes: int = Field(
+        1 << 30, ge=0, le=1 << 50, description="A run pauses while less than this is free [bytes]."
+    )
+    bytes_per_hour: int = Field(
+        0, ge=0, le=1 << 50, description="What a run writes, for its start; 0: as triggers come."
+    )
+
     @field_validator("compression")
     @classmethod
     def _can_be_made(cls, value: str) -> str:
