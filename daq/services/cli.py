@@ -65,14 +65,23 @@ def demo(
 
 @app.command()
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="LJH files, each a channel.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="LJH files, each a channel; or one run with raw streams.")
+    ],
     out: Out = Path("runs"),
     noise: Annotated[list[Path] | None, typer.Option(help="A noise file for each file.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-3, help="Records per second.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise between records.")] = 1,
     json_: AsJson = False,
 ) -> None:
-    """Recorded pulses as a digitizer: through the real sockets and pipeline, to an ordinary run."""
+    """Recorded pulses, or a run's raw streams, once more through the pipeline to a run of its own.
+
+    LJH pulses come from a replaying digitizer through the real sockets. Raw streams are fed to the
+    pipeline with the run's own settings; it exits 1 where anything comes out differently.
+    """
+    if any(path.is_dir() or path.suffix == ".h5" for path in files):
+        _replay_run(files, bool(noise or rate), out, json_)
+        return
     from daq.services.replay import replay as act
 
     result = act(files, noise or [], rate, seed, out, _console(quiet=json_))
@@ -233,6 +242,21 @@ def _load(config: Path) -> Any:  # Any: naming Settings would import pydantic fo
     from daq.settings.loader import load
 
     return load(config)
+
+
+def _replay_run(files: list[Path], more: bool, out: Path, json_: bool) -> None:
+    from daq.errors import CheckError, UsageError
+    from daq.services.rawreplay import replay_run
+
+    if len(files) != 1 or more:
+        raise UsageError("expected one run alone, without --noise and --rate; found more")
+    again = replay_run(files[0], out.absolute())
+    if json_:
+        _print_json({"run": str(again.run), "differences": again.differences})
+    if again.differences:
+        raise CheckError("\n".join([f"{again.run} differs:", *again.differences]))
+    if not json_:
+        _console().print(f"{again.run}: the same records, events, gaps and live time")
 
 
 def _console(quiet: bool = False) -> Any:  # Any: rich is imported only where something is shown

@@ -38,6 +38,7 @@ from daq.services.eyes import Eyes
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
+from daq.services.rawstream import raw_channels
 from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, record_bytes, unended_runs
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
@@ -407,6 +408,7 @@ class Core:
             host=socket.gethostname(),
             user=getpass.getuser(),
             t_ns=self._now_ns(),
+            raw=raw_channels(self._settings),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -517,8 +519,10 @@ class Core:
             return Rate(recording.totals.n_bytes / hours, "as this run writes")
         if self._disk.expected:
             return Rate(self._disk.expected, "storage.bytes_per_hour")
-        found = [self._eyes.rate_hz(c) * record_bytes(c) for c in self._inputs.all_channels()]
-        return Rate(sum(found) * HOUR_S, "as triggers come now")
+        channels, raw = self._inputs.all_channels(), raw_channels(self._settings)
+        found = [self._eyes.rate_hz(c) * record_bytes(c) for c in channels]
+        found += [2.0 * c.sample_rate_hz for c in channels if c.name in raw]
+        return Rate(sum(found) * HOUR_S, "as triggers and raw streams come now")
 
     def _channel_table(self) -> dict[str, dict[str, Any]]:
         recording = self._recording or self._paused.recording

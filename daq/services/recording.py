@@ -25,6 +25,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
 from daq.model.record import READING, RECORD, plain
+from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
@@ -57,6 +58,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     user: str
     t_ns: int
+    raw: list[str] = []  # channels whose whole stream is recorded
 
 
 class Totals(msgspec.Struct):
@@ -71,6 +73,7 @@ class Totals(msgspec.Struct):
         for records in batch.records:
             self.records[channels[records.channel].name] += len(records.table)
             self.n_bytes += records.table.nbytes + records.samples.nbytes
+        self.n_bytes += sum(raw.samples.nbytes for raw in batch.raw)
         for row in batch.ledger:
             self.livetime[channels[int(row["channel"])].name] += int(row["live"])
 
@@ -121,6 +124,7 @@ class Recording:
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
+        self._tape = RawTape(facts.channels, facts.raw)
         self._promises: deque[_Promise] = deque()
         self._fresh: list[Batch] = []
         self.next_commit = 0  # of the log; what is logged before it is durable with it
@@ -192,11 +196,13 @@ class Recording:
         for gap in gaps:
             self.pipeline.gap(digitizer, self._explained(digitizer, gap))
         if block is not None:
+            fed, stop = self.pipeline.fed(digitizer), self.pipeline.stops()[digitizer]
+            self._tape.keep(digitizer, block, fed, stop)
             self.pipeline.feed(digitizer, block)
 
     def commit(self) -> None:
         """Hand everything that became complete to the log, with the state behind it."""
-        batch = self.pipeline.take()
+        batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
         saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
@@ -256,8 +262,15 @@ class Recording:
     # --- the door ---
 
     def enter(self, change: dict[str, Any]) -> None:
-        """Log an input, sync it, then apply it. Any: each input has its own few fields."""
+        """Log an input, sync it, then apply it. Any: each input has its own few fields.
+
+        `fed` says between which samples it entered, of all digitizers: a replay needs no more.
+        """
         self.commit()
+        change = {
+            **change,
+            "fed": {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers},
+        }
         self._writer.external(Kind.INPUT, msgspec.json.encode(change))
         self._writer.sync()
         self._apply(change)

@@ -87,6 +87,9 @@ class Storage(Section):
         "gzip", description="Of the files: gzip opens everywhere, bitshuffle-lz4 is smaller."
     )
 
+    raw: Literal["all", "none"] | list[Name] = Field(
+        "none", description="Channels whose whole stream is recorded, too, or all, or none."
+    )
     reserve_bytes: int = Field(
         1 << 30, ge=0, le=1 << 50, description="A run pauses while less than this is free [bytes]."
     )

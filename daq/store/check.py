@@ -17,6 +17,7 @@ from daq.store import names
 from daq.store.contents import Facts
 from daq.store.h5file import (
     Group,
+    raw_attributes,
     samples_attributes,
     table_attributes,
     told_attributes,
@@ -26,10 +27,13 @@ from daq.store.h5file import (
 from daq.store.layout import (
     ATTRIBUTES,
     FIXED_TABLES,
+    RAW_PIECES,
     RECORDS,
     TABLES,
     TEXTS,
     dataset_paths,
+    raw_pieces_path,
+    raw_samples_path,
     samples_path,
     table_path,
 )
@@ -38,9 +42,11 @@ from daq.store.segment import (
     ForeignError,
     opened,
     read_facts,
+    read_raw,
     read_records,
     read_table,
     wrong_crcs,
+    wrong_pieces,
 )
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -148,6 +154,9 @@ def _descriptions(facts: Facts) -> dict[str, dict[str, str | float]]:
     for channel in facts.start.channels:
         found[table_path(channel.name)] = table_attributes(RECORDS)
         found[samples_path(channel.name)] = samples_attributes(channel.volts_per_count)
+        if channel.name in facts.start.raw:
+            found[raw_pieces_path(channel.name)] = table_attributes(RAW_PIECES)
+            found[raw_samples_path(channel.name)] = raw_attributes(channel.volts_per_count)
     return found
 
 
@@ -168,7 +177,7 @@ def _unknown(file: Group, facts: Facts) -> Iterator[str]:
 def _segment(file: Group, facts: Facts) -> Iterator[str]:
     """Every byte is read, and its checksum with it."""
     channels = facts.start.channels
-    unreadable = [*_unreadable(file, dataset_paths(channels))]
+    unreadable = [*_unreadable(file, dataset_paths(channels, facts.start.raw))]
     yield from unreadable
     for channel in [] if unreadable else channels:
         table, samples = read_records(file, channel.name)
@@ -180,6 +189,22 @@ def _segment(file: Group, facts: Facts) -> Iterator[str]:
         else:
             for number in wrong_crcs(table, samples):
                 yield f"channel {channel.name}: record {number} has other samples than its CRC says"
+    for name in [] if unreadable else facts.start.raw:
+        yield from _raw(file, name)
+
+
+def _raw(file: Group, name: str) -> Iterator[str]:
+    """A raw stream must have the samples that its pieces promise."""
+    pieces, samples = read_raw(file, name)
+    expected = int((pieces["stop"] - pieces["start"]).sum())
+    if samples.shape != (expected,) or samples.dtype != SAMPLE:
+        yield (
+            f"/{raw_samples_path(name)}: expected {expected} samples, "
+            f"found {samples.shape} {samples.dtype}"
+        )
+        return
+    for start in wrong_pieces(pieces, samples):
+        yield f"/{raw_samples_path(name)}: from {start} on other samples than the CRC says"
 
 
 def _unreadable(file: Group, paths: Sequence[str]) -> Iterator[str]:
@@ -216,7 +241,8 @@ def told_of_run(facts: Facts) -> dict[str, object]:
 def _views(file: Group) -> dict[str, list[tuple[str, int]]]:
     """Dataset of a master file -> the segments that it shows, with the rows of each."""
     found = {}
-    for name in dataset_paths(read_facts(file).start.channels):
+    start = read_facts(file).start
+    for name in dataset_paths(start.channels, start.raw):
         if name not in file:
             continue
         dataset = file[name]

@@ -24,7 +24,7 @@ def problems_in(parts: Sequence[Part], whole: bool) -> list[str]:
     found += [*_records(parts, whole), *_ledgers(parts, whole), *_events(parts, whole)]
     found += [*_anchors(parts), *_gaps(parts), *_inputs(parts)]
     if whole and not found:
-        found += [*_gap_columns(parts), *_members(parts)]
+        found += [*_gap_columns(parts), *_members(parts), *_raw(parts)]
     return found
 
 
@@ -160,6 +160,38 @@ def _lost_before(gaps: Rows, samples: Ints) -> Ints:
     stops = np.concatenate([[np.iinfo(np.int64).min], gaps["stop"]])
     behind: Ints = lost[begun] - np.maximum(0, stops[begun] - samples) * (begun > 0)
     return behind
+
+
+# --- raw streams ---
+
+
+def _raw(parts: Sequence[Part]) -> Iterator[str]:
+    """Pieces and gaps together are every sample of the run, from its start to its end, once."""
+    start, end = parts[-1].facts.start, parts[-1].facts.end
+    digitizers = [digitizer.name for digitizer in start.digitizers]
+    gaps = _all(parts, "gaps")
+    for channel in start.channels:
+        if channel.name not in start.raw:
+            continue
+        at = digitizers.index(channel.digitizer)
+        pieces = np.concatenate([part.raw_pieces(channel.name) for part in parts])
+        begins = np.array([start.digitizers[at].start], np.int64)
+        ends = end.stops.get(channel.digitizer) if end else None
+        yield from _covered(channel.name, pieces, _of(gaps, "digitizer", at), begins, ends)
+
+
+def _covered(name: str, pieces: Rows, gaps: Rows, begins: Ints, ends: int | None) -> Iterator[str]:
+    lasts = [] if ends is None else [ends]
+    befores = np.concatenate([begins, pieces["stop"]])[: len(pieces) + len(lasts)]
+    afters = np.concatenate([pieces["start"], np.array(lasts, np.int64)])
+    lost = _lost_before(gaps, afters) - _lost_before(gaps, befores)
+    wrong = lost != afters - befores
+    if wrong.any():
+        at = int(wrong.argmax())
+        yield (
+            f"raw stream of channel {name}: expected samples or a gap from {befores[at]} to "
+            f"{afters[at]}, found {lost[at]} samples in gaps"
+        )
 
 
 # --- gaps and anchors ---

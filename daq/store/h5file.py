@@ -20,6 +20,7 @@ from daq.store.layout import (
     FIXED_TABLES,
     FORMAT,
     FORMAT_VERSION,
+    RAW_SAMPLES,
     SAMPLES,
     TEXTS,
     TableLayout,
@@ -113,6 +114,11 @@ def describe_table(dataset: Group, layout: TableLayout) -> None:
 def describe_samples(dataset: Group, volts_per_count: float) -> None:
     """Meaning and units of samples, as attributes."""
     dataset.attrs.update(samples_attributes(volts_per_count))
+
+
+def raw_attributes(volts_per_count: float) -> dict[str, str | float]:
+    """What the attributes of raw samples say."""
+    return {"meaning": RAW_SAMPLES, "units": "ADC counts", "volts_per_count": volts_per_count}
 
 
 def table_attributes(layout: TableLayout) -> dict[str, str | float]:

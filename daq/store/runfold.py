@@ -16,7 +16,7 @@ from daq.store.logfile import LogFile, parse
 from daq.store.master import Source, master_image
 from daq.store.owner import HeldError, Owner
 from daq.store.salvage import salvage
-from daq.store.segment import read_segment, segment_image, wrong_crcs
+from daq.store.segment import read_segment, segment_image, wrong_crcs, wrong_pieces
 from daq.store.summary import (
     FileSum,
     Manifest,
@@ -236,7 +236,8 @@ def _holds(path: Path, contents: Contents) -> bool:
 def _bytes(contents: Contents) -> list[object]:
     """All of it as what can be compared: not-a-number is not equal to itself."""
     found: list[object] = [contents.facts]
-    found += [array.tobytes() for pair in contents.records for array in pair]
+    pairs = [*contents.records, *contents.raw.values()]
+    found += [array.tobytes() for pair in pairs for array in pair]
     return found + [rows.tobytes() for rows in contents.tables.values()]
 
 
@@ -248,5 +249,10 @@ def _problems(file: LogFile, contents: Contents) -> list[str]:
         found += [
             f"channel {channel.name}: record {number} has samples that its checksum denies"
             for number in wrong_crcs(table, samples)
+        ]
+    for name, (pieces, stream) in contents.raw.items():
+        found += [
+            f"channel {name}: raw samples from {start} on are not those of their checksum"
+            for start in wrong_pieces(pieces, stream)
         ]
     return found

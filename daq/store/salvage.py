@@ -16,9 +16,17 @@ from daq.model.channel import Channel
 from daq.model.record import plain
 from daq.store.contents import Contents, Facts, Samples, facts_of
 from daq.store.h5file import Group
-from daq.store.layout import RECORDS, TABLES, samples_path, table_path
+from daq.store.layout import (
+    RAW_PIECES,
+    RECORDS,
+    TABLES,
+    raw_pieces_path,
+    raw_samples_path,
+    samples_path,
+    table_path,
+)
 from daq.store.payloads import SAMPLE
-from daq.store.segment import opened, read_facts, wrong_crcs
+from daq.store.segment import opened, read_facts, wrong_crcs, wrong_pieces
 
 Bools = npt.NDArray[np.bool_]
 UNREADABLE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py says of damage
@@ -51,7 +59,8 @@ def empty(facts: Facts) -> Contents:
     """A segment without anything in it."""
     records = [(_none(RECORDS.dtype), _no_samples(channel)) for channel in facts.start.channels]
     tables = {name: _none(layout.dtype) for name, layout in TABLES.items()}
-    return Contents(facts=facts, records=records, tables=tables)
+    raw = {name: (_none(RAW_PIECES.dtype), np.empty(0, SAMPLE)) for name in facts.start.raw}
+    return Contents(facts=facts, records=records, tables=tables, raw=raw)
 
 
 def _salvaged(file: Group, name: str, otherwise: Facts) -> Salvage:
@@ -63,7 +72,9 @@ def _salvaged(file: Group, name: str, otherwise: Facts) -> Salvage:
         rows, good = _read(file, name, table, plain(layout.dtype), (), problems)
         problems += _lost(f"{name}: /{table}", "rows", good)
         tables[table] = rows[good]
-    return Salvage(Contents(facts=facts, records=records, tables=tables), problems)
+    raw = {channel: _raw(file, channel, name, problems) for channel in facts.start.raw}
+    contents = Contents(facts=facts, records=records, tables=tables, raw=raw)
+    return Salvage(contents, problems)
 
 
 def _facts(file: Group, name: str, otherwise: Facts, problems: list[str]) -> Facts:
@@ -92,6 +103,17 @@ def _records(file: Group, channel: Channel, name: str, problems: list[str]) -> t
     good[:n] &= ~np.isin(table["record"][:n], wrong)
     problems += _lost(f"{name}: channel {channel.name}", "records", good)
     return table[:n][good[:n]], samples[:n][good[:n]]
+
+
+def _raw(file: Group, channel: str, name: str, problems: list[str]) -> tuple[Rows, Samples]:
+    """The pieces of a raw stream whose samples can be read and agree by CRC."""
+    row, path = plain(RAW_PIECES.dtype), raw_samples_path(channel)
+    pieces, good_pieces = _read(file, name, raw_pieces_path(channel), row, (), problems)
+    samples, _ = _read(file, name, path, SAMPLE, (), problems)
+    good = good_pieces & ~np.isin(pieces["start"], wrong_pieces(pieces, samples))
+    problems += _lost(f"{name}: raw stream of channel {channel}", "pieces", good)
+    lengths = pieces["stop"] - pieces["start"]
+    return pieces[good], samples[: int(lengths.sum())][np.repeat(good, lengths)[: len(samples)]]
 
 
 # Any: numpy cannot say "any dtype"

@@ -21,6 +21,7 @@ from daq.store.h5file import (
     describe_samples,
     describe_table,
     image,
+    raw_attributes,
     rfc3339,
     write_facts,
     write_fixed_tables,
@@ -28,10 +29,13 @@ from daq.store.h5file import (
 from daq.store.layout import (
     FORMAT,
     FORMAT_VERSION,
+    RAW_PIECES,
     RECORDS,
     TABLES,
     TableLayout,
     file_dtype,
+    raw_pieces_path,
+    raw_samples_path,
     samples_path,
     table_path,
 )
@@ -81,6 +85,7 @@ def read_segment(path: Path) -> Contents:
             facts=facts,
             records=[read_records(file, channel.name) for channel in facts.start.channels],
             tables={name: read_table(file, name) for name in TABLES},
+            raw={name: read_raw(file, name) for name in facts.start.raw},
         )
 
 
@@ -97,6 +102,27 @@ def read_record_table(file: Group, channel: str) -> Rows:
 def read_records(file: Group, channel: str) -> tuple[Rows, Samples]:
     """The records of a channel."""
     return read_record_table(file, channel), file[samples_path(channel)][:]
+
+
+def read_raw_pieces(file: Group, channel: str) -> Rows:
+    """The pieces of a channel's raw stream."""
+    return _rows(file, raw_pieces_path(channel), RAW_PIECES)
+
+
+def read_raw(file: Group, channel: str) -> tuple[Rows, Samples]:
+    """A channel's raw stream: its pieces, and the samples of all of them."""
+    return read_raw_pieces(file, channel), file[raw_samples_path(channel)][:]
+
+
+def wrong_pieces(pieces: Rows, samples: Samples) -> list[int]:
+    """First samples of the pieces whose samples are not what their CRC says."""
+    little, at, wrong = np.ascontiguousarray(samples, "<i2"), 0, []
+    for row in pieces:
+        stop = at + int(row["stop"] - row["start"])
+        if zlib.crc32(little[at:stop].view(np.uint8).data) != row["crc"]:
+            wrong.append(int(row["start"]))
+        at = stop
+    return wrong
 
 
 def wrong_crcs(table: Rows, samples: Samples) -> list[int]:
@@ -137,6 +163,11 @@ def _fill(file: Group, contents: Contents, index: int, t_ns: int) -> None:
         _write_table(write, table_path(channel.name), RECORDS, table)
         dataset = write(samples_path(channel.name), samples)
         describe_samples(dataset, channel.volts_per_count)
+        if channel.name in contents.raw:
+            pieces, stream = contents.raw[channel.name]
+            _write_table(write, raw_pieces_path(channel.name), RAW_PIECES, pieces)
+            dataset = write(raw_samples_path(channel.name), stream)
+            dataset.attrs.update(raw_attributes(channel.volts_per_count))
 
 
 def _write_table(

@@ -43,6 +43,7 @@ class RunStart:
     host: str
     user: str
     t_ns: int
+    raw: tuple[str, ...] = ()  # channels whose whole stream is recorded
 
     @property
     def compression(self) -> Compression:

@@ -86,7 +86,8 @@ def summarize(path: Path) -> Summary:
     with opened(path) as file:
         facts = read_facts(file)
         channels = facts.start.channels
-        rows = {dataset: int(file[dataset].shape[0]) for dataset in dataset_paths(channels)}
+        paths = dataset_paths(channels, facts.start.raw)
+        rows = {dataset: int(file[dataset].shape[0]) for dataset in paths}
         records = {channel.name: rows[table_path(channel.name)] for channel in channels}
         total = SegmentSum(**file_sum(path), records=records)
         return Summary(file=total, facts=facts, rows=rows, ledger=read_table(file, "livetime"))

@@ -161,7 +161,8 @@ def _all_of(finding: Finding) -> list[str]:
 
 def _view_problems(parts: Sequence[Part], views: Views) -> Iterator[str]:
     """Datasets of the master file that do not show exactly the segments."""
-    for dataset in dataset_paths(parts[0].facts.start.channels) if views else ():
+    start = parts[0].facts.start
+    for dataset in dataset_paths(start.channels, start.raw) if views else ():
         expected = [(part.name, n) for part in parts if (n := _n_rows(part, dataset))]
         if (shown := views.get(dataset, [])) != expected:
             yield (
@@ -183,7 +184,11 @@ def _master_told(parts: Sequence[Part], master: Finding) -> Iterator[str]:
 def _n_rows(part: Part, dataset: str) -> int:
     if dataset in TABLES:
         return len(part.table(dataset))
-    return part.n_records(dataset.split("/")[1])
+    group, channel, kind = dataset.split("/")
+    if group == "records":
+        return part.n_records(channel)
+    pieces = part.raw_pieces(channel)
+    return len(pieces) if kind == "pieces" else int((pieces["stop"] - pieces["start"]).sum())
 
 
 def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
@@ -202,7 +207,8 @@ def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
 def _summary(part: Part, found: FileSum) -> Summary:
     """A segment as the manifest has it, with what the segment itself holds."""
     channels = part.facts.start.channels
-    rows = {dataset: _n_rows(part, dataset) for dataset in dataset_paths(channels)}
+    paths = dataset_paths(channels, part.facts.start.raw)
+    rows = {dataset: _n_rows(part, dataset) for dataset in paths}
     records = {channel.name: part.n_records(channel.name) for channel in channels}
     file = SegmentSum(name=found.name, bytes=found.bytes, sha256=found.sha256, records=records)
     return Summary(file=file, facts=part.facts, rows=rows, ledger=part.table("livetime"))

@@ -160,9 +160,7 @@ def test_a_run_can_be_stopped_while_it_pauses(settings, disk):
 def test_a_run_that_cannot_fit_is_refused_before_it_begins(settings, disk):
     disk.free = 1 << 20
     with core_of(settings), digitizer_of(settings, pulses()):
-        with pytest.raises(
-            DiskFullError, match=r"expected 3\.6.* MB free for a run"
-        ):
+        with pytest.raises(DiskFullError, match=r"expected 3\.6.* MB free for a run"):
             start(settings)
         assert over(settings)
 

@@ -32,6 +32,9 @@ CALLED = {
 TOLD_BY = {"digitizers": "stop", "run_start": "RunStart", "run_end": "RunEnd"}
 FLAT = [*layout.TEXTS, *layout.FIXED_TABLES]
 RECORDED = [path(name) for name in LENGTHS for path in (layout.table_path, layout.samples_path)]
+RECORDED += [layout.raw_pieces_path("C11"), layout.raw_samples_path("C11")]
+ROWS = layout.TABLES | {layout.table_path(name): layout.RECORDS for name in LENGTHS}
+ROWS |= {layout.raw_pieces_path("C11"): layout.RAW_PIECES}
 Damage = Callable[[Any], None]  # Any: h5py has no types
 
 
@@ -59,7 +62,7 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run_000007"
-    record_run(folder, SIZES_CHECKED, LogSettings(rotate_bytes=5000))
+    record_run(folder, SIZES_CHECKED, LogSettings(rotate_bytes=30_000), raw=["C11"])
     Folder(folder.parent, time.time_ns).fold()
     return folder
 
@@ -147,14 +150,10 @@ def structural() -> Iterator[Any]:
             yield pytest.param(file, damage, word, id=f"{file} other {path}")
         yield pytest.param(file, lambda f: f.create_dataset("x", data=1), "/x", id=f"{file} more")
         yield pytest.param(file, lambda f: f.attrs.update(y=1), "attribute y", id=f"{file} more @")
-    for path in layout.TABLES | {layout.table_path(n): layout.RECORDS for n in LENGTHS}:
-        for column in columns_of(path):
+    for path, table in ROWS.items():
+        for column in table.dtype.names or ():
             damage = without_attribute(path, f"{column}.meaning")
             yield pytest.param(SEGMENT, damage, f"{column}.meaning", id=f"{path} no {column}")
-
-
-def columns_of(path: str) -> tuple[str, ...]:
-    return (layout.TABLES.get(path) or layout.RECORDS).dtype.names or ()
 
 
 @pytest.mark.parametrize(("file", "damage", "word"), list(structural()))
