@@ -2,7 +2,7 @@
 
 A file counts as copied when its sum, read back at the other place, is that of the file here; the
 run's `copies.json` remembers it. Nothing here is deleted before every file of a complete run was
-proven once more. Only sealed files are touched, which nobody writes to: the acquisition never waits.
+proven once more. Only sealed files are touched: nobody writes to them, and nobody ever waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Copies: proven at the other place, made again where they are wrong, and only then may files go."""
+"""Copies: proven at the other place, made again where they are wrong; then files may go."""
 
 from __future__ import annotations
 
