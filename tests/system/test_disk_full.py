@@ -97,6 +97,9 @@ def test_a_run_that_pauses_goes_on_and_has_lost_nothing_that_was_kept(settings, 
         assert told["disk_hours_left"] in (None, 0.0)
         assert "run 1 pauses: less than 1048576 bytes are free" in told["problem"]
         safe = open_run(folder).n_records()  # readable while it pauses
+        row = [1, "fridge", "input 6.temperature", 0.0102, "K", "read", ""]
+        with pytest.raises(DiskFullError, match="run_000001 waits for room"):
+            system.ask(settings, "core", "readings", boot="b", first=0, rows=[row])
         digitizer.go_on.set()
         until(lambda: reached(settings) == 40_000, "what the digitizer sends meanwhile")
         assert digitizer.durable <= 12_000
