@@ -33,6 +33,6 @@ def test_two_hundred_kills_at_full_rate(tmp_path: Path) -> None:
     for _ in range(10):
         storm(tmp_path / "runs" / "run_000007", rng, 20, 0.4, count)
         shutil.rmtree(tmp_path / "runs")
-    print(f"\nseed {SEED}\n{count.table()}")
+        print(f"\nseed {SEED}\n{count.table()}", flush=True)
     assert (count.lost, count.unreadable) == (0, 0)
     assert count.writer_kills == 200
