@@ -208,6 +208,11 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
         yield from _lines(channels, kinds)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
+    storage = sections.get("storage")
+    chosen = getattr(storage, "raw", "none")
+    for name in [] if isinstance(chosen, str) else chosen:
+        if name not in channels.root:
+            yield f"storage.raw: expected channels of {_list(channels.root)}, found {name!r}"
     if not channels.root:
         yield "channels: expected at least one channel, found none"
     if len(channels.root) > 64:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+    model_validator,
+)
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"  # pydantic: $ is the very end, no newline
 Name = Annotated[str, Field(pattern=NAME)]
@@ -79,6 +88,31 @@ class Security(Section):
     )
 
 
+class Copy(Section):
+    """Where sealed files are copied to, how that is proven, and how long they then stay here."""
+
+    to: str = Field("", description="Folder of another disk, which must be there.")
+    command: str = Field("", description="Or a command, such as rsync -a {source} host:{run}/.")
+    proof: str = Field("", description="Prints the copy's SHA-256: ssh host sha256sum {run}/{name}")
+    keep_days: float | None = Field(
+        None, gt=0, le=36500, description="A proven run is deleted here after this [days]."
+    )
+    keep_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=1 << 50,
+        description="The oldest proven ones go beyond this [bytes].",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Copy:
+        if bool(self.to) == bool(self.command):
+            raise ValueError("expected either to or command, found both or none")
+        if self.command and not self.proof:
+            raise ValueError("expected a proof for the command, found none")
+        return self
+
+
 class Storage(Section):
     """How records reach the disk."""
 
@@ -87,6 +121,31 @@ class Storage(Section):
     rotate_bytes: int = Field(
         33_554_432, ge=1 << 20, le=1 << 30, description="A file is closed beyond this size."
     )
+    compression: Literal["gzip", "bitshuffle-lz4", "none"] = Field(
+        "gzip", description="Of the files: gzip opens everywhere, bitshuffle-lz4 is smaller."
+    )
+
+    raw: Literal["all", "none"] | list[Name] = Field(
+        "none", description="Channels whose whole stream is recorded, too, or all, or none."
+    )
+    reserve_bytes: int = Field(
+        1 << 30, ge=0, le=1 << 50, description="A run pauses while less than this is free [bytes]."
+    )
+    bytes_per_hour: int = Field(
+        0, ge=0, le=1 << 50, description="What a run writes, for its start; 0: as triggers come."
+    )
+
+    copies: Copy | None = Field(None, alias="copy", description="A second place for the files.")
+
+    @field_validator("compression")
+    @classmethod
+    def _can_be_made(cls, value: str) -> str:
+        if value == "bitshuffle-lz4" and find_spec("hdf5plugin") is None:
+            raise ValueError(
+                "expected hdf5plugin for bitshuffle-lz4, found none: "
+                "pip install 'scheelite[compress]'"
+            )
+        return value
 
 
 Members = Annotated[list[Name], Field(min_length=1)]
