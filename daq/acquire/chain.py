@@ -147,10 +147,10 @@ class Chain:
         self._tape.append(self._decimator.feed(samples))
         self.state.reached = max(self.state.reached, self._tape.stop)
 
-    def gap(self, start: int, stop: int) -> None:
-        """Samples [start, stop) are lost."""
+    def gap(self, start: int, stop: int, cause: str) -> None:
+        """Samples [start, stop) are lost; the ledger has a column for a full disk."""
         self._close_stretch(start)
-        self._dead["gap"].add(start, stop)
+        self._dead[cause if cause == "disk_full" else "gap"].add(start, stop)
         self._open_stretch(stop)
 
     def finish(self, stop: int) -> None:

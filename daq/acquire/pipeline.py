@@ -184,7 +184,7 @@ class Pipeline:
         if stop <= start:
             return
         start, stop = max(start, state.fed), max(stop, state.fed)
-        self._break_chains(digitizer, start, stop)
+        self._break_chains(digitizer, start, stop, gap.cause)
         if stop > start:
             self._out.gaps.append((self._names.index(digitizer), start, stop, gap.exact, gap.cause))
             state.lost, state.gaps = state.lost + stop - start, state.gaps + 1
@@ -291,9 +291,9 @@ class Pipeline:
         for chain in self._of[digitizer]:
             chain.feed(samples[chain.channel.row])
 
-    def _break_chains(self, digitizer: str, start: int, stop: int) -> None:
+    def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
-            chain.gap(start, stop)
+            chain.gap(start, stop, cause)
 
     def _drain(self, digitizer: str) -> None:
         """Finish the chains of a digitizer that has reached its stop."""

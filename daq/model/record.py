@@ -137,9 +137,9 @@ ANCHOR = described(
 
 # The causes in their fixed precedence: a sample with several counts for the first.
 DEAD = {
-    "gap": "samples lost at the digitizer",
+    "gap": "samples lost at the digitizer for any other cause",
     "paused": "samples in a pause",
-    "disk_full": "samples while the disk was full",
+    "disk_full": "samples lost, or without records, while the disk was full",
     "saturated": "samples within a stretch at the end of the ADC's range",
     "unlocked": "samples while the SQUID was not locked",
     "heater": "samples within a heater pulse",

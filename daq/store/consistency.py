@@ -143,14 +143,27 @@ def _gap_columns(parts: Sequence[Part]) -> Iterator[str]:
     for i, channel in enumerate(start.channels):
         own = _of(gaps, "digitizer", digitizers.index(channel.digitizer))
         rows = _of(ledger, "channel", i)
-        expected = _lost_before(own, rows["stop"]) - _lost_before(own, rows["start"])
-        wrong = rows["gap"] != expected
-        if wrong.any():
-            at = int(wrong.argmax())
-            yield (
-                f"livetime of channel {channel.name}, from sample {rows['start'][at]}: "
-                f"expected {expected[at]} samples in gaps, found {rows['gap'][at]}"
-            )
+        full = own["cause"] == b"disk_full"
+        lost, no_room = _lost(own[~full], rows), _lost(own[full], rows)
+        yield from _column(channel.name, rows, "gap", lost, rows["gap"] != lost)
+        # a pause comes before a full disk, and a disk may be full without a loss
+        short = rows["disk_full"] + rows["paused"] < no_room
+        yield from _column(channel.name, rows, "disk_full", no_room, short)
+
+
+def _column(channel: str, rows: Rows, cause: str, expected: Ints, wrong: Bools) -> Iterator[str]:
+    if wrong.any():
+        at = int(wrong.argmax())
+        yield (
+            f"livetime of channel {channel}, from sample {rows['start'][at]}: "
+            f"expected {expected[at]} samples in {cause}, found {rows[cause][at]}"
+        )
+
+
+def _lost(gaps: Rows, rows: Rows) -> Ints:
+    """How many samples of each ledger row lie in gaps."""
+    lost: Ints = _lost_before(gaps, rows["stop"]) - _lost_before(gaps, rows["start"])
+    return lost
 
 
 def _lost_before(gaps: Rows, samples: Ints) -> Ints:

@@ -132,7 +132,8 @@ def test_what_the_buffer_could_not_hold_is_a_gap_with_its_own_cause(settings, di
         (gap,) = run.gaps()
         assert (gap["start"], gap["stop"], gap["exact"], gap["cause"]) == (*lost, 1, b"disk_full")
         ledger = run.ledger()
-        assert ledger["gap"].sum() == 2 * (lost[1] - lost[0])
+        assert ledger["disk_full"].sum() == 2 * (lost[1] - lost[0])
+        assert ledger["gap"].sum() == 0
 
 
 def test_a_gap_that_had_another_reason_keeps_it(settings, disk):

@@ -445,11 +445,11 @@ def test_the_untouched_parts_have_no_problems() -> None:
         (
             "gaps",
             adding("stop", 0, 1),
-            "from sample 11000: expected 701 samples in gaps, found 700",
+            "from sample 11000: expected 701 samples in gap, found 700",
         ),
         ("gaps", setting("digitizer", 0, 1), "livetime of channel C11, from sample 11000: expect"),
         ("gaps", setting("digitizer", 0, 7), "part 0: gaps: expected a digitizer below 2, found 7"),
-        ("gaps", without(0), "expected 0 samples in gaps, found 700"),
+        ("gaps", without(0), "expected 0 samples in gap, found 700"),
     ],
 )
 def test_what_does_not_make_sense_is_named(
