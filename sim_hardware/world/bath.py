@@ -33,8 +33,12 @@ class Bath:
         self._values = deque([(plate_k(0.0), shaking(0.0))], maxlen=kept)
 
     def extend(self, until_s: float) -> None:
-        """Look at the plate up to a time."""
+        """Look at the plate up to a time; what nobody can ask for any more is not looked at."""
+        kept = self._values.maxlen
         with self._lock:
+            if kept and until_s / GRID_S - self._first > 2 * kept:
+                self._first = int(until_s / GRID_S) - kept
+                self._values.clear()
             while (number := self._first + len(self._values)) <= until_s / GRID_S:
                 self._first += len(self._values) == self._values.maxlen
                 at_s = number * GRID_S

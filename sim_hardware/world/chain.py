@@ -148,6 +148,8 @@ class Chain:
         self._drives.refresh()
         stop = start + len(row)
         state = self._state if self._state.sample == start else self._state_before(start)
+        if self._remembered is not None and start - state.sample > self._remembered + self._settle:
+            state = self._left_alone(state, start)
         hits = hits if state.sample == start else self._hits(state.sample, stop)
         while state.sample < stop:
             state = self._changed(state)
@@ -203,6 +205,28 @@ class Chain:
             jump = self._jumps[state.n_jumps].sample
             following = min(following, jump if jump > state.sample else following)
         return min(stop, following, cell_end)
+
+    def _left_alone(self, state: State, start: int) -> State:
+        """At rest shortly before a sample, where nobody can ask for what lay between any more."""
+        sample = (start - self._settle) // self._cell * self._cell
+        drive, _ = self._drives.at(sample)
+        op = operating_point(
+            self.recipe.tes,
+            bias_a=self._steady_bias_a(drive),
+            heater_w=self._steady_heater_w(drive),
+            bath_k=self._bath.at_k(self._clock.time_s(sample)),
+            from_k=state.tes.t_e_k if state.tes else self._working.op.t_e_k,
+        )
+        flux = self._flux_phi0(drive, op.current_a)
+        n_jumps = bisect_right(self._jumps, sample - 1, key=lambda jump: jump.sample)
+        error = flux
+        if drive.readout.n_locks == state.drive.readout.n_locks:
+            before = state.loop.error_phi0 if state.loop else state.error_phi0
+            error = before + sum(jump.quanta for jump in self._jumps[state.n_jumps : n_jumps])
+        loop = LoopState(sample=sample, flux_phi0=flux, error_phi0=error)
+        rest = State(sample, drive, sample, n_jumps, tes=TesState.at(op, sample), loop=loop)
+        self._keep(rest)
+        return rest
 
     # --- from one way to the other
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from scipy.optimize import curve_fit
 
+from drivers.squid.starcryo import StarCryo
 from sim_hardware.world.squid_loop import SquidParameters
 from tests.wired_bench import LSB_V, VOLTS_PER_PHI0, Wired, spec, wired
 
@@ -209,3 +211,15 @@ def test_half_a_quantum_further_the_open_gain_is_inverted() -> None:
     assert heights["falling"] < -5
     assert heights["locked"] > 100
     assert abs(rising - falling) == pytest.approx(PHI0_UA / 2, abs=5.0)
+
+
+def test_a_star_cryo_reads_a_sensor_too_until_it_is_told_to_begin_anew() -> None:
+    table = spec(20e3)
+    table["instruments"] = {"star": {"model": "starcryo-pfl102"}}
+    table["wiring"] = {"squids": {"C11": "star:1"}}
+    with wired(table) as bench:
+        assert bench.counts(0.5).std() == pytest.approx(10.2 / 3, rel=0.1)  # Rf is 10 kohm
+        with closing(StarCryo(bench.resources["star"], channels=[1])) as loops:
+            loops.squids[1].initialize()  # everything to zero, open
+            bench.counts(0.1)
+            assert bench.counts(0.1).std() == 0.0

@@ -11,8 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sim_hardware.bench import everything, prepared, sample_clocks
+from sim_hardware.laboratory import Laboratory
+from sim_hardware.settings import Bench
+from sim_hardware.world.cryostat import Cryostat
+from sim_hardware.world.digitizer import DetectorSignals
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.tes import BATH_K
+from sim_hardware.world.timeline import Timeline
 from tests.truth import Row, newest_truth, read_truth
 from tests.wired_bench import LSB_V, QUIET, Wired, commands, spec, wired
 
@@ -85,6 +91,22 @@ def test_who_reads_again_gets_the_same_samples_wherever_it_is_cut() -> None:
         np.testing.assert_array_equal(bench.again(0, total), first)
         for start, stop in ((1, 2), (5_000, 5_777), (9_001, 16_003), (total - 7, total)):
             np.testing.assert_array_equal(bench.again(start, stop), first[:, start:stop])
+
+
+@pytest.mark.parametrize("initial", ["tuned", "detuned"])
+def test_who_comes_after_a_day_is_served_at_once_and_finds_it_at_rest(initial: str) -> None:
+    table = spec(RATE_HZ, pace="clock", initial=initial)
+    bench = Bench.model_validate(table)
+    timeline = Timeline(lambda: 0.0, lambda _: None)
+    laboratory = Laboratory(bench, timeline, Cryostat(bench.seed))
+    clock, truth = sample_clocks(bench, 0)["targets"], everything(bench, laboratory)
+    rows = prepared(bench, "targets", laboratory, clock, truth)
+    source = DetectorSignals("targets", rows, truth, clock, reach=laboratory.bath.extend)
+    first = source.samples(0, 10_000)
+    day = round(86_400.0 * RATE_HZ)
+    late = source.samples(day, day + 10_000)
+    assert late.mean() == pytest.approx(first.mean(), abs=60.0)  # drifts of a day
+    np.testing.assert_array_equal(source.samples(day + 5, day + 9), late[:, 5:9])
 
 
 # --- what moves what
