@@ -57,7 +57,7 @@ def bench(tmp_path_factory):
     made["logs"] = {"model": "bluefors-logs", "folder": str(folder / "logs")}
     made["lakeshore"] = {"model": "lakeshore372", "port": 0}
     path = folder / "bench.json"
-    path.write_text(json.dumps({**table, "digitizers": {}, "instruments": made}))
+    path.write_text(json.dumps({**table, "digitizers": {}, "instruments": made, "wiring": {}}))
     command = [sys.executable, "-m", "sim_hardware", "bench", str(path), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = [json.loads(process.stdout.readline()) for _ in made]

@@ -27,7 +27,7 @@ resource = "tcp://127.0.0.1:1"
 [kinds.k]
 record_length = 256
 pretrigger = 64
-trigger = {{ kind = "off" }}
+triggers = []
 [channels]
 A = {{ kind = "k", digitizer = "d", input = 0 }}
 """
