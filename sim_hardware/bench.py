@@ -107,7 +107,8 @@ class OpenBench:
             listeners = {}
             for name, port in bench.ports.items():
                 listeners[name] = on_failure.enter_context(listen(name, port))
-            start_ns = bench.start_ns(time.time_ns())
+            # at one moment: what instruments date themselves must not be older than it is
+            self._started_s, start_ns = time.monotonic(), bench.start_ns(time.time_ns())
             clocks = sample_clocks(bench, start_ns)
             self._log = command_log(bench, start_ns, clocks, on_failure)
             timeline = Timeline(self._bench_s, self._log.append if self._log else _nowhere)
@@ -125,7 +126,6 @@ class OpenBench:
                 **instrument_faces(bench, fridges, laboratory),
             }
             on_failure.pop_all()
-        self._started_s = time.monotonic()
         self._wires = {name: Wire() for name in faces}
         if CONTROL in listeners:
             faces[CONTROL] = ControlFace(dict(self._wires))
