@@ -95,6 +95,12 @@ class StorageError(ScheeliteError):
     exit_code = 4
 
 
+class DiskFullError(StorageError):
+    """There is no room left; when there is, the same thing will work."""
+
+    retryable = True
+
+
 def by_name(name: str) -> type[ScheeliteError]:
     """The class that an error's wire name stands for; ScheeliteError for a name we do not know."""
     stack: list[type[ScheeliteError]] = [ScheeliteError]

@@ -10,10 +10,14 @@ from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+
 from daq.store import names
+from daq.store.compression import gzip_chunk
 from daq.store.folder import Folder
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter
+from daq.store.recovery import recover_run
 from tests.store_disk import kill_at
 from tests.store_runs import batch_of, start_payload
 
@@ -52,12 +56,25 @@ def fold_and_die_everywhere(source: Path, target: Path) -> None:
 
     The last copy is the one whose process was through before it could be killed.
     """
-    for call in count():
+    _die_everywhere(source, target, lambda copy: Folder(copy, time.time_ns).fold())
+
+
+def recover_and_die_everywhere(source: Path, target: Path, step: int) -> None:
+    """The same with the recovery of run 7, killed before every `step`-th change."""
+    _die_everywhere(source, target, lambda copy: recover_run(copy / "run_000007"), step)
+
+
+def _die_everywhere(
+    source: Path, target: Path, act: Callable[[Path], object], step: int = 1
+) -> None:
+    for size in (2, 4):
+        gzip_chunk(np.zeros(8, np.uint8), size)  # compiled once here, not in every child
+    for call in count(0, step):
         shutil.copytree(source, target / str(call))
         child = os.fork()
         if not child:
             kill_at(call)
-            Folder(target / str(call), time.time_ns).fold()
+            act(target / str(call))
             os._exit(0)
         if os.waitpid(child, 0)[1] == 0:
             return

@@ -20,7 +20,16 @@ class KillingOs:
     """`os` for the store; the process is killed before call number `last` that changes a disk."""
 
     CHANGING = frozenset(
-        {"writev", "posix_fallocate", "ftruncate", "fdatasync", "fsync", "replace", "unlink"}
+        {
+            "writev",
+            "posix_fallocate",
+            "ftruncate",
+            "fdatasync",
+            "fsync",
+            "replace",
+            "unlink",
+            "link",
+        }
     )
 
     def __init__(self, last: int) -> None:

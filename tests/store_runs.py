@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from daq.model.batch import Batch, RecordBatch, Rows
+from daq.model.batch import Batch, RawBatch, RecordBatch, Rows
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import (
     ANCHOR,
@@ -37,8 +37,8 @@ TRIGGER = TriggerSettings(
 )
 
 
-def start_payload(run: int) -> bytes:
-    """The RUN_START of such a run."""
+def start_payload(run: int, **storage: object) -> bytes:
+    """The RUN_START of such a run; `storage` are settings of that section, and `raw` channels."""
     channels = [
         Channel(
             name=name,
@@ -58,12 +58,14 @@ def start_payload(run: int) -> bytes:
         {"name": name, "rate_hz": 1e4, "epoch": "e1", "start": start, "anchors": [[start, T_NS]]}
         for name, start in STARTS.items()
     ]
+    raw = list(storage.pop("raw", []))  # type: ignore[call-overload]
     start = {
         "run": run,
+        "raw": raw,
         "name": "bench",
         "comment": "tungstate, 10 µK",
         "settings_toml": '[experiment]\nname = "bench"  # µ\n',
-        "settings": {"experiment": {"name": "bench"}},
+        "settings": {"experiment": {"name": "bench"}} | ({"storage": storage} if storage else {}),
         "channels": channels,
         "digitizers": digitizers,
         "software": "scheelite 0.1.0",
@@ -81,19 +83,31 @@ def end_payload(n_batches: int) -> bytes:
     return msgspec.json.encode({"reason": "enough", "t_ns": T_NS + 10**9, "stops": stops})
 
 
-def batch_of(sizes: Sequence[int], k: int) -> Batch:
-    """Batch `k` of a run with sizes[i] events in batch i, each with a record of both channels."""
+def batch_of(sizes: Sequence[int], k: int, raw: bool = False) -> Batch:
+    """Batch `k` of a run with sizes[i] events in batch i, each with a record of both channels.
+
+    With `raw` also the raw stream of C11.
+    """
     first, n = sum(sizes[:k]), sizes[k]
     records = tuple(_records(channel, first, n, k) for channel in range(2)) if n else ()
     gaps = _gaps(k)
     return Batch(
         records=records,
+        raw=raw_of(k) if raw else (),
         events=_events(first, n, k),
         members=_members(first, n),
         gaps=gaps,
         ledger=_ledger(k, int((gaps["stop"] - gaps["start"]).sum())),
         anchors=_anchors(k),
     )
+
+
+def raw_of(k: int) -> tuple[RawBatch, ...]:
+    """The raw stream of C11 in batch `k`, around its gap."""
+    samples = np.random.default_rng(k).normal(0, 20, SPAN).astype("<i2")
+    edges = [(0, 6000), (6700, SPAN)] if len(_gaps(k)) else [(0, SPAN)]
+    first = STARTS["targets"] + k * SPAN
+    return tuple(RawBatch(0, first + start, samples[start:stop]) for start, stop in edges)
 
 
 def readings(n: int, at: int = 0) -> bytes:
@@ -111,14 +125,17 @@ def message(text: str) -> bytes:
     return row.tobytes()
 
 
-def record_run(folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL) -> None:
+def record_run(
+    folder: Path, sizes: Sequence[int], settings: LogSettings = SMALL, **storage: object
+) -> None:
     """A whole run in its log, closed; each batch is a commit whose checkpoint is its number."""
     folder.mkdir(parents=True)
     with LogWriter(folder, settings, lambda _: None, time.monotonic) as writer:
-        writer.external(Kind.RUN_START, start_payload(int(folder.name[4:])))
+        writer.external(Kind.RUN_START, start_payload(int(folder.name[4:]), **storage))
         for k in range(len(sizes)):
             writer.external(Kind.READINGS, readings(2, at=2 * k))
-            writer.commit(batch_of(sizes, k), str(k).encode())
+            writer.commit(batch_of(sizes, k, "raw" in storage), str(k).encode())
+        writer.external(Kind.INPUT, b'{"input": "stop"}')
         writer.external(Kind.MESSAGES, message("über und aus"))
         writer.external(Kind.RUN_END, end_payload(len(sizes)))
         writer.commit(Batch(), b"end")

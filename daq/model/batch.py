@@ -26,11 +26,21 @@ class RecordBatch:
     samples: npt.NDArray[np.int16]
 
 
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Contiguous samples of one channel as the digitizer sent them: int16, the first is `start`."""
+
+    channel: int
+    start: int
+    samples: npt.NDArray[np.int16]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Everything derived from the samples since the last commit, in the dtypes of `record`."""
 
     records: tuple[RecordBatch, ...] = ()
+    raw: tuple[RawBatch, ...] = ()
     events: Rows = field(default_factory=lambda: no_rows(EVENT))
     members: Rows = field(default_factory=lambda: no_rows(MEMBER))
     gaps: Rows = field(default_factory=lambda: no_rows(GAP))
@@ -41,4 +51,4 @@ class Batch:
     def empty(self) -> bool:
         """Whether there is nothing in it."""
         tables = (self.events, self.members, self.gaps, self.ledger, self.anchors)
-        return not self.records and not any(len(table) for table in tables)
+        return not self.records and not self.raw and not any(len(table) for table in tables)

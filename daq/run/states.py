@@ -8,7 +8,18 @@ from daq.errors import RefusedError
 MOVES: dict[str, dict[str, str]] = {
     "idle": {"start": "starting", "adopt": "running"},
     "starting": {"begin": "running", "fail": "failed"},
-    "running": {"stop": "stopping", "end": "stopping", "fail": "failed"},
+    "running": {
+        "stop": "stopping",
+        "end": "stopping",
+        "pause": "paused-by-disk",
+        "fail": "failed",
+    },
+    "paused-by-disk": {
+        "stop": "stopping",
+        "end": "stopping",
+        "go on": "running",
+        "fail": "failed",
+    },
     "stopping": {"complete": "idle", "fail": "failed"},
     "failed": {"start": "starting", "adopt": "running"},
 }

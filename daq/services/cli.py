@@ -70,14 +70,23 @@ def demo(
 
 @app.command()
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="LJH files, each a channel.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="LJH files, each a channel; or one run with raw streams.")
+    ],
     out: Out = Path("runs"),
     noise: Annotated[list[Path] | None, typer.Option(help="A noise file for each file.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-3, help="Records per second.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise between records.")] = 1,
     json_: AsJson = False,
 ) -> None:
-    """Recorded pulses as a digitizer: through the real sockets and pipeline, to an ordinary run."""
+    """Recorded pulses, or a run's raw streams, once more through the pipeline to a run of its own.
+
+    LJH pulses come from a replaying digitizer through the real sockets. Raw streams are fed to the
+    pipeline with the run's own settings; it exits 1 where anything comes out differently.
+    """
+    if any(path.is_dir() or path.suffix == ".h5" for path in files):
+        _replay_run(files, bool(noise or rate), out, json_)
+        return
     from daq.services.replay import replay as act
 
     result = act(files, noise or [], rate, seed, out, _console(quiet=json_))
@@ -263,8 +272,28 @@ def verify(
     if json_:
         _print_json({"ok": report.ok, "problems": report.problems, "records": report.records})
     else:
-        _tell_verified(report)
+        _tell_verified(report.problems, report.records)
     raise SystemExit(0 if report.ok else 1)
+
+
+@app.command()
+def recover(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a file in it.")],
+    json_: AsJson = False,
+) -> None:
+    """Make a run complete out of what a crash left of it. Exits 1 where something is lost."""
+    from daq.store.recovery import recover_run
+
+    found = recover_run(run)
+    whole = not found.problems
+    if json_:
+        told = {"ok": whole, "run": str(found.folder), "done": found.done}
+        _print_json({**told, "problems": found.problems, "records": found.records})
+    else:
+        for done in found.done or ["nothing was left to do"]:
+            _console().print(done, soft_wrap=True, markup=False)
+        _tell_verified(found.problems, found.records)
+    raise SystemExit(0 if whole else 1)
 
 
 @app.command()
@@ -326,6 +355,21 @@ def _load(config: Path) -> Any:  # Any: naming Settings would import pydantic fo
     return load(config)
 
 
+def _replay_run(files: list[Path], more: bool, out: Path, json_: bool) -> None:
+    from daq.errors import CheckError, UsageError
+    from daq.services.rawreplay import replay_run
+
+    if len(files) != 1 or more:
+        raise UsageError("expected one run alone, without --noise and --rate; found more")
+    again = replay_run(files[0], out.absolute())
+    if json_:
+        _print_json({"run": str(again.run), "differences": again.differences})
+    if again.differences:
+        raise CheckError("\n".join([f"{again.run} differs:", *again.differences]))
+    if not json_:
+        _console().print(f"{again.run}: the same records, events, gaps and live time")
+
+
 def _console(quiet: bool = False) -> Any:  # Any: rich is imported only where something is shown
     from rich.console import Console
 
@@ -367,14 +411,12 @@ def _tell_status(json_: bool) -> None:
         _console().print(status_table(told))
 
 
-def _tell_verified(report: Any) -> None:  # Any: store.verify.Report, imported only by its command
+def _tell_verified(problems: list[str], records: dict[str, int]) -> None:
     console = _console()
-    for problem in report.problems:
+    for problem in problems:
         console.print(f"[red]✗[/red] {problem}", soft_wrap=True)
-    n = sum(report.records.values())
-    console.print(
-        f"whole: {n} records verified" if report.ok else f"{len(report.problems)} problems"
-    )
+    n = sum(records.values())
+    console.print(f"{len(problems)} problems" if problems else f"whole: {n} records verified")
 
 
 if __name__ == "__main__":

@@ -206,6 +206,10 @@ class Conductor:
         last = core.body.get("last") or {}
         if run is not None and self._run is None and self._state.allows("adopt"):
             self._adopt(int(run), Path(str(core.body["folder"])))
+        elif run == self._run and core.state == "paused-by-disk" and self._state.allows("pause"):
+            self._state.move("pause")
+        elif run == self._run and core.state == "running" and self._state.allows("go on"):
+            self._state.move("go on")
         elif last.get("run") == self._run and self._run is not None:
             self._last = last
             if core.state == "failed":

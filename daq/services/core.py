@@ -3,8 +3,8 @@
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s"}},
 "gaps", "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "problem"}.
-State is one of "idle", "running", "stopping", "failed".
+"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}.
+State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from daq.errors import (
+    DiskFullError,
     RefusedError,
     ScheeliteError,
     StorageError,
@@ -31,12 +34,14 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.eyes import Eyes
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
+from daq.services.rawstream import raw_channels
 from daq.services.readings import ReadingInbox, Readings
-from daq.services.recording import Recording, RunFacts, unended_runs
+from daq.services.recording import Recording, RunFacts, record_bytes, unended_runs
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.setup import log_settings, window_ns
 from daq.services.streams import Stream
@@ -50,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_S = 0.05
 POLL_MS = 20
+RETRY_S = 2.0  # to go on, where there seemed to be room and was none
 STALL_S = 0.5  # between two turns: a stopped process, or a disk that blocks
 
 
@@ -76,6 +82,19 @@ class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = "stopped"
 
 
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A run that waits for room on the disk: as it was, and why it is to end, if it is."""
+
+    folder: Path | None = None
+    recording: Recording | None = None
+    stop: str = ""
+    retry_s: float = 0.0  # not before
+
+    def __bool__(self) -> bool:
+        return self.folder is not None
+
+
 class Core:
     """The service. `stop` ends it; a run in progress is ended cleanly first."""
 
@@ -94,6 +113,7 @@ class Core:
         self._streams, self._clocks = self._inputs.streams, self._inputs.clocks
         self._idle: dict[str, Idle] = {}
         self._recording: Recording | None = None
+        self._disk, self._paused = DiskWatch(settings, clock), Paused()
         self._failed, self._problem = False, ""
         self._last: Result | None = None
         self._progress, self._commit_due, self._turned = 0, 0.0, clock()
@@ -203,7 +223,8 @@ class Core:
         if recording is not None and not recording.stopped(stream.name):
             self._guard(lambda: recording.feed(stream.name, gaps, block))
         else:
-            if recording is None:  # else what the run took of this stream may not be durable yet
+            # in a run, or one that pauses, what it took of this stream may not be durable yet
+            if recording is None and not self._paused:
                 stream.durable = block.stop
             for batch in self._idle[stream.name].feed(gaps, block):
                 self._show(batch, self._inputs.channels[stream.name])
@@ -224,6 +245,7 @@ class Core:
     # --- what happens between blocks ---
 
     def _advance(self) -> None:
+        self._mind_the_disk()
         recording = self._recording
         if recording is not None:
             if self._clock() >= self._commit_due or recording.pipeline.done:
@@ -275,14 +297,16 @@ class Core:
             self._eyes.records(channels[records.channel], records)
 
     def _guard(self, act: Callable[[], None]) -> None:
-        """A failing disk ends the recording, says so, and leaves the rest alive."""
+        """A full disk pauses the recording, one that fails ends it; the rest stays alive."""
         try:
             act()
+        except DiskFullError as error:
+            self._pause(str(error))
         except StorageError as error:
             self._fail(error)
 
     def _fail(self, error: StorageError) -> None:
-        recording, self._recording = self._recording, None
+        recording, self._recording, self._paused = self._recording, None, Paused()
         self._failed, self._problem = True, str(error)
         logger.error(self._problem)
         if recording is None:
@@ -298,12 +322,67 @@ class Core:
         except StorageError:
             logger.warning("The log of run %d closed with the same error.", recording.facts.run)
 
+    # --- a full disk ---
+
+    def _mind_the_disk(self) -> None:
+        """Pause while the reserve is touched, go on when there is room again."""
+        recording = self._recording
+        if recording is not None and self._disk.short and not recording.stopping:
+            self._pause(f"less than {self._disk.reserve} bytes are free")
+        elif self._paused and self._disk.roomy and self._clock() >= self._paused.retry_s:
+            self._go_on()
+
+    def _pause(self, why: str) -> None:
+        """Close the log behind what is durable; the digitizers keep what they can of the rest."""
+        recording, self._recording = self._recording, None
+        if recording is None:
+            return
+        self._problem = f"run {recording.facts.run} pauses: {why}"
+        logger.error(self._problem)
+        self._paused = Paused(recording.folder, recording)
+        with suppress(StorageError):  # where it is full; what was durable stays so
+            recording.drop()
+        recording.settle()
+        for name, stream in self._streams.items():
+            if stream.streaming:
+                self._idle[name] = self._fresh_idle(name, stream.next)
+
+    def _go_on(self) -> None:
+        """Take the run up where its log ends, and ask for all that came since."""
+        paused = self._paused
+        if paused.folder is None:
+            return
+        reached = {n: s.next for n, s in self._streams.items() if s.streaming}
+        try:
+            recording = Recording.gone_on(paused.folder, log_settings(self._settings), reached)
+        except DiskFullError:  # somebody else took the room
+            self._paused = replace(paused, retry_s=self._clock() + RETRY_S)
+            return
+        self._recording, self._paused = recording, Paused()
+        self._problem = ""
+        self._adopt(recording)
+        for stream in self._streams.values():
+            self._ask_again(recording, stream)
+        if paused.stop and self._recording is recording:
+            fed = {d.name: recording.pipeline.fed(d.name) for d in recording.facts.digitizers}
+            recording.stop_at(fed, paused.stop)
+
+    def _ask_again(self, recording: Recording, stream: Stream) -> None:
+        if stream.hello is None or self._recording is not recording:
+            return  # it will be asked when it says hello
+        start = self._where_to_begin(stream, stream.hello)
+        if start is not None:
+            self._ask(stream, start)
+
     # --- runs ---
 
     def _start(self, arguments: StartRun) -> Result:
         if self._recording is not None:
             run = self._recording.facts.run
             raise RefusedError(f"run {run} is being recorded; expected none")
+        if self._paused:
+            raise RefusedError(f"{self._paused.folder} waits for room on the disk; expected no run")
+        self._disk.check_fits(arguments.duration_s, self._rate())
         folder = Path(arguments.folder)
         facts = self._facts(arguments)
         stops = {
@@ -337,9 +416,12 @@ class Core:
             host=socket.gethostname(),
             user=getpass.getuser(),
             t_ns=self._now_ns(),
+            raw=raw_channels(self._settings),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
+        if self._paused:
+            return self._stop_paused(arguments.reason)
         recording = self._recording
         if recording is None:
             raise RefusedError("no run is being recorded; expected one")
@@ -352,6 +434,14 @@ class Core:
         if recording is not None:
             self._guard(lambda: recording.keep_message(self._now_ns(), note.level, note.text))
         return {"kept": recording is not None}
+
+    def _stop_paused(self, reason: str) -> Result:
+        """The run ends where it paused, as soon as its end can be written: that needs little."""
+        folder = self._paused.folder
+        self._paused = replace(self._paused, stop=reason)
+        self._go_on()
+        stops = self._recording.pipeline.stops() if self._recording else {}
+        return {"folder": str(folder), "stops": stops}
 
     def _stop_run(self, recording: Recording, reason: str, gone: str = "") -> None:
         """End the run at the moment that the fastest stream has reached."""
@@ -384,6 +474,10 @@ class Core:
         for i, folder in enumerate(runs):
             try:
                 recording = Recording.resume(folder, log_settings(self._settings))
+            except DiskFullError as error:
+                self._problem = f"run {names.run_number(folder)} pauses: {error}"
+                self._paused = Paused(folder)
+                continue
             except ScheeliteError as error:
                 self._problem = f"run {names.run_number(folder)} cannot go on: {error}"
                 logger.warning(self._problem)
@@ -403,16 +497,19 @@ class Core:
     # --- what is told ---
 
     def _state(self) -> str:
+        if self._paused:
+            return "paused-by-disk"
         if self._recording is not None:
             return "stopping" if self._recording.stopping else "running"
         return "failed" if self._failed else "idle"
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:
-        recording = self._recording
+        recording = self._recording or self._paused.recording
+        folder = recording.folder if recording else self._paused.folder
         return {
-            "run": recording.facts.run if recording else None,
-            "folder": str(recording.folder) if recording else None,
+            "run": names.run_number(folder) if folder else None,
+            "folder": str(folder) if folder else None,
             "elapsed_s": recording.elapsed_s if recording else 0.0,
             "n_bytes": recording.totals.n_bytes if recording else 0,
             "last": self._last,
@@ -425,11 +522,26 @@ class Core:
             },
             "unsafe": recording.unsafe_records if recording else 0,
             "digitizers": self._inputs.table(),
+            "disk_hours_left": self._disk.hours_left(self._rate()),
             "problem": self._problem,
         }
 
+    def _rate(self) -> Rate:
+        """What a run writes: as it does, else as the config says, else as the triggers come."""
+        recording = self._recording
+        if recording is not None and recording.elapsed_s > MOVING_S:
+            hours = recording.elapsed_s / HOUR_S
+            return Rate(recording.totals.n_bytes / hours, "as this run writes")
+        if self._disk.expected:
+            return Rate(self._disk.expected, "storage.bytes_per_hour")
+        channels, raw = self._inputs.all_channels(), raw_channels(self._settings)
+        found = [self._eyes.rate_hz(c) * record_bytes(c) for c in channels]
+        found += [2.0 * c.sample_rate_hz for c in channels if c.name in raw]
+        return Rate(sum(found) * HOUR_S, "as triggers and raw streams come now")
+
     def _channel_table(self) -> dict[str, dict[str, Any]]:
-        totals = self._recording.totals if self._recording else None
+        recording = self._recording or self._paused.recording
+        totals = recording.totals if recording else None
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
         for name in self._settings.channel_names:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from daq.model.batch import Batch, Rows
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
-from daq.model.record import MESSAGE, READING, plain
+from daq.model.record import MESSAGE, READING, RECORD, plain
+from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
@@ -56,6 +58,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     user: str
     t_ns: int
+    raw: list[str] = []  # channels whose whole stream is recorded
 
 
 class Totals(msgspec.Struct):
@@ -70,6 +73,7 @@ class Totals(msgspec.Struct):
         for records in batch.records:
             self.records[channels[records.channel].name] += len(records.table)
             self.n_bytes += records.table.nbytes + records.samples.nbytes
+        self.n_bytes += sum(raw.samples.nbytes for raw in batch.raw)
         for row in batch.ledger:
             self.livetime[channels[int(row["channel"])].name] += int(row["live"])
 
@@ -84,11 +88,12 @@ class _Promise(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct):
-    """A checkpoint: the pipeline's, and the totals so far."""
+    """A checkpoint: the pipeline's, the totals so far, and up to where there was no room."""
 
     pipeline: bytes
     totals: Totals
     reason: str
+    no_room_until: dict[str, int] = {}
 
 
 class _Durable:
@@ -116,8 +121,10 @@ class Recording:
     ) -> None:
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
+        self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
+        self._tape = RawTape(facts.channels, facts.raw)
         self._promises: deque[_Promise] = deque()
         self._fresh: list[Batch] = []
         self.next_commit = 0  # of the log; what is logged before it is durable with it
@@ -159,7 +166,7 @@ class Recording:
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
         pipeline = Pipeline.resumed(facts.channels, facts.window_ns, saved.pipeline)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable)
-        recording.reason = saved.reason
+        recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -168,20 +175,36 @@ class Recording:
         recording.readings_behind_commit = frozenset(row.tobytes() for row in rows)
         return recording
 
+    @classmethod
+    def gone_on(
+        cls, folder: Path, settings: LogSettings, no_room_until: Mapping[str, int]
+    ) -> Recording:
+        """A run that had no room up to these samples, where it can be written again."""
+        recording = cls.resume(folder, settings)
+        try:
+            recording.enter({"input": "disk_full", "until": dict(no_room_until)})
+        except StorageError:
+            with suppress(StorageError):  # the same one again
+                recording.drop()
+            raise
+        return recording
+
     # --- samples ---
 
     def feed(self, digitizer: str, gaps: list[Gap], block: Block | None) -> None:
         """Take what came from a digitizer in."""
         for gap in gaps:
-            self.pipeline.gap(digitizer, gap)
+            self.pipeline.gap(digitizer, self._explained(digitizer, gap))
         if block is not None:
+            fed, stop = self.pipeline.fed(digitizer), self.pipeline.stops()[digitizer]
+            self._tape.keep(digitizer, block, fed, stop)
             self.pipeline.feed(digitizer, block)
 
     def commit(self) -> None:
         """Hand everything that became complete to the log, with the state behind it."""
-        batch = self.pipeline.take()
+        batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason)
+        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -239,8 +262,15 @@ class Recording:
     # --- the door ---
 
     def enter(self, change: dict[str, Any]) -> None:
-        """Log an input, sync it, then apply it. Any: each input has its own few fields."""
+        """Log an input, sync it, then apply it. Any: each input has its own few fields.
+
+        `fed` says between which samples it entered, of all digitizers: a replay needs no more.
+        """
         self.commit()
+        change = {
+            **change,
+            "fed": {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers},
+        }
         self._writer.external(Kind.INPUT, msgspec.json.encode(change))
         self._writer.sync()
         self._apply(change)
@@ -282,6 +312,12 @@ class Recording:
         """Let go of the log after it failed; what was durable stays."""
         self._writer.close()
 
+    def _explained(self, digitizer: str, gap: Gap) -> Gap:
+        """What a digitizer dropped because nothing was acknowledged, for there was no room."""
+        if gap.cause == "overflow" and gap.start < self._no_room_until.get(digitizer, 0):
+            return replace(gap, cause="disk_full")
+        return gap
+
     def _apply(self, change: Mapping[str, Any]) -> None:
         match change["input"]:
             case "stop":
@@ -291,12 +327,19 @@ class Recording:
                 self.pipeline.silence(change["digitizer"])
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
+            case "disk_full":
+                self._no_room_until = dict(change["until"])
 
     def _promise(self, number: int) -> _Promise:
         names = [d.name for d in self.facts.digitizers]
         until = min(self.pipeline.t_ns(n, self.pipeline.fed(n)) for n in names)
         needed = {n: self.pipeline.needed_from(n) for n in names}
         return _Promise(number, needed, sum(self.totals.records.values()), until)
+
+
+def record_bytes(channel: Channel) -> int:
+    """What a record of a channel takes, before compression."""
+    return 2 * channel.record_length + plain(RECORD).itemsize
 
 
 def _starts(facts: RunFacts) -> list[Start]:

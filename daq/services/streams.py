@@ -25,6 +25,7 @@ class Stream:
     peer: bytes = b""
     hello: StreamHello | None = None
     wanted: bool = False  # blocks were asked for, and none other may come
+    begun: bool = False  # what comes is what was asked for last, not what was under way before
     next: int = 0  # the sample that comes next
     durable: int = 0
     taken: int = 0  # bytes taken since the StreamWant
@@ -55,7 +56,7 @@ class Stream:
         """Ask for everything from `start` on; a hello must have come."""
         assert self.hello is not None
         self.wanted, self.next, self.taken, self.heard_s = True, start, 0, now_s
-        self.durable, self.told, self.ended = 0, (0, WINDOW), None
+        self.durable, self.told, self.ended, self.begun = 0, (0, WINDOW), None, False
         return StreamWant(epoch=self.hello.epoch, start=start, credit=WINDOW)
 
     def take(
@@ -72,6 +73,9 @@ class Stream:
                 f"expected {len(hello.channels)} channels of int16 from {self.name}, "
                 f"found {shape[0]} x {shape[1]} samples in {frame.nbytes} bytes"
             )
+        if not self._begins(header):
+            self.taken += frame.nbytes
+            return [], Block(self.next, np.empty((header.n_channels, 0), "<i2"))
         known = min(max(self.next - header.start, 0), header.n_samples)
         samples = np.frombuffer(frame, "<i2").reshape(shape)[:, known:]
         samples.flags.writeable = False
@@ -85,6 +89,16 @@ class Stream:
         """Nothing comes after `end.stop`; WireError where that is said of another stream."""
         self._agreed(peer, end, "end")
         self.ended = end.stop
+
+    def _begins(self, header: BlockHeader) -> bool:
+        """Whether what was asked for last has begun; before it come blocks asked for earlier."""
+        gaps = [(gap.start, gap.stop) for gap in header.gaps]
+        self.begun = (
+            self.begun
+            or header.start <= self.next
+            or any(start <= self.next < stop for start, stop in gaps)
+        )
+        return self.begun
 
     def acknowledgment(self) -> Message | None:
         """What to tell the digitizer now, if it is new enough to be worth a message."""

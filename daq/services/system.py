@@ -98,6 +98,7 @@ def status() -> dict[str, Any]:
         "state": told.get("state", "lost"),
         "services": services,
         **_of_core(told.get("core", {})),
+        "disk_hours_left": told.get("core", {}).get("disk_hours_left"),
         "problem": told.get("problem", ""),
     }
 

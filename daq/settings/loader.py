@@ -193,6 +193,11 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
         other = taken.setdefault((channel.digitizer, channel.input), name)
         if other != name:
             yield f"{place}.input: {channel.input} of {channel.digitizer} is already {other}'s"
+    storage = sections.get("storage")
+    chosen = getattr(storage, "raw", "none")
+    for name in [] if isinstance(chosen, str) else chosen:
+        if name not in channels.root:
+            yield f"storage.raw: expected channels of {_list(channels.root)}, found {name!r}"
     if not channels.root:
         yield "channels: expected at least one channel, found none"
     if len(channels.root) > 64:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+    model_validator,
+)
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"  # pydantic: $ is the very end, no newline
 Name = Annotated[str, Field(pattern=NAME)]
@@ -86,6 +95,29 @@ class Storage(Section):
     rotate_bytes: int = Field(
         33_554_432, ge=1 << 20, le=1 << 30, description="A file is closed beyond this size."
     )
+    compression: Literal["gzip", "bitshuffle-lz4", "none"] = Field(
+        "gzip", description="Of the files: gzip opens everywhere, bitshuffle-lz4 is smaller."
+    )
+
+    raw: Literal["all", "none"] | list[Name] = Field(
+        "none", description="Channels whose whole stream is recorded, too, or all, or none."
+    )
+    reserve_bytes: int = Field(
+        1 << 30, ge=0, le=1 << 50, description="A run pauses while less than this is free [bytes]."
+    )
+    bytes_per_hour: int = Field(
+        0, ge=0, le=1 << 50, description="What a run writes, for its start; 0: as triggers come."
+    )
+
+    @field_validator("compression")
+    @classmethod
+    def _can_be_made(cls, value: str) -> str:
+        if value == "bitshuffle-lz4" and find_spec("hdf5plugin") is None:
+            raise ValueError(
+                "expected hdf5plugin for bitshuffle-lz4, found none: "
+                "pip install 'scheelite[compress]'"
+            )
+        return value
 
 
 class Events(Section):

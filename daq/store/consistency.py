@@ -18,20 +18,23 @@ Bools = npt.NDArray[np.bool_]
 
 def problems_in(parts: Sequence[Part], whole: bool) -> list[str]:
     """A sentence for each thing that is wrong; `whole` where `parts` are all of a run."""
-    found = [*_commits(parts), *_channels_agree(parts)]
+    found = [*_commits(parts, whole), *_channels_agree(parts)]
     if found:
         return found  # the rest would only repeat it
     found += [*_records(parts, whole), *_ledgers(parts, whole), *_events(parts, whole)]
-    found += [*_anchors(parts), *_gaps(parts)]
+    found += [*_anchors(parts), *_gaps(parts), *_inputs(parts)]
     if whole and not found:
-        found += [*_gap_columns(parts), *_members(parts)]
+        found += [*_gap_columns(parts), *_members(parts), *_raw(parts)]
     return found
 
 
 # --- the parts ---
 
 
-def _commits(parts: Sequence[Part]) -> Iterator[str]:
+def _commits(parts: Sequence[Part], whole: bool) -> Iterator[str]:
+    if whole and parts[0].facts.first_commit != 1:
+        found = parts[0].facts.first_commit
+        yield f"{parts[0].name}: expected to begin with commit 1, found {found}"
     for before, after in pairwise(parts):
         expected, first = before.facts.last_commit + 1, after.facts.first_commit
         if first != expected:
@@ -159,6 +162,38 @@ def _lost_before(gaps: Rows, samples: Ints) -> Ints:
     return behind
 
 
+# --- raw streams ---
+
+
+def _raw(parts: Sequence[Part]) -> Iterator[str]:
+    """Pieces and gaps together are every sample of the run, from its start to its end, once."""
+    start, end = parts[-1].facts.start, parts[-1].facts.end
+    digitizers = [digitizer.name for digitizer in start.digitizers]
+    gaps = _all(parts, "gaps")
+    for channel in start.channels:
+        if channel.name not in start.raw:
+            continue
+        at = digitizers.index(channel.digitizer)
+        pieces = np.concatenate([part.raw_pieces(channel.name) for part in parts])
+        begins = np.array([start.digitizers[at].start], np.int64)
+        ends = end.stops.get(channel.digitizer) if end else None
+        yield from _covered(channel.name, pieces, _of(gaps, "digitizer", at), begins, ends)
+
+
+def _covered(name: str, pieces: Rows, gaps: Rows, begins: Ints, ends: int | None) -> Iterator[str]:
+    lasts = [] if ends is None else [ends]
+    befores = np.concatenate([begins, pieces["stop"]])[: len(pieces) + len(lasts)]
+    afters = np.concatenate([pieces["start"], np.array(lasts, np.int64)])
+    lost = _lost_before(gaps, afters) - _lost_before(gaps, befores)
+    wrong = lost != afters - befores
+    if wrong.any():
+        at = int(wrong.argmax())
+        yield (
+            f"raw stream of channel {name}: expected samples or a gap from {befores[at]} to "
+            f"{afters[at]}, found {lost[at]} samples in gaps"
+        )
+
+
 # --- gaps and anchors ---
 
 
@@ -182,6 +217,19 @@ def _anchors(parts: Sequence[Part]) -> Iterator[str]:
         yield from _rising(tables, "sample", what, step=1)
         yield from _rising(tables, "t_ns", what, step=0)
     yield from _in_range(parts, "anchors", "digitizer", len(parts[0].facts.start.digitizers))
+
+
+def _inputs(parts: Sequence[Part]) -> Iterator[str]:
+    """Numbers rise from input to input, and the pieces of one text are all there, in order."""
+    reached = -1
+    for part in parts:
+        rows = part.table("inputs")
+        seqs = np.concatenate([[reached], rows["seq"]])
+        pieces = np.concatenate([[-1], rows["part"].astype(np.int64)])
+        follows = (seqs[1:] == seqs[:-1]) & (pieces[1:] == pieces[:-1] + 1)
+        begins = (seqs[1:] > seqs[:-1]) & (pieces[1:] == 0)
+        yield from _said(part.name, "input", ~(follows | begins), rows["seq"], "is out of order")
+        reached = int(seqs[-1])
 
 
 # --- events ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +14,9 @@ from daq.model.batch import Rows
 from daq.model.channel import Channel
 from daq.model.record import plain
 from daq.store.frames import Frame, Kind
-from daq.store.layout import INPUT, INPUT_BYTES, TABLE_OF, TABLES
+from daq.store.layout import INPUT, INPUT_BYTES, RAW_PIECE, TABLE_OF, TABLES
 from daq.store.logfile import External, LogFile
-from daq.store.payloads import RECORD_ROW, ROWS, SAMPLE, decode_records, decode_rows
+from daq.store.payloads import RECORD_ROW, ROWS, SAMPLE, decode_raw, decode_records, decode_rows
 from daq.store.start import RunEnd, RunStart, decode_end, decode_start
 
 Samples = npt.NDArray[np.int16]
@@ -37,11 +37,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """A stretch of a run: `records` by channel as (rows, samples), `tables` by dataset."""
+    """A stretch of a run: `records` by channel as (rows, samples), `tables` by dataset.
+
+    `raw` is by name of channel, as (pieces, samples of all pieces one after the other).
+    """
 
     facts: Facts
     records: Sequence[tuple[Rows, Samples]]
     tables: dict[str, Rows]
+    raw: dict[str, tuple[Rows, Samples]] = field(default_factory=dict)
 
 
 def facts_of(start_text: bytes, end_text: bytes, commits: tuple[int, int], resumed: bool) -> Facts:
@@ -78,7 +82,8 @@ def contents_of(file: LogFile, followed: bool, start_text: bytes | None = None) 
     frames = [frame for unit in file.units for frame in unit.frames]
     external = [item for item in file.external if not followed or item.seq < file.last_seq]
     records = _records(facts.start.channels, frames)
-    return Contents(facts=facts, records=records, tables=_tables(frames, external))
+    raw = _raw(facts.start, frames)
+    return Contents(facts=facts, records=records, tables=_tables(frames, external), raw=raw)
 
 
 def pieces_of(seq: int, text: bytes) -> Rows:
@@ -114,6 +119,26 @@ def _records(channels: Sequence[Channel], frames: list[Frame]) -> list[tuple[Row
             tables[batch.channel].append(batch.table)
             samples[batch.channel].append(batch.samples)
     return [(np.concatenate(t), np.concatenate(s)) for t, s in zip(tables, samples, strict=True)]
+
+
+def _raw(start: RunStart, frames: list[Frame]) -> dict[str, tuple[Rows, Samples]]:
+    pieces: dict[str, list[tuple[int, int, int]]] = {name: [] for name in start.raw}
+    samples = {name: [np.empty(0, SAMPLE)] for name in start.raw}
+    for frame in frames:
+        if frame.kind is Kind.RAW:
+            found = decode_raw(frame.payload)
+            name = _raw_name(start, found.channel)
+            pieces[name].append((found.start, found.start + len(found.samples), found.crc))
+            samples[name].append(found.samples)
+    rows = {name: np.array(found, plain(RAW_PIECE)) for name, found in pieces.items()}
+    return {name: (rows[name], np.concatenate(samples[name])) for name in start.raw}
+
+
+def _raw_name(start: RunStart, index: int) -> str:
+    name = start.channels[index].name if index < len(start.channels) else ""
+    if name not in start.raw:
+        raise FormatError(f"expected raw samples of {', '.join(start.raw)}, found channel {index}")
+    return name
 
 
 def check_length(channels: Sequence[Channel], index: int, length: int) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from daq.errors import StorageError
+from daq.errors import DiskFullError, StorageError
 
 Buffer = bytes | memoryview
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 MAX_BUFFERS = 512  # of one writev; Linux takes 1024
 
 
 @contextmanager
 def naming(doing: str, path: Path) -> Iterator[None]:
-    """Turn an OSError inside into a StorageError: "cannot DOING PATH: reason"."""
+    """Turn an OSError inside into a StorageError: "cannot DOING PATH: reason".
+
+    DiskFullError where there is no room.
+    """
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot {doing} {path}: {error.strerror or error}") from error
+        kind = DiskFullError if error.errno in NO_ROOM else StorageError
+        raise kind(f"cannot {doing} {path}: {error.strerror or error}") from error
 
 
 def create(path: Path) -> int:
@@ -67,6 +73,12 @@ def close(fd: int) -> None:
 def rename(source: Path, target: Path) -> None:
     """Let `target` be `source`, durably and at once for whoever looks."""
     os.replace(source, target)  # noqa: PTH105 - beside its kin
+    sync_folder(target.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Let `target` be a second name of a file, durably."""
+    os.link(source, target)
     sync_folder(target.parent)
 
 

@@ -58,7 +58,7 @@ class DiskThread:
         self._queue: deque[Item] = deque()
         self._waiting_bytes = self._appended = self._synced = self._wanted = 0
         self._closing = self._ended = False
-        self._failure = ""
+        self._failure: StorageError | None = None
         # the thread's own
         self._files, self._written, self._ending = files, 0, False
         self._opened_at = self._synced_at = now()
@@ -88,25 +88,27 @@ class DiskThread:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        failure, self._failure = self._failure, ""
+        failure, self._failure = self._failure, None
         if failure:
-            raise StorageError(failure)
+            raise _again(failure)
 
     def _wait(self, done: Callable[[], bool]) -> None:
         """Wait, with the lock in hand, until `done`; raise where the thread ended before."""
         self._changed.wait_for(lambda: self._ended or done())
         if self._ended:
-            raise StorageError(self._failure or f"{self._files.path}: the log is closed")
+            raise _again(self._failure or StorageError(f"{self._files.path}: the log is closed"))
 
     def _run(self) -> None:
-        failure = f"{self._files.path}: the thread that writes the log died"
+        failure: StorageError | None = StorageError(
+            f"{self._files.path}: the thread that writes the log died"
+        )
         try:
             while self._turn():
                 pass
             self._all_synced(self._files.seal())
-            failure = ""
+            failure = None
         except StorageError as error:
-            failure = str(error)
+            failure = error
         finally:
             self._files.close()
             with self._changed:
@@ -175,3 +177,8 @@ class DiskThread:
             self._changed.notify_all()
         if commit:
             self._on_durable(commit)
+
+
+def _again(error: StorageError) -> StorageError:
+    """The same error for another thread: an exception carries the stack it was raised in."""
+    return type(error)(str(error))

@@ -20,6 +20,7 @@ from daq.store.layout import (
     FIXED_TABLES,
     FORMAT,
     FORMAT_VERSION,
+    RAW_SAMPLES,
     SAMPLES,
     TEXTS,
     TableLayout,
@@ -53,61 +54,81 @@ def rfc3339(t_ns: int) -> str:
 
 def write_facts(file: Group, facts: Facts, more: Mapping[str, str | int]) -> None:
     """The file's attributes and texts; `more` are attributes that the facts do not say."""
+    file.attrs.update({**told_attributes(facts), **more})
+    for name, text in told_texts(facts).items():
+        kind = h5py.string_dtype("utf-8", max(1, len(text)))
+        dataset = file.create_dataset(name, data=np.array(text, kind), dtype=kind)
+        dataset.attrs["meaning"] = TEXTS[name]
+
+
+def told_attributes(facts: Facts) -> dict[str, str | int]:
+    """What the facts of a file say as attributes."""
     start, end = facts.start, facts.end
-    file.attrs.update(
-        {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "run": start.run,
-            "name": start.name,
-            "comment": start.comment,
-            "software": start.software,
-            "host": start.host,
-            "user": start.user,
-            "started": rfc3339(start.t_ns),
-            "stopped": rfc3339(end.t_ns) if end else "",
-            "reason": end.reason if end else "",
-            "first_commit": facts.first_commit,
-            "last_commit": facts.last_commit,
-            "recovered": int(facts.resumed),
-            **more,
-        }
-    )
-    _write_texts(file, facts)
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "run": start.run,
+        "name": start.name,
+        "comment": start.comment,
+        "software": start.software,
+        "host": start.host,
+        "user": start.user,
+        "started": rfc3339(start.t_ns),
+        "stopped": rfc3339(end.t_ns) if end else "",
+        "reason": end.reason if end else "",
+        "first_commit": facts.first_commit,
+        "last_commit": facts.last_commit,
+        "recovered": int(facts.resumed),
+        "compression": start.compression,
+    }
 
 
-def write_fixed_tables(file: Group, start: RunStart, stops: Mapping[str, int]) -> None:
-    """The channel and digitizer tables."""
-    tables = {"channels": _channels(start), "digitizers": _digitizers(start, stops)}
-    for name, rows in tables.items():
-        layout = FIXED_TABLES[name]
-        dataset = file.create_dataset(name, data=rows.astype(file_dtype(layout.dtype)))
-        describe_table(dataset, layout)
-
-
-def describe_table(dataset: Group, layout: TableLayout) -> None:
-    """Meaning and units of every column, as attributes."""
-    dataset.attrs.update({"meaning": layout.meaning, **field_attributes(layout.dtype)})
-
-
-def describe_samples(dataset: Group, volts_per_count: float) -> None:
-    """Meaning and units of samples, as attributes."""
-    dataset.attrs.update(
-        {"meaning": SAMPLES, "units": "ADC counts", "volts_per_count": volts_per_count}
-    )
-
-
-def _write_texts(file: Group, facts: Facts) -> None:
-    texts = {
+def told_texts(facts: Facts) -> dict[str, bytes]:
+    """What they say as texts."""
+    return {
         "settings/toml": facts.start.settings_toml.encode(),
         "settings/json": msgspec.json.encode(facts.start.settings),
         "run_start": facts.start_text,
         "run_end": facts.end_text,
     }
-    for name, text in texts.items():
-        kind = h5py.string_dtype("utf-8", max(1, len(text)))
-        dataset = file.create_dataset(name, data=np.array(text, kind), dtype=kind)
-        dataset.attrs["meaning"] = TEXTS[name]
+
+
+def write_fixed_tables(file: Group, start: RunStart, stops: Mapping[str, int]) -> None:
+    """The channel and digitizer tables."""
+    for name, rows in told_tables(start, stops).items():
+        layout = FIXED_TABLES[name]
+        dataset = file.create_dataset(name, data=rows.astype(file_dtype(layout.dtype)))
+        describe_table(dataset, layout)
+
+
+def told_tables(start: RunStart, stops: Mapping[str, int]) -> dict[str, Rows]:
+    """The rows of the channel and digitizer tables."""
+    return {"channels": _channels(start), "digitizers": _digitizers(start, stops)}
+
+
+def describe_table(dataset: Group, layout: TableLayout) -> None:
+    """Meaning and units of every column, as attributes."""
+    dataset.attrs.update(table_attributes(layout))
+
+
+def describe_samples(dataset: Group, volts_per_count: float) -> None:
+    """Meaning and units of samples, as attributes."""
+    dataset.attrs.update(samples_attributes(volts_per_count))
+
+
+def raw_attributes(volts_per_count: float) -> dict[str, str | float]:
+    """What the attributes of raw samples say."""
+    return {"meaning": RAW_SAMPLES, "units": "ADC counts", "volts_per_count": volts_per_count}
+
+
+def table_attributes(layout: TableLayout) -> dict[str, str | float]:
+    """What a table's attributes say."""
+    return {"meaning": layout.meaning, **field_attributes(layout.dtype)}
+
+
+def samples_attributes(volts_per_count: float) -> dict[str, str | float]:
+    """What the attributes of samples say."""
+    return {"meaning": SAMPLES, "units": "ADC counts", "volts_per_count": volts_per_count}
 
 
 def _channels(start: RunStart) -> Rows:

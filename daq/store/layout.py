@@ -63,6 +63,14 @@ INPUT = described(
     ]
 )
 
+RAW_PIECE = described(
+    [
+        ("start", "<i8", "digitizer sample of the first sample"),
+        ("stop", "<i8", "one past the digitizer sample of the last one"),
+        ("crc", "<u4", "CRC-32 of the samples as little-endian bytes"),
+    ]
+)
+
 ATTRIBUTES = {
     "format": f'always "{FORMAT}"',
     "format_version": f"version of this layout, {FORMAT_VERSION}",
@@ -80,6 +88,7 @@ ATTRIBUTES = {
     "first_commit": "number of the first commit of the log in this file",
     "last_commit": "number of the last one; less than the first where there is none",
     "recovered": "1 where it begins, or in the master anything began or ended, after a crash",
+    "compression": "of the datasets with rows: gzip, bitshuffle-lz4 or none",
 }
 
 TEXTS = {
@@ -122,6 +131,8 @@ TABLE_OF = {
     Kind.MESSAGES: "messages",
 }
 RECORDS = TableLayout(RECORD, "one row for each record of the channel")
+RAW_PIECES = TableLayout(RAW_PIECE, "stretches of the raw stream, in the order of its samples")
+RAW_SAMPLES = "the samples of all pieces, one after the other, as the digitizer sent them"
 SAMPLES = "the records' samples, [record, sample], after decimation"
 
 
@@ -135,10 +146,21 @@ def samples_path(channel: str) -> str:
     return f"records/{channel}/samples"
 
 
-def dataset_paths(channels: Sequence[Channel]) -> list[str]:
-    """All datasets that grow with a run."""
+def raw_pieces_path(channel: str) -> str:
+    """Where the pieces of a channel's raw stream lie."""
+    return f"raw/{channel}/pieces"
+
+
+def raw_samples_path(channel: str) -> str:
+    """Where the samples of a channel's raw stream lie."""
+    return f"raw/{channel}/samples"
+
+
+def dataset_paths(channels: Sequence[Channel], raw: Sequence[str]) -> list[str]:
+    """All datasets that grow with a run; `raw` are the channels whose stream is recorded."""
     names = [channel.name for channel in channels]
-    return [*TABLES, *map(table_path, names), *map(samples_path, names)]
+    of_raw = [path(name) for name in raw for path in (raw_pieces_path, raw_samples_path)]
+    return [*TABLES, *map(table_path, names), *map(samples_path, names), *of_raw]
 
 
 def file_dtype(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
@@ -193,6 +215,9 @@ def _record_rows() -> Iterator[str]:
     yield from _columns("/records/CHANNEL/table", RECORDS)
     yield from ("### `/records/CHANNEL/samples`", "")
     yield from (f"int16 [record, record_length]: {SAMPLES} [ADC counts]", "")
+    yield from _columns("/raw/CHANNEL/pieces", RAW_PIECES)
+    yield from ("### `/raw/CHANNEL/samples`", "")
+    yield from (f"int16 [sample]: {RAW_SAMPLES} [ADC counts]", "")
 
 
 def _columns(path: str, table: TableLayout) -> Iterator[str]:

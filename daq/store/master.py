@@ -20,15 +20,19 @@ from daq.store.h5file import (
     describe_samples,
     describe_table,
     image,
+    raw_attributes,
     rfc3339,
     write_facts,
     write_fixed_tables,
 )
 from daq.store.layout import (
+    RAW_PIECES,
     RECORDS,
     TABLES,
     TableLayout,
     file_dtype,
+    raw_pieces_path,
+    raw_samples_path,
     samples_path,
     table_path,
 )
@@ -62,6 +66,11 @@ def _fill(
     for channel in facts.start.channels:
         _view_table(file, table_path(channel.name), RECORDS, sources)
         _view_samples(file, channel, sources)
+        if channel.name in facts.start.raw:
+            _view_table(file, raw_pieces_path(channel.name), RAW_PIECES, sources)
+            path = raw_samples_path(channel.name)
+            dataset = _view(file, path, SAMPLE, (), sources, np.int16(MISSING_SAMPLE))
+            dataset.attrs.update(raw_attributes(channel.volts_per_count))
 
 
 def _view_table(file: Group, path: str, layout: TableLayout, sources: Sequence[Source]) -> None:
@@ -88,6 +97,7 @@ def _view(
     if not total:
         return file.create_dataset(path, (0, *tail), dtype)
     layout, at = h5py.VirtualLayout((total, *tail), dtype), 0
+    layout.dcpl.set_obj_track_times(False)  # the same run gives the same bytes at any time
     for source in sources:
         n_rows = source.rows[path]
         if n_rows:

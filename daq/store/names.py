@@ -12,6 +12,8 @@ RUN = re.compile(r"run_(\d{6,})")
 LOG = re.compile(r"(\d{6,})\.log")
 DAMAGED = re.compile(r"(\d{6,})\.damaged")
 SEGMENT = re.compile(r"segment_(\d{6,})\.h5")
+DRAFT = re.compile(r"segment_(\d{6,})\.h5\.part")
+DAMAGED_SEGMENT = re.compile(r"segment_(\d{6,})\.damaged")
 
 
 def run_folder(data_dir: Path, run: int) -> Path:
@@ -75,6 +77,16 @@ def damaged_logs(folder: Path) -> dict[int, Path]:
 def segments(folder: Path) -> dict[int, Path]:
     """Number -> path of the sealed segments, in order."""
     return _numbered(folder, SEGMENT)
+
+
+def drafts(folder: Path) -> dict[int, Path]:
+    """Number -> path of segments that never got their name."""
+    return _numbered(folder, DRAFT)
+
+
+def damaged_segments(folder: Path) -> dict[int, Path]:
+    """Number -> path of the segments that were salvaged, as they were found."""
+    return _numbered(folder, DAMAGED_SEGMENT)
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:

@@ -12,7 +12,14 @@ from daq.store import names
 from daq.store.contents import Contents, Facts, Samples, contents_of
 from daq.store.layout import samples_path, table_path
 from daq.store.logfile import parse
-from daq.store.segment import opened, read_facts, read_record_table, read_table
+from daq.store.segment import (
+    opened,
+    read_facts,
+    read_raw,
+    read_raw_pieces,
+    read_record_table,
+    read_table,
+)
 
 ATTEMPTS = 100  # to list a run whose log is being folded meanwhile
 
@@ -40,6 +47,14 @@ class Part(Protocol):
 
     def table(self, name: str) -> Rows:
         """One of the other tables, by its dataset."""
+        ...
+
+    def raw_pieces(self, channel: str) -> Rows:
+        """The pieces of a channel's raw stream."""
+        ...
+
+    def raw_samples(self, channel: str) -> Samples:
+        """The samples of all of them, one after the other."""
         ...
 
 
@@ -82,6 +97,16 @@ class SegmentPart:
         with opened(self._path) as file:
             return read_table(file, name)
 
+    def raw_pieces(self, channel: str) -> Rows:
+        """The pieces of a channel's raw stream."""
+        with opened(self._path) as file:
+            return read_raw_pieces(file, channel)
+
+    def raw_samples(self, channel: str) -> Samples:
+        """The samples of all of them."""
+        with opened(self._path) as file:
+            return read_raw(file, channel)[1]
+
 
 class LogPart:
     """What is committed in a log file, as it was when the run was opened."""
@@ -112,6 +137,14 @@ class LogPart:
         """One of the other tables, by its dataset."""
         return self._contents.tables[name]
 
+    def raw_pieces(self, channel: str) -> Rows:
+        """The pieces of a channel's raw stream."""
+        return self._contents.raw[channel][0]
+
+    def raw_samples(self, channel: str) -> Samples:
+        """The samples of all of them."""
+        return self._contents.raw[channel][1]
+
 
 class KeptPart:
     """A part whose tables are read once; its records stay where they are."""
@@ -120,6 +153,7 @@ class KeptPart:
         self.name, self.facts = part.name, part.facts
         self.n_records, self.record_table = part.n_records, part.record_table
         self.samples, self.table = part.samples, cache(part.table)
+        self.raw_pieces, self.raw_samples = cache(part.raw_pieces), part.raw_samples
 
 
 def parts_of(folder: Path) -> list[Part]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daq.errors import FormatError, UsageError
-from daq.model.batch import Batch, RecordBatch, Rows
+from daq.model.batch import Batch, RawBatch, RecordBatch, Rows
 from daq.model.record import (
     ANCHOR,
     EVENT,
@@ -42,6 +44,9 @@ SAMPLE = np.dtype("<i2")
 # channel, reserved, number of records, record length, reserved: then all rows, then all samples
 RECORDS_HEAD = struct.Struct("<HHIII")
 
+# channel, reserved, CRC of the samples, number of the first one: then the samples
+RAW_HEAD = struct.Struct("<HHIQ")
+
 Payload = tuple[Kind, list[Buffer]]
 
 
@@ -51,6 +56,7 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
     UsageError for an array of the wrong dtype or shape.
     """
     found = [_records(records, lengths) for records in batch.records if len(records.table)]
+    found += [_raw(raw, len(lengths)) for raw in batch.raw if len(raw.samples)]
     tables = {
         Kind.EVENTS: batch.events,
         Kind.MEMBERS: batch.members,
@@ -77,6 +83,21 @@ def decode_records(payload: Buffer) -> RecordBatch:
     table = np.frombuffer(payload[RECORDS_HEAD.size : rows_stop], RECORD_ROW)
     samples = np.frombuffer(payload[rows_stop:], SAMPLE).reshape(n_records, length)
     return RecordBatch(channel, table, samples)
+
+
+@dataclass(frozen=True, slots=True)
+class RawPiece(RawBatch):
+    """Raw samples with the CRC that they had when they were taken in."""
+
+    crc: int
+
+
+def decode_raw(payload: Buffer) -> RawPiece:
+    """The samples in the payload of a RAW frame."""
+    if len(payload) < RAW_HEAD.size or (len(payload) - RAW_HEAD.size) % SAMPLE.itemsize:
+        raise FormatError(f"expected raw samples, found {len(payload)} bytes")
+    channel, _, crc, start = RAW_HEAD.unpack(payload[: RAW_HEAD.size])
+    return RawPiece(channel, start, np.frombuffer(payload[RAW_HEAD.size :], SAMPLE), crc)
 
 
 def decode_rows(kind: Kind, payload: Buffer) -> Rows:
@@ -130,6 +151,17 @@ def _records(batch: RecordBatch, lengths: Sequence[int]) -> Payload:
             f"records of channel {channel}: expected at most {MAX_PAYLOAD} bytes, found {found}"
         )
     return Kind.RECORDS, pieces
+
+
+def _raw(raw: RawBatch, n_channels: int) -> Payload:
+    if not 0 <= raw.channel < n_channels:
+        raise UsageError(f"raw: expected a channel below {n_channels}, found {raw.channel}")
+    _expect(f"raw samples of channel {raw.channel}", raw.samples, SAMPLE, (len(raw.samples),))
+    samples = _bytes(raw.samples)
+    if len(samples) + RAW_HEAD.size > MAX_PAYLOAD:
+        raise UsageError(f"raw: expected at most {MAX_PAYLOAD} bytes, found {len(samples)}")
+    head = RAW_HEAD.pack(raw.channel, 0, zlib.crc32(samples), raw.start)
+    return Kind.RAW, [head, samples]
 
 
 def _expect(

@@ -183,6 +183,31 @@ class Run:
         for part in self._parts:
             yield part.record_table(channel), part.samples(channel, slice(None))
 
+    @property
+    def raw_channels(self) -> tuple[str, ...]:
+        """Channels whose whole stream was recorded."""
+        return self._start.raw
+
+    def raw_pieces(self, channel: str) -> Rows:
+        """RAW_PIECE rows: the stretches of a channel's raw stream."""
+        self._raw_channel(channel)
+        return np.concatenate([part.raw_pieces(channel) for part in self._parts])
+
+    def raw(self, channel: str) -> Iterator[tuple[int, Samples]]:
+        """A channel's raw stream, piece by piece: the first sample's number, and the samples."""
+        self._raw_channel(channel)
+        for part in self._parts:
+            samples, at = part.raw_samples(channel), 0
+            for row in part.raw_pieces(channel):
+                stop = at + int(row["stop"] - row["start"])
+                yield int(row["start"]), samples[at:stop]
+                at = stop
+
+    @property
+    def start_text(self) -> bytes:
+        """All that was known when the run began, as JSON."""
+        return self._parts[-1].facts.start_text
+
     def events(self) -> Rows:
         """EVENT rows."""
         return self._table("events")
@@ -231,6 +256,13 @@ class Run:
 
     def _table(self, name: str) -> Rows:
         return np.concatenate([part.table(name) for part in self._parts])
+
+    def _raw_channel(self, name: str) -> None:
+        if name not in self.raw_channels:
+            known = ", ".join(self.raw_channels) or "none"
+            raise UsageError(
+                f"run {self.number}: expected a channel with a raw stream ({known}), found {name!r}"
+            )
 
     def _channel(self, name: str) -> Channel:
         for channel in self.channels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,15 +15,16 @@ from daq.store.h5file import rfc3339
 from daq.store.logfile import LogFile, parse
 from daq.store.master import Source, master_image
 from daq.store.owner import HeldError, Owner
-from daq.store.segment import read_segment, segment_image, wrong_crcs
+from daq.store.salvage import salvage
+from daq.store.segment import read_segment, segment_image, wrong_crcs, wrong_pieces
 from daq.store.summary import (
     FileSum,
     Manifest,
     Summary,
     encode_manifest,
     file_sum,
-    is_recovered,
     manifest_of,
+    run_facts,
     run_stops,
     summarize,
 )
@@ -190,18 +190,19 @@ class RunFold:
         return [self._summaries[index] for index in found]
 
     def _master(self, parts: list[Summary]) -> bytes:
-        first, last = parts[0].facts, parts[-1].facts
-        facts = replace(last, first_commit=first.first_commit, resumed=is_recovered(parts))
         sources = [Source(part.file.name, part.rows) for part in parts]
-        return master_image(facts, sources, run_stops(parts), self._now_ns())
+        return master_image(run_facts(parts), sources, run_stops(parts), self._now_ns())
 
     def _damages(self) -> list[str]:
-        """What was wrong with the logs that were kept."""
+        """What was wrong with the logs and segments that were kept as they were found."""
         last, found = max(names.segments(self.folder)), []
         for index, path in names.damaged_logs(self.folder).items():
             file = self._parse(index, path, followed=index < last)
             contents = read_segment(names.segment_path(self.folder, index))
             found += [f"log/{path.name}: {problem}" for problem in _problems(file, contents)]
+        for index, path in names.damaged_segments(self.folder).items():
+            facts = read_segment(names.segment_path(self.folder, index)).facts
+            found += salvage(path, facts.start_text, facts.last_commit).problems
         return found
 
     def _clear_log(self, owner: Owner) -> None:
@@ -235,7 +236,8 @@ def _holds(path: Path, contents: Contents) -> bool:
 def _bytes(contents: Contents) -> list[object]:
     """All of it as what can be compared: not-a-number is not equal to itself."""
     found: list[object] = [contents.facts]
-    found += [array.tobytes() for pair in contents.records for array in pair]
+    pairs = [*contents.records, *contents.raw.values()]
+    found += [array.tobytes() for pair in pairs for array in pair]
     return found + [rows.tobytes() for rows in contents.tables.values()]
 
 
@@ -247,5 +249,10 @@ def _problems(file: LogFile, contents: Contents) -> list[str]:
         found += [
             f"channel {channel.name}: record {number} has samples that its checksum denies"
             for number in wrong_crcs(table, samples)
+        ]
+    for name, (pieces, stream) in contents.raw.items():
+        found += [
+            f"channel {name}: raw samples from {start} on are not those of their checksum"
+            for start in wrong_pieces(pieces, stream)
         ]
     return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -15,12 +14,14 @@ import numpy as np
 from daq.errors import FormatError
 from daq.model.batch import Rows
 from daq.model.record import plain
+from daq.store.compression import Array, needs, write_dataset
 from daq.store.contents import Contents, Facts, Samples, facts_of
 from daq.store.h5file import (
     Group,
     describe_samples,
     describe_table,
     image,
+    raw_attributes,
     rfc3339,
     write_facts,
     write_fixed_tables,
@@ -28,16 +29,16 @@ from daq.store.h5file import (
 from daq.store.layout import (
     FORMAT,
     FORMAT_VERSION,
+    RAW_PIECES,
     RECORDS,
     TABLES,
     TableLayout,
     file_dtype,
+    raw_pieces_path,
+    raw_samples_path,
     samples_path,
     table_path,
 )
-
-CHUNK_BYTES = 1 << 18
-FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
 def segment_image(contents: Contents, index: int, t_ns: int) -> bytes:
@@ -63,7 +64,9 @@ def opened(path: Path) -> Iterator[Group]:
         try:
             _check_format(path, file)
             yield file
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except ForeignError:
+            raise
+        except (FormatError, OSError, KeyError, RuntimeError, ValueError) as error:
             raise FormatError(f"{path}: damaged: {error}") from error
 
 
@@ -82,6 +85,7 @@ def read_segment(path: Path) -> Contents:
             facts=facts,
             records=[read_records(file, channel.name) for channel in facts.start.channels],
             tables={name: read_table(file, name) for name in TABLES},
+            raw={name: read_raw(file, name) for name in facts.start.raw},
         )
 
 
@@ -98,6 +102,27 @@ def read_record_table(file: Group, channel: str) -> Rows:
 def read_records(file: Group, channel: str) -> tuple[Rows, Samples]:
     """The records of a channel."""
     return read_record_table(file, channel), file[samples_path(channel)][:]
+
+
+def read_raw_pieces(file: Group, channel: str) -> Rows:
+    """The pieces of a channel's raw stream."""
+    return _rows(file, raw_pieces_path(channel), RAW_PIECES)
+
+
+def read_raw(file: Group, channel: str) -> tuple[Rows, Samples]:
+    """A channel's raw stream: its pieces, and the samples of all of them."""
+    return read_raw_pieces(file, channel), file[raw_samples_path(channel)][:]
+
+
+def wrong_pieces(pieces: Rows, samples: Samples) -> list[int]:
+    """First samples of the pieces whose samples are not what their CRC says."""
+    little, at, wrong = np.ascontiguousarray(samples, "<i2"), 0, []
+    for row in pieces:
+        stop = at + int(row["stop"] - row["start"])
+        if zlib.crc32(little[at:stop].view(np.uint8).data) != row["crc"]:
+            wrong.append(int(row["start"]))
+        at = stop
+    return wrong
 
 
 def wrong_crcs(table: Rows, samples: Samples) -> list[int]:
@@ -124,27 +149,28 @@ def _check_format(path: Path, file: Group) -> None:
         raise ForeignError(f"{path}: expected a {FORMAT} file, found another kind of HDF5 file")
     if found[1] != FORMAT_VERSION:
         raise ForeignError(f"{path}: expected format version {FORMAT_VERSION}, found {found[1]}")
+    needs(str(file.attrs.get("compression", "gzip")))
 
 
 def _fill(file: Group, contents: Contents, index: int, t_ns: int) -> None:
     facts, end = contents.facts, contents.facts.end
+    write = partial(write_dataset, file, compression=facts.start.compression)
     write_facts(file, facts, {"segment": index, "created": rfc3339(t_ns)})
     write_fixed_tables(file, facts.start, end.stops if end else {})
     for name, layout in TABLES.items():
-        _write_table(file, name, layout, contents.tables[name])
+        _write_table(write, name, layout, contents.tables[name])
     for channel, (table, samples) in zip(facts.start.channels, contents.records, strict=True):
-        _write_table(file, table_path(channel.name), RECORDS, table)
-        dataset = _write(file, samples_path(channel.name), samples)
+        _write_table(write, table_path(channel.name), RECORDS, table)
+        dataset = write(samples_path(channel.name), samples)
         describe_samples(dataset, channel.volts_per_count)
+        if channel.name in contents.raw:
+            pieces, stream = contents.raw[channel.name]
+            _write_table(write, raw_pieces_path(channel.name), RAW_PIECES, pieces)
+            dataset = write(raw_samples_path(channel.name), stream)
+            dataset.attrs.update(raw_attributes(channel.volts_per_count))
 
 
-def _write_table(file: Group, path: str, layout: TableLayout, rows: Rows) -> None:
-    describe_table(_write(file, path, rows.astype(file_dtype(layout.dtype))), layout)
-
-
-def _write(file: Group, path: str, array: Any) -> Group:  # Any: numpy cannot say "any dtype"
-    if not len(array):
-        return file.create_dataset(path, data=array, dtype=array.dtype)
-    row_bytes = array.nbytes // len(array)
-    chunk = (min(len(array), max(1, CHUNK_BYTES // max(1, row_bytes))), *array.shape[1:])
-    return file.create_dataset(path, data=array, dtype=array.dtype, chunks=chunk, **FILTERS)
+def _write_table(
+    write: Callable[[str, Array], Group], path: str, layout: TableLayout, rows: Rows
+) -> None:
+    describe_table(write(path, rows.astype(file_dtype(layout.dtype))), layout)

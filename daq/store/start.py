@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -13,6 +13,7 @@ from daq.model.channel import Channel
 from daq.store.disk import Buffer
 
 MAX_NAME, MAX_TRIGGER = 64, 512  # bytes in the channel table
+Compression = Literal["gzip", "bitshuffle-lz4", "none"]
 T = TypeVar("T")
 
 
@@ -42,6 +43,13 @@ class RunStart:
     host: str
     user: str
     t_ns: int
+    raw: tuple[str, ...] = ()  # channels whose whole stream is recorded
+
+    @property
+    def compression(self) -> Compression:
+        """How its files are compressed: what its settings say, whoever folds it and when."""
+        chosen = self.settings.get("storage", {}).get("compression", "gzip")
+        return cast(Compression, chosen)  # one that we do not know is refused by who writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ def summarize(path: Path) -> Summary:
     with opened(path) as file:
         facts = read_facts(file)
         channels = facts.start.channels
-        rows = {dataset: int(file[dataset].shape[0]) for dataset in dataset_paths(channels)}
+        paths = dataset_paths(channels, facts.start.raw)
+        rows = {dataset: int(file[dataset].shape[0]) for dataset in paths}
         records = {channel.name: rows[table_path(channel.name)] for channel in channels}
         total = SegmentSum(**file_sum(path), records=records)
         return Summary(file=total, facts=facts, rows=rows, ledger=read_table(file, "livetime"))
@@ -147,6 +148,12 @@ def read_manifest(path: Path) -> Manifest:
 def is_recovered(parts: Sequence[Summary]) -> bool:
     """Whether the run was taken up after a crash, or ended without its core."""
     return any(part.facts.resumed for part in parts) or parts[-1].facts.end is None
+
+
+def run_facts(parts: Sequence[Summary]) -> Facts:
+    """What a run says of itself as a whole."""
+    first, last = parts[0].facts, parts[-1].facts
+    return replace(last, first_commit=first.first_commit, resumed=is_recovered(parts))
 
 
 def run_stops(parts: Sequence[Summary]) -> dict[str, int]:

@@ -7,15 +7,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from daq.errors import FormatError
 from daq.store import names
+from daq.store.check import Finding, told_of_run
 from daq.store.checker import Checker
 from daq.store.consistency import problems_in
 from daq.store.layout import TABLES, dataset_paths
 from daq.store.logfile import parse
 from daq.store.parts import KeptPart, Part, SegmentPart, parts_of
 from daq.store.reader import read_marker, run_folder_of
-from daq.store.summary import FileSum, Manifest, file_sum, ledger_totals, read_manifest, summed
+from daq.store.summary import (
+    FileSum,
+    Manifest,
+    SegmentSum,
+    Summary,
+    file_sum,
+    manifest_of,
+    read_manifest,
+    run_facts,
+    run_stops,
+)
 
 Views = dict[str, list[tuple[str, int]]]
 TIMEOUT_S = 60.0  # for one file of at most some tens of megabytes
@@ -54,15 +67,15 @@ def _verify_segment(path: Path, timeout_s: float) -> Report:
 def _verify_run(folder: Path, timeout_s: float) -> Report:
     manifest, problems = _manifest(folder)
     problems += [*_sums(folder, manifest), *_logs(folder)]
-    unreadable, views = _files(folder, timeout_s)
-    problems += unreadable
+    of_segments, master = _files(folder, timeout_s)
+    problems += of_segments + _all_of(master)
     try:
-        parts = [] if unreadable else [KeptPart(part) for part in parts_of(folder)]
+        parts = [] if of_segments else [KeptPart(part) for part in parts_of(folder)]
     except FormatError as error:
         problems, parts = [*problems, str(error)], []
     if parts:
         problems += problems_in(parts, whole=True)
-        problems += _view_problems(parts, views)
+        problems += [*_view_problems(parts, master.views), *_master_told(parts, master)]
         problems += _totals(parts, manifest) if manifest else []
     return _report(problems, parts)
 
@@ -86,7 +99,11 @@ def _manifest(folder: Path) -> tuple[Manifest | None, list[str]]:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != marker.manifest_sha256:
         return None, [f"{path.name}: expected SHA-256 {marker.manifest_sha256}, found {found}"]
-    return manifest, [f"{path.name}: {problem}" for problem in manifest.problems]
+    problems = [f"{path.name}: {problem}" for problem in manifest.problems]
+    if marker.recovered != manifest.recovered:
+        said = f"expected recovered {manifest.recovered}, found {marker.recovered}"
+        problems.append(f"complete: {said}")
+    return manifest, problems
 
 
 def _sums(folder: Path, manifest: Manifest | None) -> Iterator[str]:
@@ -129,46 +146,81 @@ def _logs(folder: Path) -> Iterator[str]:
         yield from (f"log/{path.name}: {problem}" for problem in file.problems)
 
 
-def _files(folder: Path, timeout_s: float) -> tuple[list[str], Views]:
-    """What is wrong with each HDF5 file on its own; what the master shows."""
-    problems: list[str] = []
-    views: Views = {}
+def _files(folder: Path, timeout_s: float) -> tuple[list[str], Finding]:
+    """What is wrong with the segments on their own, and with the master, if there is one."""
     master = names.master_path(folder)
-    paths = [*names.segments(folder).values(), *([master] if master.exists() else [])]
     with Checker(timeout_s) as checker:
-        for path in paths:
-            finding = checker.check(path)
-            problems += [finding.foreign] if finding.foreign else finding.problems
-            views = finding.views or views
-    return problems, views
+        segments = [checker.check(path) for path in names.segments(folder).values()]
+        found = checker.check(master) if master.exists() else Finding()
+    return [problem for each in segments for problem in _all_of(each)], found
+
+
+def _all_of(finding: Finding) -> list[str]:
+    return [finding.foreign] if finding.foreign else finding.problems
 
 
 def _view_problems(parts: Sequence[Part], views: Views) -> Iterator[str]:
     """Datasets of the master file that do not show exactly the segments."""
-    for dataset in dataset_paths(parts[0].facts.start.channels) if views else ():
+    start = parts[0].facts.start
+    for dataset in dataset_paths(start.channels, start.raw) if views else ():
         expected = [(part.name, n) for part in parts if (n := _n_rows(part, dataset))]
-        if views[dataset] != expected:
+        if (shown := views.get(dataset, [])) != expected:
             yield (
                 f"master file: /{dataset}: expected {sum(n for _, n in expected)} rows of "
-                f"{len(expected)} segments, found {sum(n for _, n in views[dataset])} of "
-                f"{len(views[dataset])}"
+                f"{len(expected)} segments, found {sum(n for _, n in shown)} of {len(shown)}"
             )
+
+
+def _master_told(parts: Sequence[Part], master: Finding) -> Iterator[str]:
+    """What the master says of the run as a whole, against the segments."""
+    if not master.told:
+        return
+    summaries = [_summary(part, FileSum(name=part.name, bytes=0, sha256="")) for part in parts]
+    expected = told_of_run(run_facts(summaries)) | {"stops": run_stops(summaries)}
+    for key, value in expected.items():
+        yield from _differences(f"master file: {key}", value, master.told[key])
 
 
 def _n_rows(part: Part, dataset: str) -> int:
     if dataset in TABLES:
         return len(part.table(dataset))
-    return part.n_records(dataset.split("/")[1])
+    group, channel, kind = dataset.split("/")
+    if group == "records":
+        return part.n_records(channel)
+    pieces = part.raw_pieces(channel)
+    return len(pieces) if kind == "pieces" else int((pieces["stop"] - pieces["start"]).sum())
 
 
 def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
-    """Totals of the manifest that the files do not bear out."""
-    for i, channel in enumerate(parts[0].facts.start.channels):
-        samples = summed(ledger_totals(part.table("livetime"), i) for part in parts)
-        records = sum(part.n_records(channel.name) for part in parts)
-        total = manifest.channels[channel.name]
-        if (total.records, total.samples) != (records, samples):
-            yield (
-                f"manifest.json: channel {channel.name}: expected {total.records} records and "
-                f"{total.samples} samples, found {records} and {samples}"
-            )
+    """What the manifest says and the files do not bear out, key by key."""
+    sums = {file.name: file for file in manifest.segments}
+    if [part.name for part in parts] != list(sums):
+        yield f"manifest.json: expected the segments {[part.name for part in parts]}"
+        return
+    summaries = [_summary(part, sums[part.name]) for part in parts]
+    made = msgspec.to_builtins(manifest_of(summaries, manifest.master, manifest.problems))
+    found = msgspec.to_builtins(manifest)
+    for key, expected in made.items():
+        yield from _differences(f"manifest.json: {key}", expected, found[key])
+
+
+def _summary(part: Part, found: FileSum) -> Summary:
+    """A segment as the manifest has it, with what the segment itself holds."""
+    channels = part.facts.start.channels
+    paths = dataset_paths(channels, part.facts.start.raw)
+    rows = {dataset: _n_rows(part, dataset) for dataset in paths}
+    records = {channel.name: part.n_records(channel.name) for channel in channels}
+    file = SegmentSum(name=found.name, bytes=found.bytes, sha256=found.sha256, records=records)
+    return Summary(file=file, facts=part.facts, rows=rows, ledger=part.table("livetime"))
+
+
+def _differences(place: str, expected: object, found: object) -> Iterator[str]:
+    """The places where two JSON values differ."""
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        for key in expected:
+            yield from _differences(f"{place}.{key}", expected[key], found[key])
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for i, pair in enumerate(zip(expected, found, strict=True)):
+            yield from _differences(f"{place}[{i}]", *pair)
+    elif expected != found:
+        yield f"{place}: expected {expected!r}, found {found!r}"

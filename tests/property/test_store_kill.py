@@ -17,6 +17,7 @@ from daq.store import names
 from daq.store.folder import Folder
 from daq.store.log import LogSettings, recover
 from daq.store.reader import open_run
+from daq.store.recovery import recover_run
 from daq.store.verify import verify
 from tests import store_children
 from tests.store_runs import batch_of, record_run
@@ -138,3 +139,33 @@ def contents(folder: Path) -> tuple[bytes, ...]:
 def problems(folder: Path, thorough: bool) -> list[str]:
     assert not open_run(folder).recovered
     return verify(folder).problems if thorough else []
+
+
+def test_a_recovery_killed_before_any_change_of_the_disk_can_be_done_again(
+    tmp_path: Path,
+) -> None:
+    whole, copies = tmp_path / "whole" / "run_000007", tmp_path / "copies"
+    record_run(whole, [20, 22], LogSettings(rotate_bytes=5000))
+    next(Folder(whole.parent, time.time_ns).steps())
+    damaged = names.segment_path(whole, 1)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    child = CONTEXT.Process(
+        target=store_children.recover_and_die_everywhere, args=(whole.parent, copies, 7)
+    )
+    child.start()
+    child.join(DEADLINE_S * 3)
+    assert child.exitcode == 0
+    kills = sorted(int(path.name) for path in copies.iterdir())
+    assert len(kills) > 4
+    through = copies / str(kills.pop()) / "run_000007"
+    for call in kills:
+        again = copies / str(call) / "run_000007"
+        recover_run(again)
+        assert tree(again) == tree(through)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -15,6 +15,7 @@ from daq.store import disk, names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
 from daq.store.reader import open_run
+from daq.store.recovery import recover_run
 from tests.store_disk import RecordingOs
 from tests.store_runs import batch_of, start_payload
 
@@ -119,6 +120,26 @@ def test_the_run_goes_on_after_any_power_cut(pictures: list[Picture], tmp_path: 
             assert records.tolist() == list(range(sum(SIZES)))
 
 
+def test_recovery_brings_out_what_was_promised_and_twice_the_same(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    chosen = [picture for picture in pictures if picture.commit][::18]
+    assert len(chosen) > 3
+    for number, picture in enumerate(chosen):
+        folder, twin = (develop(picture, tmp_path / f"{number}{which}") for which in "ab")
+        found = recover_run(folder)
+        assert found.problems == []
+        assert found.records["C11"] >= sum(SIZES[: picture.commit])
+        check_inputs(folder, picture)
+        recover_run(twin)
+        assert tree(folder) == tree(twin)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def develop(picture: Picture, root: Path) -> Path:
     for path, content in picture.files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +161,10 @@ def check(folder: Path, picture: Picture) -> None:
         assert samples[:].tobytes() == b"".join(
             batch.records[channel].samples.tobytes() for batch in expected
         )
-    inputs = [entry["n"] for entry in run.inputs()]
+    check_inputs(folder, picture)
+
+
+def check_inputs(folder: Path, picture: Picture) -> None:
+    inputs = [entry["n"] for entry in open_run(folder).inputs()]
     assert inputs == sorted(set(inputs))
     assert set(picture.inputs) <= set(inputs)

@@ -59,7 +59,7 @@ def test_a_complete_run_gives_what_was_recorded(complete: Path) -> None:
         assert run.gaps()["cause"].tolist() == [b"overflow"] * 2
         assert len(run.ledger()) == len(run.anchors()) == len(run.readings()) == 12
         assert run.messages()["text"].tolist() == ["über und aus".encode()]
-        assert run.inputs() == []
+        assert run.inputs() == [{"input": "stop"}]
 
 
 @pytest.mark.parametrize("name", ["", "run_000007.h5", "segment_000001.h5", "manifest.json"])

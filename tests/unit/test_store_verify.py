@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -149,8 +150,7 @@ def test_wrong_totals_in_a_manifest_are_named(folder: Path) -> None:
     path.write_text(json.dumps(manifest))
     remark(marker, path)
     (problem,) = verify(folder).problems
-    assert f"channel SI: expected {N + 1} records and" in problem
-    assert f"found {N} and" in problem
+    assert problem == f"manifest.json: channels.SI.records: expected {N}, found {N + 1}"
 
 
 def remark(marker: Path, manifest: Path) -> None:
@@ -247,17 +247,16 @@ def _other_number(file: Any) -> None:
         (_short_samples, r"channel C11: expected \d+ records of 64 samples, found \(\d+, 64\) int"),
         (_no_attribute, "expected the attributes reason, found none"),
         (_no_meaning, "/gaps: expected the attribute exact.meaning, found none"),
-        (_no_table, "damaged: .*livetime"),
+        (_no_table, "/livetime: missing"),
         (_other_number, "expected segment 2, found 5"),
     ],
 )
 def test_a_segment_with_a_fault_is_named(
     folder: Path, change: Callable[[Any], None], words: str
 ) -> None:
-    (problem,) = damaged_segment(folder, change).problems
-    assert "segment_000002.h5: " in problem
-    with pytest.raises(AssertionError, match=words):
-        raise AssertionError(problem)
+    problems = damaged_segment(folder, change).problems
+    assert all("segment_000002.h5: " in problem for problem in problems)
+    assert any(re.search(words, problem) for problem in problems), problems
 
 
 def test_a_file_that_cannot_be_read_is_foreign(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -125,3 +126,17 @@ def test_what_was_taken_before_is_cut_off():
 def test_a_late_block_of_a_lost_connection_is_refused():
     with pytest.raises(WireError, match="expected no block"):
         streaming().take(b"before", *block(100, 5), now_s=2.0)
+
+
+def test_blocks_of_an_earlier_question_are_passed_over_when_it_is_asked_again():
+    stream = streaming()
+    stream.take(b"d", *block(100, 5), now_s=2.0)
+    stream.want(50, now_s=3.0)
+    gaps, late = stream.take(b"d", *block(105, 5), now_s=3.0)  # was under way already
+    assert (gaps, late.samples.size, stream.next) == ([], 0, 50)
+    header, frame = block(60, 5)
+    header = msgspec.structs.replace(header, gaps=[GapItem(50, 60, True, "overflow")])
+    gaps, first = stream.take(b"d", header, frame, now_s=3.0)
+    assert ([(g.start, g.stop) for g in gaps], first.start, stream.next) == ([(50, 60)], 60, 65)
+    _, more = stream.take(b"d", *block(70, 5), now_s=3.0)
+    assert more.start == 70  # from here on a hole is a hole

@@ -1,0 +1,38 @@
+"""kill -9 of writer and folder at full rate, at any instant: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.store_storm import CONTEXT, Count, storm
+
+SEED = 20261126
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    CONTEXT.set_forkserver_preload(["tests.store_storm"])
+
+
+def test_six_kills_cost_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    count = Count()
+    storm(tmp_path / "run_000007", random.Random(SEED), 6, 0.1, count)
+    assert (count.lost, count.unreadable) == (0, 0)
+    assert count.writer_kills == 6
+    assert count.acknowledged > 6
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_two_hundred_kills_at_full_rate(tmp_path: Path) -> None:
+    rng, count = random.Random(SEED), Count()
+    for _ in range(10):
+        storm(tmp_path / "runs" / "run_000007", rng, 20, 0.4, count)
+        shutil.rmtree(tmp_path / "runs")
+    print(f"\nseed {SEED}\n{count.table()}")
+    assert (count.lost, count.unreadable) == (0, 0)
+    assert count.writer_kills == 200
