@@ -29,6 +29,7 @@ def core(config: Path) -> None:
 @app.command()
 def folder(config: Path) -> None:
     """The process that makes HDF5 files of the write-ahead log."""
+    from daq.services.copying import copies_of
     from daq.services.folder import serve
 
     _serve(
@@ -39,6 +40,7 @@ def folder(config: Path) -> None:
             settings.endpoint("folder.commands"),
             stop,
             waker,
+            copies=copies_of(settings),
         ),
     )
 

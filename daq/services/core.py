@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -435,6 +436,12 @@ class Core:
             self._guard(lambda: recording.keep_message(self._now_ns(), note.level, note.text))
         return {"kept": recording is not None}
 
+    def _readings(self, readings: Readings) -> Result | Future[Result]:
+        """While a run waits for room its readings must wait where they come from."""
+        if self._paused:
+            raise DiskFullError(f"{self._paused.folder} waits for room on the disk")
+        return self._inbox.take(readings, self._recording)
+
     def _stop_paused(self, reason: str) -> Result:
         """The run ends where it paused, as soon as its end can be written: that needs little."""
         folder = self._paused.folder
@@ -563,7 +570,7 @@ class Core:
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
             "note": Verb(Note, self._note),
-            "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
+            "readings": Verb(Readings, self._readings),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }
         self._commands = CommandServer(endpoint("core.commands"), verbs)

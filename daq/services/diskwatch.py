@@ -56,10 +56,13 @@ class DiskWatch:
         return self.free >= self.reserve + self._working
 
     def hours_left(self, rate: Rate) -> float | None:
-        """Until the reserve is touched; None where nothing is written."""
+        """Until the reserve is touched; None where nothing is written, or the disk is not there."""
         if rate.bytes_per_hour <= 0:
             return None
-        return max(0.0, self.free - self.reserve) / rate.bytes_per_hour
+        try:
+            return max(0.0, self.free - self.reserve) / rate.bytes_per_hour
+        except StorageError:
+            return None  # whoever wants to write is told why
 
     def check_fits(self, duration_s: float | None, rate: Rate) -> None:
         """DiskFullError where a run of this length, or one of any, does not fit."""
@@ -78,8 +81,9 @@ class DiskWatch:
 
 def free_bytes(folder: Path) -> int:
     """Bytes that are free where a folder is or will be; StorageError where that is unknown."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = folder
     try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         return shutil.disk_usage(there).free
     except OSError as error:
         raise StorageError(f"cannot look at the disk of {there}: {error.strerror}") from error

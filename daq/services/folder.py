@@ -1,8 +1,8 @@
 """The folder service: makes run files of the write-ahead log while sockets are answered.
 
 State body: {"runs": {number: {"segments", "bytes", "complete"}} of the last few, "last_complete":
-number or null, "problem"}; state is "folding" or "idle". Verbs: "status" {}; "finish" {run,
-abandoned} -> {"folder", "manifest"} when the run is complete.
+number or null, "copies": {"waiting", "done", "problem"}, "problem"}; state is "folding" or "idle".
+Verbs: "status" {}; "finish" {run, abandoned} -> {"folder", "manifest"} when the run is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Annotated, Any
 import msgspec
 
 from daq.errors import ScheeliteError, StorageError
+from daq.services.copying import Copying
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.store.copies import Copies
 from daq.store.folder import Folder
 from daq.store.owner import HeldError
 from daq.wire import sockets
@@ -140,13 +142,18 @@ def serve(
     stop: threading.Event,
     waker: Waker,
     *,
+    copies: Copies | None = None,
     now_ns: Callable[[], int] = time.time_ns,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Fold every run below `data_dir` until `stop` is set; `waker` wakes the loop at once."""
-    work = Work(Folder(data_dir, now_ns), clock)
+    work, copying = Work(Folder(data_dir, now_ns), clock), Copying(copies)
+
+    def body() -> Result:
+        return {**work.body, "copies": copying.body}
+
     verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
-        "status": Verb(Nothing, lambda _: {"state": work.state, **work.body}),
+        "status": Verb(Nothing, lambda _: {"state": work.state, **body()}),
         "finish": Verb(Finish, work.finish),
     }
     commands = CommandServer(commands_endpoint, verbs)
@@ -155,6 +162,7 @@ def serve(
     try:
         with ThreadPoolExecutor(1, "folding") as threads:
             done = threads.submit(work.run)
+            copying.start()
             try:
                 while not stop.is_set() and not done.done():
                     poller.poll(POLL_MS)
@@ -162,9 +170,10 @@ def serve(
                     commands.serve()
                     beat.serve()
                     if beat.due(work.state):
-                        beat.publish(work.state, progress=work.progress, body=work.body)
+                        beat.publish(work.state, progress=work.progress, body=body())
             finally:
                 work.stop()
+                copying.stop()
             done.result()  # what went wrong in a way that nobody foresaw ends the service
     finally:
         commands.close()

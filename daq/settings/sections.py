@@ -87,6 +87,31 @@ class Security(Section):
     )
 
 
+class Copy(Section):
+    """Where sealed files are copied to, how that is proven, and how long they then stay here."""
+
+    to: str = Field("", description="Folder of another disk, which must be there.")
+    command: str = Field("", description="Or a command, such as rsync -a {source} host:{run}/.")
+    proof: str = Field("", description="Prints the copy's SHA-256: ssh host sha256sum {run}/{name}")
+    keep_days: float | None = Field(
+        None, gt=0, le=36500, description="A proven run is deleted here after this [days]."
+    )
+    keep_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=1 << 50,
+        description="The oldest proven ones go beyond this [bytes].",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Copy:
+        if bool(self.to) == bool(self.command):
+            raise ValueError("expected either to or command, found both or none")
+        if self.command and not self.proof:
+            raise ValueError("expected a proof for the command, found none")
+        return self
+
+
 class Storage(Section):
     """How records reach the disk."""
 
@@ -108,6 +133,8 @@ class Storage(Section):
     bytes_per_hour: int = Field(
         0, ge=0, le=1 << 50, description="What a run writes, for its start; 0: as triggers come."
     )
+
+    copies: Copy | None = Field(None, alias="copy", description="A second place for the files.")
 
     @field_validator("compression")
     @classmethod

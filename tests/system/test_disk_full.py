@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import pytest
 
 from daq.errors import DiskFullError, RefusedError
 from daq.services import system
+from daq.services.conductor import Conductor
+from daq.services.service import Waker
 from daq.settings.loader import Settings, parse
 from daq.store.folder import Folder
 from daq.store.reader import Run, open_run
@@ -94,6 +97,9 @@ def test_a_run_that_pauses_goes_on_and_has_lost_nothing_that_was_kept(settings, 
         assert told["disk_hours_left"] in (None, 0.0)
         assert "run 1 pauses: less than 1048576 bytes are free" in told["problem"]
         safe = open_run(folder).n_records()  # readable while it pauses
+        row = [1, "fridge", "input 6.temperature", 0.0102, "K", "read", ""]
+        with pytest.raises(DiskFullError, match="run_000001 waits for room"):
+            system.ask(settings, "core", "readings", boot="b", first=0, rows=[row])
         digitizer.go_on.set()
         until(lambda: reached(settings) == 40_000, "what the digitizer sends meanwhile")
         assert digitizer.durable <= 12_000
@@ -175,6 +181,42 @@ def test_a_core_killed_while_it_pauses_goes_on_when_it_comes_back(settings, disk
     with core_of(settings), digitizer_of(settings, pulses()):
         until(lambda: status(settings)["last"] is not None, "the end of the run")
     assert whole(folder).n_records() == {"A": len(AT), "B": len(AT)}
+
+
+@contextmanager
+def conductor_of(settings: Settings) -> Iterator[None]:
+    """Run control, which adopts the run that it finds."""
+    stop, waker = threading.Event(), Waker()
+    thread = threading.Thread(target=Conductor(settings, stop, waker).run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        waker.wake()
+        thread.join()
+        waker.close()
+
+
+def test_run_control_follows_the_pause_and_says_what_may_be_asked(settings, disk):
+    def control() -> dict:
+        return system.ask(settings, "run", "status")
+
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=12_000):
+        start(settings)
+        until(lambda: reached(settings) == 12_000, "samples")
+        with conductor_of(settings):
+            until(lambda: control()["state"] == "running", "the run to be adopted")
+            disk.free = 1000
+            until(lambda: control()["state"] == "paused-by-disk", "the pause")
+            assert control()["verbs"] == ["stop"]
+            disk.free = PLENTY
+            until(lambda: control()["state"] == "running", "room")
+            disk.free = 1000
+            until(lambda: control()["state"] == "paused-by-disk", "another pause")
+            system.ask(settings, "run", "stop")
+            until(lambda: over(settings), "the end of the run")
+            assert control()["last"]["reason"] == "stopped by the operator"
 
 
 # --- a real disk that is really full ---

@@ -20,6 +20,7 @@ from daq.model.batch import Batch
 from daq.services import folder as service
 from daq.services.service import Waker
 from daq.store import names
+from daq.store.copies import CommandPlace, Copies, FolderPlace, Retention
 from daq.store.folder import Folder
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter
@@ -81,13 +82,14 @@ class Served:
 
 
 @contextmanager
-def serving(data_dir: Path, runtime: Path) -> Iterator[Served]:
+def serving(data_dir: Path, runtime: Path, copies: Copies | None = None) -> Iterator[Served]:
     endpoint, stop, waker = f"ipc://{runtime}/folder", threading.Event(), Waker()
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
-            service.serve(data_dir, f"{endpoint}.state", f"{endpoint}.commands", stop, waker)
+            sockets = f"{endpoint}.state", f"{endpoint}.commands"
+            service.serve(data_dir, *sockets, stop, waker, copies=copies)
         except BaseException as error:
             failures.append(error)
 
@@ -127,7 +129,9 @@ def test_an_ended_run_becomes_complete_by_itself_and_everybody_is_told(
             "bytes": sum(path.stat().st_size for path in segments),
             "complete": True,
         }
-        assert state.body == {"runs": {"7": told}, "last_complete": 7, "problem": ""}
+        copies = {"waiting": 0, "done": 0, "problem": ""}
+        body = {"runs": {"7": told}, "last_complete": 7, "copies": copies, "problem": ""}
+        assert state.body == body
         assert state.progress == len(segments) + 3
         assert served.ask("status") == {"state": "idle", **state.body}
     assert verify(tmp_path / "run_000007").ok
@@ -212,6 +216,28 @@ def test_who_waits_is_told_when_the_service_stops() -> None:
     work.run()
     with pytest.raises(StorageError, match="the folder service was stopped"):
         answer.result(timeout=0)
+
+
+def test_a_copy_that_never_ends_keeps_nobody_waiting(tmp_path: Path, runtime: Path) -> None:
+    place = CommandPlace("sleep 600", "echo", timeout_s=2.0)
+    copies = Copies(tmp_path, place, Retention(), time.time_ns)
+    record_run(tmp_path / "run_000007", SIZES_CHECKED)
+    with serving(tmp_path, runtime, copies) as served:
+        served.wait_for(lambda state: state.body["copies"]["waiting"] == 0)
+        assert served.ask("finish", run=7)["folder"] == str(tmp_path / "run_000007")
+        state = served.wait_for(lambda state: bool(state.body["copies"]["problem"]))
+        assert "no end within 2 s" in state.body["copies"]["problem"]
+        assert state.body["last_complete"] == 7
+
+
+def test_copies_are_made_beside_the_folding_and_told(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "there").mkdir()
+    data_dir = tmp_path / "runs"
+    copies = Copies(data_dir, FolderPlace(tmp_path / "there"), Retention(), time.time_ns)
+    record_run(data_dir / "run_000007", SIZES_CHECKED)
+    with serving(data_dir, runtime, copies) as served:
+        served.wait_for(lambda state: state.body["copies"]["done"] == 4)
+    assert verify(tmp_path / "there" / "run_000007").ok
 
 
 def test_a_mistake_of_ours_ends_the_service_instead_of_hiding(

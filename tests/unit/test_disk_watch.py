@@ -116,3 +116,5 @@ def test_a_disk_that_cannot_be_looked_at_is_named(tmp_path: Path, monkeypatch) -
     monkeypatch.setattr(shutil, "disk_usage", fail)
     with pytest.raises(StorageError, match=r"cannot look at the disk of .*: Input/output error"):
         free_bytes(tmp_path)
+    settings = parse(CONFIG.format(data=tmp_path / "runs"), Path("t.toml"))
+    assert DiskWatch(settings, lambda: 1.0).hours_left(HOURLY) is None
