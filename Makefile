@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SECONDS_OF_RUN ?= 20
 OUT ?= runs
-HOURS ?= 0.25
+HOURS ?= 0.2
 SEED ?= 20261126
 
 .PHONY: run test bench soak setup qt lint clean

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the contract tests of parameters against the instruments of this config",
     )
 
-    parser.addoption("--hours", type=float, default=0.25, help="how long the night of faults is")
+    parser.addoption("--hours", type=float, default=0.2, help="how long the night of faults is")
     parser.addoption("--seed", type=int, default=20261126, help="of the soak tests")
     parser.addoption("--page", type=Path, help="docs/reliability.md, where soak tests write to it")
 

@@ -71,6 +71,14 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: dict[str, int] | None = None
 
 
+def run_folder(data_dir: Path, run: int, asked: str) -> Path:
+    """Where a run is written; UsageError where somebody asks for another place."""
+    folder = names.run_folder(data_dir, run)
+    if asked != str(folder):
+        raise UsageError(f"expected the folder {folder} of run {run}, found {asked[:200]!r}")
+    return folder
+
+
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "note": a sentence for the log of the run in progress."""
 
@@ -383,8 +391,8 @@ class Core:
             raise RefusedError(f"run {run} is being recorded; expected none")
         if self._paused:
             raise RefusedError(f"{self._paused.folder} waits for room on the disk; expected no run")
+        folder = run_folder(self._settings.data_dir, arguments.run, arguments.folder)
         self._disk.check_fits(arguments.duration_s, self._rate())
-        folder = Path(arguments.folder)
         facts = self._facts(arguments)
         stops = {
             d.name: d.start + round(arguments.duration_s * d.rate_hz)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,3 +30,9 @@ def told_of(seed: int, seconds: float) -> str:
         f"({platform.machine()}, Python {platform.python_version()}); load of the machine over the "
         f"last 15 minutes {load:.1f}."
     )
+
+
+def row(values: Mapping[str, object]) -> str:
+    """A table of one row."""
+    rows = (values, ["---"] * len(values), values.values())
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

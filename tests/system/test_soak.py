@@ -1,10 +1,12 @@
-"""The fault table for as long as `make soak HOURS=...` says: random faults from a seed, and a storm."""
+"""The fault table for as long as `make soak HOURS=...` says: random faults, and a storm."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ RUN_S = 240.0  # a run is ended, judged and deleted when it is as long
 CALM_SHARE, CALM_S = 0.2, 150.0  # the end of the time, in which only memory is watched
 GROWTH_PER_HOUR = 20e6  # bytes; over minutes the last steps of warming up are in it
 STORM = 100  # times the usual rate
+Change = Callable[[dict[str, Any]], None]
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_a_night_of_faults(tmp_path: Path, hours: float, seed: int, report: Path
     assert [g for g in grown if g.per_hour > GROWTH_PER_HOUR] == []
 
 
-def endless(dice: random.Random) -> list[Fault]:
+def endless(dice: random.Random) -> Iterator[Fault]:
     """Every fault once in a random order, again and again."""
     while True:
         yield from dice.sample(FAULTS, len(FAULTS))
@@ -109,24 +112,21 @@ def totals(runs: list[Judged]) -> str:
         "acknowledged": sum(run.acknowledged for run in runs),
         "of these lost": sum(run.acknowledged_lost for run in runs),
     }
-    rows = (values, ["---"] * len(values), values.values())
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    return page.row(values)
 
 
 # --- storms: a bench of their own ---
 
 
-def trigger_storm(spec: dict[str, object]) -> None:
+def trigger_storm(spec: dict[str, Any]) -> None:
     """A hundred times as many particles."""
     if "scenario" in Bench.model_fields:
         spec["scenario"] = [{"kind": "trigger_storm", "at_s": 0.0, "for_s": 1e6, "factor": STORM}]
     else:
-        sources = spec["sources"]
-        assert isinstance(sources, dict)
-        sources["target_rate_hz"] *= STORM
+        spec["sources"]["target_rate_hz"] *= STORM
 
 
-def flux_jump_storm(spec: dict[str, object]) -> None:
+def flux_jump_storm(spec: dict[str, Any]) -> None:
     """A SQUID that does not find its lock."""
     if "scenario" not in Bench.model_fields:
         pytest.skip("this bench makes no flux jumps: it has no scenario")
@@ -137,7 +137,7 @@ def flux_jump_storm(spec: dict[str, object]) -> None:
 STORMS = [trigger_storm, flux_jump_storm]
 
 
-def weathered(folder: Path, seed: int, storm, records: int) -> tuple[Judged, int, float]:
+def weathered(folder: Path, seed: int, storm: Change, records: int) -> tuple[Judged, int, float]:
     """A run of so many records in a storm; what the core's memory was and grew meanwhile."""
     with night(folder, seed, storm) as system:
         system.begin()
@@ -152,7 +152,7 @@ def weathered(folder: Path, seed: int, storm, records: int) -> tuple[Judged, int
 
 
 @pytest.mark.parametrize("storm", STORMS, ids=lambda storm: storm.__name__)
-def test_a_storm_is_weathered(tmp_path: Path, storm) -> None:
+def test_a_storm_is_weathered(tmp_path: Path, storm: Change) -> None:
     found, _, _ = weathered(tmp_path, 20261126, storm, 500)
     assert found.problems == []
     assert found.acknowledged_lost == 0
@@ -162,12 +162,15 @@ def test_a_storm_is_weathered(tmp_path: Path, storm) -> None:
 @pytest.mark.timeout(900)
 def test_a_long_storm(tmp_path: Path, seed: int, report: Path | None) -> None:
     found, peak, rate_hz = weathered(tmp_path, seed, trigger_storm, 20_000)
-    lost = {name: sum(b - a for a, b in spans) for name, spans in found.counted.items()}
-    head = "| trigger storm | records | records/s | acknowledged lost | samples lost, counted | most RSS of a service [MB] |"
-    row = f"| {STORM} x rate | {found.records} | {rate_hz:.0f} | {found.acknowledged_lost} | {lost} | {peak / 1e6:.0f} |"
-    page.put(
-        report,
-        "storm",
-        f"{page.told_of(seed, found.records / rate_hz)}\n\n{head}\n|---|---|---|---|---|---|\n{row}",
-    )
+    counted = {name: sum(b - a for a, b in spans) for name, spans in found.counted.items()}
+    values = {
+        "particles in a target": f"{STORM} x the usual rate",
+        "records": found.records,
+        "records/s": round(rate_hz),
+        "acknowledged records lost": found.acknowledged_lost,
+        "samples missing, all counted": sum(counted.values()),
+        "most memory of a service [MB]": round(peak / 1e6),
+    }
+    told = page.told_of(seed, found.records / rate_hz)
+    page.put(report, "storm", f"{told}\n\n{page.row(values)}")
     assert found.problems == []
