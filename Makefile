@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SECONDS_OF_RUN ?= 20
 OUT ?= runs
+HOURS ?= 0.2
+SEED ?= 20261126
 
 .PHONY: run test bench soak setup qt lint clean
 
@@ -16,8 +18,9 @@ test: setup qt lint
 bench: setup
 	$(BIN)/python -m pytest -m bench -s
 
+# the fault table and the kills: about 20 minutes; HOURS=12 is a night, SEED another order of faults
 soak: setup
-	$(BIN)/python -m pytest -m soak -s
+	$(BIN)/python -m pytest -m soak -s --hours $(HOURS) --seed $(SEED) --page docs/reliability.md
 
 lint: setup
 	$(BIN)/ruff check .

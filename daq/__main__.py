@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services.service import Waker, stop_on_signals
+from daq.services.service import Waker, end_at_once, stop_on_signals
 from daq.settings.loader import Settings, load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -58,14 +58,19 @@ def supervise(config: Path) -> None:
     """All services of a config, kept alive."""
     from daq.services.supervisor import Supervisor
 
-    _serve(config, lambda settings, stop, _waker: Supervisor(settings, stop).run())
+    # a second SIGTERM is for a service that hangs; the supervisor must see all of them end
+    _serve(
+        config,
+        lambda settings, stop, _waker: Supervisor(settings, stop).run(),
+        lambda _number: None,
+    )
 
 
-def _serve(config: Path, service: Service) -> None:
+def _serve(config: Path, service: Service, again: Callable[[int], None] = end_at_once) -> None:
     """Run a service until SIGTERM or SIGINT; an error of ours is one sentence and its exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     stop, waker = threading.Event(), Waker()
-    stop_on_signals(stop, waker)
+    stop_on_signals(stop, waker, again)
     try:
         service(load(config), stop, waker)
     except ScheeliteError as error:

@@ -19,13 +19,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--bench CONFIG`: real instruments in place of the simulated ones, where a test has them."""
+    """`--bench CONFIG`: real instruments in place of simulated ones; the others are for soaks."""
     parser.addoption(
         "--bench",
         type=Path,
         metavar="CONFIG",
         help="run the contract tests of parameters against the instruments of this config",
     )
+
+    parser.addoption("--hours", type=float, default=0.2, help="how long the night of faults is")
+    parser.addoption("--seed", type=int, default=20261126, help="of the soak tests")
+    parser.addoption("--page", type=Path, help="docs/reliability.md, where soak tests write to it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -24,6 +24,7 @@ from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
 from daq.store.reader import open_run
 from daq.store.recovery import recover_run
+from tests.faults import page
 from tests.store_runs import start_payload
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -103,8 +104,7 @@ class Count:
             "files made meanwhile": self.files_during,
             "MB": round(self.n_bytes / 1e6),
         }
-        rows = (values, ["---"] * len(values), values.values())
-        return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+        return page.row(values)
 
 
 def storm(folder: Path, rng: random.Random, kills: int, life_s: float, count: Count) -> None:

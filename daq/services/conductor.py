@@ -87,6 +87,7 @@ class Conductor:
         self._run: int | None = None
         self._folder: Path | None = None
         self._began = 0.0
+        self._boot = ""  # of the core that was last heard to record our run
         self._last: Result | None = None
         self._problem = ""
         self._progress = 0
@@ -152,7 +153,7 @@ class Conductor:
                 f"expected all services to be up, no news from {', '.join(lost)}"
             )
         folder = numbers.new_run(self._settings.data_dir)
-        self._folder, self._run = folder, numbers.run_number(folder)
+        self._folder, self._run, self._boot = folder, numbers.run_number(folder), ""
         try:
             self._ask_core("start", run=self._run, folder=str(folder), **_given(arguments))
         except ScheeliteError as error:
@@ -204,6 +205,8 @@ class Conductor:
     def _follow_core(self, core: State) -> None:
         run = core.body.get("run")
         last = core.body.get("last") or {}
+        if run is not None and run == self._run:
+            self._boot = core.boot
         if run is not None and self._run is None and self._state.allows("adopt"):
             self._adopt(int(run), Path(str(core.body["folder"])))
         elif run == self._run and core.state == "paused-by-disk" and self._state.allows("pause"):
@@ -216,6 +219,16 @@ class Conductor:
                 self._fail(str(core.body.get("problem")))
             elif self._state.allows("end"):
                 self._state.move("end")
+        elif run is None and self._run is not None and self._boot not in ("", core.boot):
+            self._end_unheard(core)
+
+    def _end_unheard(self, core: State) -> None:
+        """The core that recorded our run is gone, and the next one has nothing to go on with."""
+        if core.body.get("problem"):
+            self._fail(str(core.body["problem"]))
+        elif self._state.allows("end"):
+            self._last = {"run": self._run, "folder": str(self._folder), "reason": "the core ended"}
+            self._state.move("end")
 
     def _adopt(self, run: int, folder: Path) -> None:
         """The core is recording a run that we know nothing of: one of us was restarted."""

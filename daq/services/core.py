@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 COMMIT_S = 0.05
 POLL_MS = 20
 DAY_S = 86_400.0
+REFUSED_S = 30.0  # a message that was refused is told for so long
 RETRY_S = 2.0  # to go on, where there seemed to be room and was none
 STALL_S = 0.5  # between two turns: a stopped process, or a disk that blocks
 
@@ -71,6 +72,14 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+
+
+def run_folder(data_dir: Path, run: int, asked: str) -> Path:
+    """Where a run is written; UsageError where somebody asks for another place."""
+    folder = names.run_folder(data_dir, run)
+    if asked != str(folder):
+        raise UsageError(f"expected the folder {folder} of run {run}, found {asked[:200]!r}")
+    return folder
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,6 +151,7 @@ class Core:
         self._recording: Recording | None = None
         self._disk, self._paused = DiskWatch(settings, clock), Paused()
         self._failed, self._problem = False, ""
+        self._refused = (0.0, "")  # until when to tell it, and what
         self._last: Result | None = None
         self._progress, self._commit_due, self._turned = 0, 0.0, clock()
         self._inbox = ReadingInbox()
@@ -208,8 +218,9 @@ class Core:
             self._refuse(peer, error)
 
     def _refuse(self, peer: bytes, error: ScheeliteError) -> None:
-        self._problem = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
-        logger.warning(self._problem)
+        sentence = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
+        self._refused = (self._clock() + REFUSED_S, sentence)
+        logger.warning(sentence)
 
     # --- streams ---
 
@@ -299,10 +310,7 @@ class Core:
             if recording.stopping:
                 recording.abandon(name)
             elif not recording.silent(name):
-                self._problem = (
-                    f"digitizer {name} has sent nothing for {self._inputs.quiet_s(name):.0f} s"
-                )
-                logger.warning(self._problem)
+                logger.warning(self._inputs.silence_of(name))
                 recording.silence(name)
 
     def _finish(self, recording: Recording) -> None:
@@ -409,8 +417,8 @@ class Core:
             raise RefusedError(f"run {run} is being recorded; expected none")
         if self._paused:
             raise RefusedError(f"{self._paused.folder} waits for room on the disk; expected no run")
+        folder = run_folder(self._settings.data_dir, arguments.run, arguments.folder)
         self._disk.check_fits(arguments.duration_s, self._rate())
-        folder = Path(arguments.folder)
         facts = self._facts(arguments)
         stops = {
             d.name: d.start + round(arguments.duration_s * d.rate_hz)
@@ -593,8 +601,21 @@ class Core:
             "unsafe": recording.unsafe_records if recording else 0,
             "digitizers": self._inputs.table(),
             "disk_hours_left": self._disk.hours_left(self._rate()),
-            "problem": self._problem,
+            "problem": self._trouble(),
         }
+
+    def _trouble(self) -> str:
+        """What is wrong now; what was and is over is in the log."""
+        until_s, refused = self._refused
+        sentences = [self._problem, refused if self._clock() < until_s else ""]
+        if self._recording is not None:
+            sentences += [self._inputs.silence_of(n) for n in self._streams if self._awaited(n)]
+        return "; ".join(filter(None, sentences))
+
+    def _awaited(self, name: str) -> bool:
+        """Whether a run waits for a stream that is silent."""
+        recording = self._recording
+        return recording is not None and self._inputs.silent(name) and not recording.stopped(name)
 
     def _rate(self) -> Rate:
         """What a run writes: as it does, else as the config says, else as the triggers come."""

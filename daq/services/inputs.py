@@ -47,6 +47,10 @@ class Inputs:
         """Whether that is longer than its config allows."""
         return self.quiet_s(name) > silent_after_s(self._settings, name)
 
+    def silence_of(self, name: str) -> str:
+        """The sentence for a stream that is silent."""
+        return f"digitizer {name} has sent nothing for {self.quiet_s(name):.0f} s"
+
     def can_wait(self, name: str) -> bool:
         """Whether a stream stands still while nobody reads."""
         hello = self.streams[name].hello

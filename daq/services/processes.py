@@ -13,6 +13,7 @@ import psutil
 from daq.errors import StorageError
 
 STATE_FILE = "up.json"
+CONFIG_FILE = "up.toml"  # the config as it was when all this was started
 LOGS = "logs"
 
 
@@ -20,7 +21,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """A process that we started: its pid means it only together with when it was created."""
 
     pid: int
-    created: float
+    created: float  # clock ticks after the machine's start: setting the wall clock changes it not
     state: str = "up"
     restarts: int = 0
     problem: str = ""
@@ -36,19 +37,26 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 
 def described(pid: int, **more: object) -> Process:
     """A running process of ours."""
-    return msgspec.convert(
-        {"pid": pid, "created": psutil.Process(pid).create_time(), **more}, Process
-    )
+    return msgspec.convert({"pid": pid, "created": _born(pid), **more}, Process)
 
 
 def alive(process: Process) -> bool:
     """Whether this very process still runs."""
     try:
         found = psutil.Process(process.pid)
-        same = found.create_time() == process.created
+        same = _born(process.pid) == process.created
         return bool(same and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _born(pid: int) -> float:
+    """When a process was started; psutil.NoSuchProcess. Its create_time moves with the clock."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(pid) from error
+    return float(words.rpartition(")")[2].split()[19])  # field 22 of proc(5)
 
 
 def remember(runtime: Path, up: Up) -> None:

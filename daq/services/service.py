@@ -217,10 +217,23 @@ class Waker:
         self._in.close()
 
 
-def stop_on_signals(stop: threading.Event, waker: Waker) -> None:
-    """Let SIGTERM and SIGINT set `stop` and wake the loop; call it in the main thread."""
+def end_at_once(number: int) -> None:
+    """End by the signal, as if nobody had listened to it."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
-    def asked(_number: int, _frame: object) -> None:
+
+def stop_on_signals(
+    stop: threading.Event, waker: Waker, again: Callable[[int], None] = end_at_once
+) -> None:
+    """Let SIGTERM and SIGINT set `stop` and wake the loop; call it in the main thread.
+
+    `again` is what a second one does.
+    """
+
+    def asked(number: int, _frame: object) -> None:
+        if stop.is_set():
+            again(number)
         stop.set()
         waker.wake()
 

@@ -46,6 +46,7 @@ class Service:
     restarts: int = 0
     given_up: bool = False
     problem: str = ""
+    config: str = ""  # what was in the file when it was started last
 
 
 def plan(settings: Settings, runtime: Path) -> list[Service]:
@@ -77,6 +78,8 @@ class Supervisor:
     def run(self) -> None:
         """Start all, keep them alive, end them."""
         try:
+            path = self._runtime / processes.CONFIG_FILE
+            path.write_text(self._settings.text, encoding="utf-8")
             for service in self._services:
                 self._start(service)
             self._remember()
@@ -90,6 +93,7 @@ class Supervisor:
             self._neighbors.close()
 
     def _start(self, service: Service) -> None:
+        service.config = self._config()
         with (self._logs / f"{service.name}.log").open("ab") as log:
             service.child = subprocess.Popen(
                 service.command,
@@ -108,8 +112,26 @@ class Supervisor:
         dead = [s for s in self._services if not s.given_up and _died(s)]
         for service in dead:
             self._respawn(service)
-        if dead:
+        again = self._another_chance()
+        if dead or again:
             self._remember()
+
+    def _another_chance(self) -> bool:
+        """Try what was given up once more where the config was changed since."""
+        again = [s for s in self._services if s.given_up and s.config != self._config()]
+        for service in again:
+            logger.warning("The config has changed: %s gets another chance.", service.name)
+            service.given_up = False
+            service.deaths.clear()
+            service.restarts += 1
+            self._start(service)
+        return bool(again)
+
+    def _config(self) -> str:
+        try:
+            return self._settings.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""  # which is worth a try, too: it says so then
 
     def _hangs(self, service: Service) -> bool:
         """Whether a living service has said nothing for too long; its loop stands still."""
@@ -172,15 +194,20 @@ class Supervisor:
         endpoint = self._settings.endpoint("run.commands")
         try:
             with sockets.calling(endpoint, "run") as conductor:
-                if "stop" in conductor.call("status", 1.0)["verbs"]:
-                    conductor.call("stop", 20.0, reason="services go down")
-                deadline = self._clock() + RUN_END_S
-                while self._clock() < deadline:
-                    if conductor.call("status", 5.0)["state"] in ("idle", "failed"):
-                        return
-                    time.sleep(CHECK_S)
+                end_run(conductor, self._clock)
         except ScheeliteError as error:
             logger.info("No run was ended: %s", error)
+
+
+def end_run(conductor: sockets.Caller, clock: Callable[[], float] = time.monotonic) -> None:
+    """Stop a run in progress, and wait until it is complete on disk."""
+    if "stop" in conductor.call("status", 1.0)["verbs"]:
+        conductor.call("stop", 20.0, reason="services go down")
+    deadline = clock() + RUN_END_S
+    while clock() < deadline:
+        if conductor.call("status", 5.0)["state"] in ("idle", "failed"):
+            return
+        time.sleep(CHECK_S)
 
 
 def _died(service: Service) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from daq.errors import (
     UsageError,
 )
 from daq.services import processes
+from daq.services.supervisor import end_run
 from daq.settings import operator
-from daq.settings.loader import Settings, load, runtime_dir
+from daq.settings.loader import Settings, load, parse, runtime_dir
 from daq.wire import sockets
+
+logger = logging.getLogger(__name__)
 
 UP_S, DOWN_S = 60.0, 120.0
 POLL_S = 0.1
@@ -53,13 +57,31 @@ def down() -> list[str]:
     if found is None or not alive:
         processes.forget(runtime)
         raise RefusedError("nothing is up")
-    everything = {"supervisor": found.supervisor, **found.services}
-    first = ["supervisor"] if "supervisor" in alive else list(reversed(alive))
-    for name in first:
-        os.kill(everything[name].pid, signal.SIGTERM)
+    if "supervisor" in alive:
+        os.kill(found.supervisor.pid, signal.SIGTERM)
+    else:
+        _end_orphans(found)
     _wait(lambda: not processes.still_alive(found), DOWN_S, "everything to end")
     processes.forget(runtime)
     return alive
+
+
+def _end_orphans(found: processes.Up) -> None:
+    """What a supervisor does at its end, where it died before: the run, then one by one."""
+    try:
+        with sockets.calling(_settings_of(found).endpoint("run.commands"), "run") as conductor:
+            end_run(conductor)
+    except ScheeliteError as error:
+        logger.info("No run was ended: %s", error)
+    for name in reversed(found.services):
+        _end_orphan(found.services[name])
+
+
+def _end_orphan(process: processes.Process) -> None:
+    if processes.alive(process):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        _wait(lambda: not processes.alive(process), DOWN_S, "a service to end")
 
 
 def settings_of_what_is_up() -> Settings:
@@ -67,7 +89,16 @@ def settings_of_what_is_up() -> Settings:
     found = processes.remembered(runtime_dir())
     if found is None or not processes.still_alive(found):
         raise RefusedError("nothing is up; scheelite up CONFIG starts the services")
-    return load(Path(found.config))
+    return _settings_of(found)
+
+
+def _settings_of(found: processes.Up) -> Settings:
+    """The config as it was when it was brought up, whatever has become of the file since."""
+    try:
+        text = (runtime_dir() / processes.CONFIG_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return load(Path(found.config))
+    return parse(text, Path(found.config))
 
 
 # Any: the JSON of `status`
@@ -80,7 +111,7 @@ def status() -> dict[str, Any]:
     found = processes.remembered(runtime_dir())
     if found is None or not processes.still_alive(found):
         return {"run": None, "state": "down", "services": {}, **_of_core({}), "problem": ""}
-    told = _told(load(Path(found.config)))
+    told = _told(_settings_of(found))
     services = told.get("services", {})
     for name, process in found.services.items():
         row = services.setdefault(name, {"pid": None, "state": "lost", "problem": ""})
@@ -99,8 +130,15 @@ def status() -> dict[str, Any]:
         "services": services,
         **_of_core(told.get("core", {})),
         "disk_hours_left": told.get("core", {}).get("disk_hours_left"),
-        "problem": told.get("problem", ""),
+        "problem": "; ".join(filter(None, (told.get("problem", ""), _unwatched(found)))),
     }
+
+
+def _unwatched(found: processes.Up) -> str:
+    """The sentence for services that nobody starts again."""
+    if processes.alive(found.supervisor):
+        return ""
+    return "the supervisor is gone: what dies stays dead; scheelite down, then up"
 
 
 def _of_core(core: dict[str, Any]) -> dict[str, Any]:

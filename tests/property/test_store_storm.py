@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.faults import page
 from tests.store_storm import CONTEXT, Count, storm
 
 SEED = 20261126
@@ -28,11 +30,13 @@ def test_six_kills_cost_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_two_hundred_kills_at_full_rate(tmp_path: Path) -> None:
-    rng, count = random.Random(SEED), Count()
+def test_two_hundred_kills_at_full_rate(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    began, seed = time.monotonic(), int(request.config.getoption("--seed"))
+    rng, count = random.Random(seed), Count()
     for _ in range(10):
         storm(tmp_path / "runs" / "run_000007", rng, 20, 0.4, count)
         shutil.rmtree(tmp_path / "runs")
-        print(f"\nseed {SEED}\n{count.table()}", flush=True)
+    told = page.told_of(seed, time.monotonic() - began)
+    page.put(request.config.getoption("--page"), "kills", f"{told}\n\n{count.table()}")
     assert (count.lost, count.unreadable) == (0, 0)
     assert count.writer_kills == 200

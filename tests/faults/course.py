@@ -1,0 +1,183 @@
+"""The course of a night: one fault after the other, each timed, then the runs judged."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from daq.errors import ScheeliteError
+from daq.services import system
+from tests.faults.faults import Fault
+from tests.faults.judge import Judged, Span, judge
+from tests.faults.night import Night, Snapshot, services_now
+from tests.system.chain import until
+
+RESPAWN_S, WORKS_S = 2.0, 5.0  # what is promised on a machine that is not loaded
+WARM_UP_S, LIFE_S = 60.0, 120.0  # of a process whose memory is judged
+
+
+@dataclass
+class Outcome:
+    """What one fault did; times in seconds from the end of the fault."""
+
+    fault: Fault
+    run: int = 0  # index among the night's runs
+    respawned_s: float | None = None
+    worked_s: float | None = None  # from the respawn: its first block, or its first word
+    recovered_s: float = 0.0
+    span: dict[str, Span] = field(default_factory=dict)  # of samples, by digitizer
+    missing: int = 0
+    counted: int = 0
+    failure: str = ""
+
+
+def one(night: Night, fault: Fault, hold_s: float) -> Outcome:
+    """Do it and wait until all is well; AssertionError where it is not, or others noticed."""
+    night.wait_healthy()
+    outcome, before = Outcome(fault, len(night.runs) - 1), night.look()
+    fault.inject(night, hold_s)
+    ended = time.monotonic()
+    if fault.restarts:
+        _watch_respawn(night, outcome, before, ended)
+    if fault.ends_run:
+        outcome.span = {name: (at, 1 << 62) for name, at in before.next.items()}
+        night.begin()
+    night.wait_healthy()
+    outcome.recovered_s = time.monotonic() - ended
+    after = night.look()
+    if not fault.ends_run:
+        outcome.span = {name: (at, after.next[name]) for name, at in before.next.items()}
+    others = {n for n, pid in before.pids.items() if after.pids.get(n) != pid}
+    assert others == set(fault.restarts), f"{others - set(fault.restarts)} restarted as well"
+    return outcome
+
+
+def _watch_respawn(night: Night, outcome: Outcome, before: Snapshot, ended: float) -> None:
+    (name,) = outcome.fault.restarts
+    until(
+        lambda: services_now().get(name) and night.pid(name) != before.pids[name], f"a new {name}"
+    )
+    respawned = time.monotonic()
+    outcome.respawned_s = respawned - ended
+    until(lambda: _works(night, name, before), f"{name} to work")
+    outcome.worked_s = time.monotonic() - respawned
+
+
+def _works(night: Night, name: str, before: Snapshot) -> bool:
+    """Whether a new process handles what its kind handles."""
+    try:
+        if name in ("core", *(f"digitizer.{d}" for d in before.next)):
+            rows = night.core()["digitizers"]
+            mine = [name.removeprefix("digitizer.")] if name != "core" else list(rows)
+            return all(rows[d]["state"] == "streaming" and rows[d]["next"] > 0 for d in mine)
+        system.ask(night.settings, name, "status", timeout_s=1.0)
+    except ScheeliteError:
+        return False
+    return True
+
+
+# --- afterwards ---
+
+
+def judged(night: Night, outcomes: Sequence[Outcome]) -> list[Judged]:
+    """The runs since the last call; the gaps of each are given to the faults that they came with.
+
+    Of what is as it must be, the files are deleted.
+    """
+    until(lambda: not night.is_up or night.is_idle, "the run to be complete")
+    found = {i: judge(night, night.runs[i]) for i in range(night.n_judged, len(night.runs))}
+    night.n_judged = len(night.runs)
+    for outcome in outcomes:
+        run = found[outcome.run]
+        for name, (start, stop) in outcome.span.items():
+            outcome.missing += _within(run.missing.get(name, []), start, stop)
+            counted = _within(run.counted.get(name, []), start, stop)
+            outcome.counted += counted
+            if counted and name not in outcome.fault.loses:
+                outcome.failure = outcome.failure or f"{name} lost {counted} samples"
+        if outcome.fault.must_lose and not outcome.counted:
+            outcome.failure = outcome.failure or "nothing was lost, which cannot be"
+    for run in found.values():
+        if not run.problems:
+            shutil.rmtree(run.run)
+    return list(found.values())
+
+
+def _within(spans: Sequence[Span], start: int, stop: int) -> int:
+    """Samples of the gaps that begin in a stretch."""
+    return sum(b - a for a, b in spans if start <= a < stop)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the memory of a service grew in its longest life, after it had warmed up."""
+
+    service: str
+    life_s: float
+    rss: int
+    per_hour: float  # bytes
+
+
+def growths(night: Night) -> list[Growth]:
+    """One row per service that lived long enough."""
+    best: dict[str, Growth] = {}
+    for (name, _), rows in night.watch.memory.items():
+        t, rss = np.array(rows, float).T
+        warm = t > t[0] + WARM_UP_S
+        life = float(t[-1] - t[0])
+        if life < LIFE_S or life < (best[name].life_s if name in best else 0.0):
+            continue
+        slope = float(np.polyfit(t[warm] - t[0], rss[warm], 1)[0]) * 3600.0
+        best[name] = Growth(name, life, int(rss[-1]), slope)
+    return [best[name] for name in sorted(best)]
+
+
+# --- the table ---
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One row of Markdown per fault; of several trials the median and the worst."""
+    head = (
+        *("fault", "how", "expected", "trials", "respawned [s]", "first work [s]"),
+        *("all well [s]", "samples missing", "counted", "result"),
+    )
+    rows = [head, ("---",) * len(head)]
+    for fault in dict.fromkeys(outcome.fault for outcome in outcomes):
+        mine = [o for o in outcomes if o.fault == fault]
+        failures = [o.failure for o in mine if o.failure]
+        rows.append(
+            (
+                *(fault.name, fault.how, fault.expect, str(len(mine))),
+                *(_times([getattr(o, what) for o in mine]) for what in TIMES),
+                *(str(sum(getattr(o, what) for o in mine)) for what in ("missing", "counted")),
+                "; ".join(failures) or "as expected",
+            )
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+TIMES = ("respawned_s", "worked_s", "recovered_s")
+
+
+def _times(values: Sequence[float | None]) -> str:
+    found = [v for v in values if v is not None]
+    if not found:
+        return ""
+    if len(found) == 1:
+        return f"{found[0]:.1f}"
+    return f"{median(found):.1f}, {max(found):.1f}"
+
+
+def growth_table(found: Sequence[Growth]) -> str:
+    """One row of Markdown per service."""
+    rows = ["| service | life [s] | RSS [MB] | growth after warm-up [MB/h] |", "|---|---|---|---|"]
+    rows += [
+        f"| {g.service} | {g.life_s:.0f} | {g.rss / 1e6:.0f} | {g.per_hour / 1e6:.1f} |"
+        for g in found
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,176 @@
+"""The fault table for as long as `make soak HOURS=...` says: random faults, and a storm."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daq.errors import ScheeliteError
+from sim_hardware.settings import Bench
+from tests.faults import page
+from tests.faults.course import Outcome, growth_table, growths, judged, one, table
+from tests.faults.faults import FAULTS, Fault
+from tests.faults.judge import Judged, judge
+from tests.faults.night import Night, night
+from tests.system.chain import until
+
+HOLD_S = 10.0
+RUN_S = 240.0  # a run is ended, judged and deleted when it is as long
+CALM_SHARE, CALM_S = 0.2, 150.0  # the end of the time, in which only memory is watched
+GROWTH_PER_HOUR = 20e6  # bytes; over minutes the last steps of warming up are in it
+STORM = 100  # times the usual rate
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def hours(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--hours"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Path | None:
+    path: Path | None = request.config.getoption("--page")
+    return path
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_a_night_of_faults(tmp_path: Path, hours: float, seed: int, report: Path | None) -> None:
+    began, whole_s = time.monotonic(), hours * 3600.0
+    calm_s = max(CALM_SHARE * whole_s, CALM_S)
+    outcomes: list[Outcome] = []
+    runs: list[Judged] = []
+    with night(tmp_path, seed) as system:
+        system.begin()
+        for fault in endless(system.rng):
+            if time.monotonic() - began > whole_s - calm_s:
+                break
+            if fault.skip(system):
+                continue
+            outcomes.append(attempted(system, fault))
+            if system.age_s > RUN_S:
+                system.end()
+                runs += closed(system, outcomes)
+                system.begin()
+        time.sleep(calm_s)  # nothing is waited for: this is the time that memory is watched in
+        system.end()
+        runs += closed(system, outcomes)
+        grown = growths(system)
+        skipped = {f.name: why for f in FAULTS if (why := f.skip(system))}
+    parts = [
+        page.told_of(seed, time.monotonic() - began),
+        table(outcomes),
+        *(f"{name}: not done, {why}" for name, why in skipped.items()),
+        totals(runs),
+        growth_table(grown),
+    ]
+    page.put(report, "faults", "\n\n".join(parts))
+    assert [o.failure for o in outcomes if o.failure] == []
+    assert [run.problems for run in runs if run.problems] == []
+    assert [g for g in grown if g.per_hour > GROWTH_PER_HOUR] == []
+
+
+def endless(dice: random.Random) -> Iterator[Fault]:
+    """Every fault once in a random order, again and again."""
+    while True:
+        yield from dice.sample(FAULTS, len(FAULTS))
+
+
+def attempted(system: Night, fault: Fault) -> Outcome:
+    """What became of a fault; one that is not survived is told, and the night goes on."""
+    run = len(system.runs) - 1
+    try:
+        return one(system, fault, HOLD_S)
+    except (AssertionError, ScheeliteError) as error:
+        return Outcome(fault, run, failure=str(error).splitlines()[0])
+
+
+def closed(system: Night, outcomes: list[Outcome]) -> list[Judged]:
+    """The runs so far, judged; they make room where nothing is wrong with them."""
+    fresh = [o for o in outcomes if o.run >= system.n_judged]
+    return judged(system, fresh)
+
+
+def totals(runs: list[Judged]) -> str:
+    """What all of it came to, in one row of Markdown."""
+    values = {
+        "runs": len(runs),
+        "whole by `scheelite verify`, replay and the bench's truth": sum(
+            not run.problems for run in runs
+        ),
+        "records": sum(run.records for run in runs),
+        "acknowledged": sum(run.acknowledged for run in runs),
+        "of these lost": sum(run.acknowledged_lost for run in runs),
+    }
+    return page.row(values)
+
+
+# --- storms: a bench of their own ---
+
+
+def trigger_storm(spec: dict[str, Any]) -> None:
+    """A hundred times as many particles."""
+    if "scenario" in Bench.model_fields:
+        spec["scenario"] = [{"kind": "trigger_storm", "at_s": 0.0, "for_s": 1e6, "factor": STORM}]
+    else:
+        spec["sources"]["target_rate_hz"] *= STORM
+
+
+def flux_jump_storm(spec: dict[str, Any]) -> None:
+    """A SQUID that does not find its lock."""
+    if "scenario" not in Bench.model_fields:
+        pytest.skip("this bench makes no flux jumps: it has no scenario")
+    storm = {"kind": "unlock_storm", "channel": "C12", "at_s": 0.0, "for_s": 1e6, "rate_hz": 10.0}
+    spec["scenario"] = [storm]
+
+
+STORMS = [trigger_storm, flux_jump_storm]
+
+
+def weathered(folder: Path, seed: int, storm: Change, records: int) -> tuple[Judged, int, float]:
+    """A run of so many records in a storm; what the core's memory was and grew meanwhile."""
+    with night(folder, seed, storm) as system:
+        system.begin()
+        began = time.monotonic()
+        until(lambda: system.core()["safe"]["records"] > records, "a storm of records", 600.0)
+        rate_hz = system.core()["safe"]["records"] / (time.monotonic() - began)
+        system.wait_healthy()
+        system.end()
+        until(lambda: system.is_idle, "the run to be complete")
+        peak = max(rss for (n, _), rows in system.watch.memory.items() for _, rss in rows)
+        return judge(system, system.run), peak, rate_hz
+
+
+@pytest.mark.parametrize("storm", STORMS, ids=lambda storm: storm.__name__)
+def test_a_storm_is_weathered(tmp_path: Path, storm: Change) -> None:
+    found, _, _ = weathered(tmp_path, 20261126, storm, 500)
+    assert found.problems == []
+    assert found.acknowledged_lost == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_long_storm(tmp_path: Path, seed: int, report: Path | None) -> None:
+    found, peak, rate_hz = weathered(tmp_path, seed, trigger_storm, 20_000)
+    counted = {name: sum(b - a for a, b in spans) for name, spans in found.counted.items()}
+    values = {
+        "particles in a target": f"{STORM} x the usual rate",
+        "records": found.records,
+        "records/s": round(rate_hz),
+        "acknowledged records lost": found.acknowledged_lost,
+        "samples missing, all counted": sum(counted.values()),
+        "most memory of a service [MB]": round(peak / 1e6),
+    }
+    told = page.told_of(seed, found.records / rate_hz)
+    page.put(report, "storm", f"{told}\n\n{page.row(values)}")
+    assert found.problems == []
