@@ -104,9 +104,7 @@ def parse(text: str, path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(path), [f"not TOML: {error}"]) from error
     except RecursionError as error:
-        raise SettingsError(
-            str(path), ["not TOML: brackets within brackets without end"]
-        ) from error
+        raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
     known = {e.name: e for e in entry_points(group=GROUP)}
     problems = [
         f"{n}: unknown section (known: {', '.join(known)})" for n in document if n not in known

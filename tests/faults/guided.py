@@ -1,4 +1,4 @@
-"""`python -m tests.faults.guided WHAT`: nonsense that atheris makes, guided by code it reaches."""
+"""`python -m tests.faults.guided WHAT`: nonsense by atheris, guided by the code it reaches."""
 
 from __future__ import annotations
 

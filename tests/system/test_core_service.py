@@ -253,11 +253,22 @@ def test_a_core_that_is_told_to_end_ends_its_run(settings):
 
 
 def test_a_folder_that_cannot_be_written_is_refused_with_its_name(settings, tmp_path):
-    (tmp_path / "file").write_text("")
     with core_of(settings), digitizer_of(settings, pulses()):
         until(lambda: ready(settings), "the digitizer")
-        folder = str(tmp_path / "file" / "run_000001")
-        with pytest.raises(StorageError, match="file/run_000001"):
+        folder = settings.data_dir / "run_000001"
+        settings.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.write_text("")
+        with pytest.raises(StorageError, match="run_000001"):
+            system.ask(settings, "core", "start", run=1, folder=str(folder))
+        assert status(settings)["run"] is None
+
+
+@pytest.mark.parametrize("asked", ["../run_000001", "/etc/run_000001", "{data}/run_000002", ""])
+def test_a_run_anywhere_but_in_its_own_folder_is_refused(settings, asked):
+    folder = asked.format(data=settings.data_dir)
+    with core_of(settings), digitizer_of(settings, pulses()):
+        until(lambda: ready(settings), "the digitizer")
+        with pytest.raises(UsageError, match=r"expected the folder .*run_000001 of run 1, found"):
             system.ask(settings, "core", "start", run=1, folder=folder)
         assert status(settings)["run"] is None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -223,3 +225,46 @@ def test_a_signal_stops(number):
         for n, was in before.items():
             signal.signal(n, was)
         waker.close()
+
+
+STUBBORN = """
+import sys, threading
+from daq.services.service import Waker, stop_on_signals
+stop_on_signals(threading.Event(), Waker(){again})
+print("begun", flush=True)
+for line in sys.stdin:
+    print("alive", flush=True)
+"""
+
+
+def stubborn(again: str = "") -> subprocess.Popen[str]:
+    """A service that never looks whether it is to end; it has taken one SIGTERM."""
+    command = [sys.executable, "-c", STUBBORN.format(again=again)]
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begun\n"
+    child.terminate()
+    assert answers(child)
+    return child
+
+
+def answers(child: subprocess.Popen[str]) -> bool:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("?\n")
+    return child.stdout.readline() == "alive\n"
+
+
+def test_a_second_sigterm_ends_what_hangs():
+    with stubborn() as child:
+        child.terminate()
+        assert child.wait(20) == -signal.SIGTERM
+
+
+def test_the_supervisor_may_not_go_before_what_it_started():
+    with stubborn(", lambda _: None") as child:
+        child.terminate()
+        assert answers(child)
+        child.kill()
