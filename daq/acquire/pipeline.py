@@ -186,6 +186,10 @@ class Pipeline:
         """The digitizer sends nothing: events no longer wait for it."""
         self._state.digitizers[digitizer].silent = True
 
+    def hear(self, digitizer: str) -> None:
+        """The digitizer sends again: events wait for it as for the others."""
+        self._state.digitizers[digitizer].silent = False
+
     def stop_at(self, stops: Mapping[str, int]) -> None:
         """The run ends at these samples, none below what was taken in already."""
         for name, sample in stops.items():

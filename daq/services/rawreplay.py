@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from daq.errors import UsageError
+from daq.errors import FormatError, ScheeliteError, UsageError
+from daq.model.batch import Rows
 from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
@@ -26,8 +27,6 @@ from daq.store.log import LogSettings
 from daq.store.reader import Run, open_run
 
 SLICE_S = 1.0  # of samples that are fed between two commits
-# what these did is in the run's stops and gaps
-DONE_OTHERWISE = ("stop", "abandon", "disk_full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,19 @@ def differences(run: Run, copy: Run) -> Iterator[str]:
     if names != [channel.name for channel in run.channels]:
         return  # events and the ledger's numbers are those of all channels
     for what in ("events", "members", "gaps", "anchors"):
-        expected, found = getattr(run, what)(), getattr(copy, what)()
+        expected, found = _by_digitizer(getattr(run, what)()), _by_digitizer(getattr(copy, what)())
         if expected.tobytes() != found.tobytes():
             yield f"{what}: expected the same {len(expected)} rows, found {len(found)}"
     if _ledger(run) != _ledger(copy):
         yield f"ledger: expected {_ledger(run)}, found {_ledger(copy)}"
+
+
+def _by_digitizer(rows: Rows) -> Rows:
+    """Rows in the order of each clock: which of two clocks was first is no property of a run."""
+    if "digitizer" not in (rows.dtype.names or ()):
+        return rows
+    ordered: Rows = rows[np.argsort(rows["digitizer"], kind="stable")]
+    return ordered
 
 
 def _ledger(run: Run) -> dict[str, dict[str, int]]:
@@ -102,19 +109,40 @@ def _facts(run: Run) -> RunFacts:
 
 def _record(run: Run, folder: Path, facts: RunFacts) -> None:
     names = [digitizer.name for digitizer in facts.digitizers]
-    stops = {name: stop for name, stop in run.stops.items() if name in names}
+    # a stop that nobody asked for later was known from the start
+    asked = {name for change in run.inputs() for name in change.get("stops", {})}
+    stops = {name: run.stops[name] for name in run.stops if name in names and name not in asked}
     recording = Recording.begin(folder, facts, LogSettings(), stops)
     recording.reason = run.reason
+    try:
+        _play(run, recording, facts)
+    except ScheeliteError:
+        recording.drop()
+        raise
+    recording.end(run.stop_ns or facts.t_ns)
+
+
+def _play(run: Run, recording: Recording, facts: RunFacts) -> None:
+    """Everything that the old run took in, in the order in which it did."""
+    names = [digitizer.name for digitizer in facts.digitizers]
     tapes = [_Tape(run, digitizer.name, facts, recording) for digitizer in facts.digitizers]
     for change in run.inputs():
-        if change["input"] not in DONE_OTHERWISE:
-            _feed(recording, tapes, change.get("fed", {}))
-            recording.enter(change)
+        if change.get("digitizer", names[0]) not in names:
+            continue
+        _feed(recording, tapes, change.get("fed", {}))
+        recording.enter(_of(change, names))
     _feed(recording, tapes, dict.fromkeys(names))
     if not recording.pipeline.done:
         fed = {name: recording.pipeline.fed(name) for name in names}
         recording.stop_at(fed, run.reason)
-    recording.end(run.stop_ns or facts.t_ns)
+
+
+# Any: each input has its own few fields
+def _of(change: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """An input without the digitizers that are not replayed."""
+    if "stops" not in change:
+        return change
+    return change | {"stops": {n: stop for n, stop in change["stops"].items() if n in names}}
 
 
 def _feed(recording: Recording, tapes: list[_Tape], until: Mapping[str, int | None]) -> None:
@@ -146,8 +174,7 @@ class _Tape:
         goal = self._at + self._slice if until is None else min(self._at + self._slice, until)
         while self._step(goal):
             pass
-        left = self._next is not None or bool(self._gaps)
-        return left and (until is None or self._at < until)
+        return self._at >= goal and goal != until
 
     def _step(self, goal: int) -> bool:
         """Feed the next gap or piece that begins before `goal`; false where there is none."""
@@ -159,6 +186,11 @@ class _Tape:
         if self._next is None or self._at >= goal:
             return False
         start, samples = self._next
+        if start != self._at:
+            raise FormatError(
+                f"raw stream of {self.name}: expected samples or a gap from {self._at} on, found "
+                f"{start}: see scheelite verify"
+            )
         stop = min(goal, start + samples.shape[1])
         piece = samples[:, : stop - start]
         self._recording.feed(self.name, [], Block(start, piece, self._marks(start, stop)))

@@ -196,6 +196,7 @@ class Recording:
         for gap in gaps:
             self.pipeline.gap(digitizer, self._explained(digitizer, gap))
         if block is not None:
+            self._hear(digitizer, block)
             fed, stop = self.pipeline.fed(digitizer), self.pipeline.stops()[digitizer]
             self._tape.keep(digitizer, block, fed, stop)
             self.pipeline.feed(digitizer, block)
@@ -312,6 +313,11 @@ class Recording:
         """Let go of the log after it failed; what was durable stays."""
         self._writer.close()
 
+    def _hear(self, digitizer: str, block: Block) -> None:
+        """Log that a silent digitizer sends again: which events went without it hangs on when."""
+        if self.pipeline.silent(digitizer) and block.stop > self.pipeline.fed(digitizer):
+            self.enter({"input": "heard", "digitizer": digitizer})
+
     def _explained(self, digitizer: str, gap: Gap) -> Gap:
         """What a digitizer dropped because nothing was acknowledged, for there was no room."""
         if gap.cause == "overflow" and gap.start < self._no_room_until.get(digitizer, 0):
@@ -327,6 +333,8 @@ class Recording:
                 self.pipeline.silence(change["digitizer"])
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
+            case "heard":
+                self.pipeline.hear(change["digitizer"])
             case "disk_full":
                 self._no_room_until = dict(change["until"])
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daq.errors import SettingsError, UsageError
+from daq.errors import FormatError, SettingsError, UsageError
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
@@ -20,8 +20,10 @@ from daq.services.rawreplay import replay_run
 from daq.services.rawstream import raw_channels
 from daq.services.recording import DigitizerFacts, Recording, RunFacts
 from daq.settings.loader import Settings, parse
+from daq.store.consistency import problems_in
 from daq.store.folder import Folder
 from daq.store.log import LogSettings
+from daq.store.parts import parts_of
 from daq.store.reader import Run, open_run
 from daq.store.verify import verify
 from tests.system.test_core_service import (
@@ -125,6 +127,18 @@ def test_a_difference_is_named(runtime, tmp_path, monkeypatch):
     assert len(found) == 2
 
 
+def test_a_stream_with_a_hole_is_refused(runtime, tmp_path, monkeypatch):
+    config = settings_of(tmp_path / "runs", '"all"')
+    with core_of(config), digitizer_of(config, pulses(), gap=(12_000, 15_000)):
+        folder = start(config)
+        until(lambda: status(config)["last"] is not None, "the end of the run")
+    folded(folder)
+    gaps = Run.gaps
+    monkeypatch.setattr(Run, "gaps", lambda run: gaps(run)[:0])
+    with pytest.raises(FormatError, match="expected samples or a gap from 12000 on, found 15000"):
+        replay_run(folder, tmp_path / "again")
+
+
 # --- two clocks, any cuts, gaps, silences and restarts ---
 
 
@@ -201,8 +215,10 @@ def test_a_replay_is_the_run_whatever_happened_to_it(tmp_path_factory, steps):
             recording.feed(name, [], block(name, at, stop))
     recording.stop_at({name: recording.pipeline.fed(name) for name in RATE_HZ}, "enough")
     recording.end(T0_NS + 10**9)
-    assert folded(folder).raw_channels == tuple(names)
-    assert replay_run(folder, folder.parent.parent / "again").differences == []
+    Folder(folder.parent, time.time_ns).fold()
+    assert problems_in(parts_of(folder), whole=True) == []
+    differences = replay_run(folder, folder.parent.parent / "again").differences
+    assert differences == []
 
 
 def catch_up(recording: Recording) -> None:
