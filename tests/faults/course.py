@@ -119,7 +119,8 @@ class Growth:
 
     service: str
     life_s: float
-    rss: int
+    rss: int  # at its end
+    most: int
     per_hour: float  # bytes
 
 
@@ -133,7 +134,7 @@ def growths(night: Night) -> list[Growth]:
         if life < LIFE_S or life < (best[name].life_s if name in best else 0.0):
             continue
         slope = float(np.polyfit(t[warm] - t[0], rss[warm], 1)[0]) * 3600.0
-        best[name] = Growth(name, life, int(rss[-1]), slope)
+        best[name] = Growth(name, life, int(rss[-1]), int(rss.max()), slope)
     return [best[name] for name in sorted(best)]
 
 
@@ -175,9 +176,11 @@ def _times(values: Sequence[float | None]) -> str:
 
 def growth_table(found: Sequence[Growth]) -> str:
     """One row of Markdown per service."""
-    rows = ["| service | life [s] | RSS [MB] | growth after warm-up [MB/h] |", "|---|---|---|---|"]
+    head = "| service | longest life [s] | RSS at its end [MB] | most [MB] | slope [MB/h] |"
+    rows = [head, "|---|---|---|---|---|"]
     rows += [
-        f"| {g.service} | {g.life_s:.0f} | {g.rss / 1e6:.0f} | {g.per_hour / 1e6:.1f} |"
+        f"| {g.service} | {g.life_s:.0f} | {g.rss / 1e6:.0f} | {g.most / 1e6:.0f} "
+        f"| {g.per_hour / 1e6:.0f} |"
         for g in found
     ]
     return "\n".join(rows)

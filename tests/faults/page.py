@@ -14,12 +14,12 @@ def put(page: Path | None, mark: str, text: str) -> None:
     print(f"\n{text}")
     if page is None:
         return
-    begin, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
     before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, found_end, after = rest.partition(end)
     assert found, f"{page}: expected {begin!r} in it"
     assert found_end, f"{page}: expected {end!r} in it"
-    page.write_text(before + begin + text + end + after, encoding="utf-8")
+    page.write_text(before + begin + text + "\n" + end + after, encoding="utf-8")
 
 
 def told_of(seed: int, seconds: float) -> str:

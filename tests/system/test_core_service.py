@@ -131,7 +131,7 @@ def test_a_second_run_is_refused_while_one_is_recorded(settings):
 
 def test_no_digitizer_no_run(settings, tmp_path):
     with core_of(settings), pytest.raises(NotConnectedError, match="found nothing from d"):
-        system.ask(settings, "core", "start", run=1, folder=str(tmp_path / "run_000001"))
+        system.ask(settings, "core", "start", run=1, folder=str(settings.data_dir / "run_000001"))
 
 
 def test_a_start_that_has_passed_is_refused(settings):
