@@ -14,14 +14,10 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
-from daq.acquire.kernels import F32
+from daq.acquire.kernels import C128, F32, F64
 from daq.errors import FormatError, UsageError
-
-F64 = npt.NDArray[np.float64]
-C128 = npt.NDArray[np.complex128]
 
 SCHEMA, VERSION = "scheelite.filter", 1
 
@@ -45,8 +41,8 @@ class Filter:
     """Template and noise of one channel at its record rate.
 
     `template` is float32 [sample], of unit height and positive also for falling pulses, without
-    baseline; its sample `pretrigger` stands at the trigger. `psd` is float64 [frequency], one-sided,
-    counts^2/Hz, at the frequencies of the template's real FFT (as of `training.noise_psd`).
+    baseline; its sample `pretrigger` stands at the trigger. `psd` is float64 [frequency],
+    one-sided, counts^2/Hz, at the frequencies of the template's real FFT.
     `counts_per_ev` is the pulse height of 1 eV, where that is known.
     """
 
@@ -71,15 +67,26 @@ class Filter:
         """Samples of the template."""
         return int(self.template.size)
 
+    @property
+    def sign(self) -> float:
+        """What turns a pulse upright."""
+        return -1.0 if self.falling else 1.0
+
+    @cached_property
+    def sides(self) -> F64:
+        """How many frequencies of a full FFT each one of the real FFT stands for."""
+        return frequency_sides(self.length)
+
     @cached_property
     def frequencies_hz(self) -> F64:
         """Frequencies of the PSD."""
-        return np.arange(self.psd.size) * (self.rate_hz / self.length)
+        return np.asarray(np.arange(self.psd.size) * (self.rate_hz / self.length), np.float64)
 
     @cached_property
     def power(self) -> F64:
         """Expected |FFT of a record of noise|^2 [counts^2]."""
-        return self.psd * self.rate_hz * self.length / _sides(self.length)
+        total: F64 = self.psd * (self.rate_hz * self.length)
+        return np.divide(total, self.sides, dtype=np.float64)
 
     @cached_property
     def spectrum(self) -> C128:
@@ -89,7 +96,7 @@ class Filter:
     @cached_property
     def signal_to_noise(self) -> F64:
         """Share of each frequency in (height / resolution)^2 of a pulse of one count."""
-        shares = _sides(self.length) * np.abs(self.spectrum) ** 2 / self.power
+        shares = self.sides * np.abs(self.spectrum) ** 2 / self.power
         shares[0] = 0.0
         return np.asarray(shares)
 
@@ -146,7 +153,7 @@ class Filter:
             return sigmas * self.sigma
         if self.counts_per_ev is None:
             raise UsageError(
-                "a threshold in eV needs a filter with counts_per_ev, found one without"
+                "expected a filter with counts_per_ev for a threshold in eV, found none"
             )
         return float(ev or 0.0) * self.counts_per_ev
 
@@ -186,7 +193,7 @@ class Filter:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
-def _sides(length: int) -> F64:
+def frequency_sides(length: int) -> F64:
     """How many frequencies of a full FFT each one of the real FFT stands for."""
     sides = np.full(length // 2 + 1, 2.0)
     sides[0] = 1.0
