@@ -16,8 +16,8 @@ from drivers import catalogue
 from drivers.services import digitizer as digitizer_service
 from drivers.services import instruments as instruments_service
 from drivers.services.digitizer import DigitizerService, Limits
-from drivers.services.instruments import Entry, InstrumentsService
-from drivers.settings import Digitizers, Instrument, Instruments
+from drivers.services.instruments import UNLIMITED, Entry, InstrumentsService
+from drivers.settings import Digitizers, Instrument, Instruments, Safety
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The services that speak to the hardware."
@@ -61,15 +61,21 @@ def instruments(config: Path) -> None:
     stop, waker = _stopping()
     service = InstrumentsService(
         {name: _entry(chosen) for name, chosen in settings.section(Instruments).root.items()},
+        safety=_safety(settings),
         endpoints=instruments_service.Endpoints(
             readings=settings.endpoint("core.commands"),
             state=settings.endpoint("instruments.state"),
             commands=settings.endpoint("instruments.commands"),
+            lease=settings.endpoint("run.state"),
         ),
         stop=stop,
         waker=waker,
     )
     service.run()
+
+
+def _safety(settings: loader.Settings) -> Safety:
+    return settings.section(Safety) if "safety" in settings.sections else UNLIMITED
 
 
 def _entry(chosen: Instrument) -> Entry:

@@ -11,11 +11,12 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from daq.errors import InstrumentError, UsageError
+from daq.settings import operator
 from daq.settings.loader import Settings
 from daq.wire import sockets
 from daq.wire.sockets import Caller
 from drivers import catalogue
-from drivers.describe import Described, described, units
+from drivers.describe import Described, described, units, unknown
 from drivers.instrument import Instrument
 from drivers.parameter import AbsentError, Bound, NoValueError, Reading, to_plain
 from drivers.settings import Instruments
@@ -151,7 +152,9 @@ def access_to(settings: Settings | None, is_up: bool, on_exit: ExitStack) -> Acc
         )
     if is_up:
         endpoint = settings.endpoint("instruments.commands")
-        return Through(on_exit.enter_context(sockets.calling(endpoint, "instruments")))
+        return Through(
+            on_exit.enter_context(sockets.calling(endpoint, "instruments", operator.current()))
+        )
     direct = Direct(settings)
     on_exit.callback(direct.close)
     return direct
@@ -160,8 +163,7 @@ def access_to(settings: Settings | None, is_up: bool, on_exit: ExitStack) -> Acc
 def chosen(kind: str, among: Mapping[str, T], name: str) -> T:
     """The one of this name; UsageError names those there are."""
     if name not in among:
-        known = ", ".join(among) or "(none)"
-        raise UsageError(f"expected one of the {kind}s {known}, found {name!r}")
+        raise unknown(kind, among, name)
     return among[name]
 
 

@@ -29,6 +29,7 @@ OWN = (
     EntryPoint("leiden-avs", "drivers.fridge.composed:LeidenAvs", GROUP),
     EntryPoint("janis", "drivers.fridge.composed:Janis", GROUP),
     EntryPoint("scheelite-stream", "drivers.digitizer.stream:StreamDigitizer", GROUP),
+    EntryPoint("file-replay", "drivers.digitizer.file_replay:FileReplay", GROUP),
     EntryPoint("nidaqmx", "drivers.digitizer.nidaqmx:NidaqmxDigitizer", GROUP),
     EntryPoint("spectrum", "drivers.digitizer.spectrum:SpectrumDigitizer", GROUP),
     EntryPoint("redpitaya", "drivers.digitizer.redpitaya:RedpitayaDigitizer", GROUP),

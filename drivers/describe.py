@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from daq.datatypes import Description
+from daq.errors import UsageError
 from drivers.parameter import Bound
 
+FEW, NAMED = 12, 5  # names in one sentence: all of so many, or so many of all
 WIDEST = 2**31 - 1  # a whole number without a range of its own
 
 
@@ -51,6 +54,19 @@ def allowed(datatype: Description) -> str:
     else:
         text = _range(datatype)
     return f"{text} {datatype.unit}".strip()
+
+
+def unknown(kind: str, known: Collection[str], found: str) -> UsageError:
+    """What to say of a name that nothing has: those there are or, of many, the most like it."""
+    if len(known) <= FEW:
+        return UsageError(
+            f"expected one of the {kind}s {', '.join(known) or '(none)'}, found {found!r}"
+        )
+    like = get_close_matches(found, known, NAMED) or list(known)[:NAMED]
+    return UsageError(
+        f"expected one of {len(known)} {kind}s such as {', '.join(like)}, found {found!r}; "
+        "scheelite instruments list names them all"
+    )
 
 
 def units(datatype: Description, name: str) -> dict[str, str]:

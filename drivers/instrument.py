@@ -87,10 +87,13 @@ class Channel(Owner):
 
 
 class Channels(Generic[C]):
-    """Declares the channels of one kind that an instrument may have; it has those in its config."""
+    """Declares the channels of one kind that an instrument may have; it has those in its config.
 
-    def __init__(self, kind: type[C], numbers: Sequence[int]) -> None:
-        self.kind, self.numbers, self.name = kind, tuple(numbers), ""
+    Those of a kind that is not `chosen` are always there, and no channels in the config's sense.
+    """
+
+    def __init__(self, kind: type[C], numbers: Sequence[int], *, chosen: bool = True) -> None:
+        self.kind, self.numbers, self.name, self.chosen = kind, tuple(numbers), "", chosen
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -253,7 +256,7 @@ class Instrument(Owner, ABC):
 
     def _chosen(self, numbers: Sequence[int] | None) -> dict[str, dict[int, Channel]]:
         declared = list(_declared(type(self), Channels))
-        known = sorted({n for group in declared for n in group.numbers})
+        known = sorted({n for group in declared if group.chosen for n in group.numbers})
         unknown = [n for n in numbers or () if n not in known]
         if unknown:
             raise OutOfRangeError(
@@ -261,7 +264,9 @@ class Instrument(Owner, ABC):
             )
         chosen = set(known if numbers is None else numbers)
         return {
-            group.name: {n: group.kind(self, n) for n in group.numbers if n in chosen}
+            group.name: {
+                n: group.kind(self, n) for n in group.numbers if n in chosen or not group.chosen
+            }
             for group in declared
         }
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from daq.errors import UsageError
+from daq.settings import sections
 from daq.settings.sections import Name, Section
 from drivers import catalogue
 from drivers.catalogue import check_model
@@ -87,6 +88,51 @@ class Instrument(Section):
         return self
 
 
+class Limit(Section):
+    """What may be written to a parameter here, in its own unit."""
+
+    least: float = Field(description="Nothing below this is written.")
+    most: float = Field(description="Nothing above this is written.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Limit:
+        if self.least > self.most:
+            raise ValueError(f"expected least below most {self.most:g}, found {self.least:g}")
+        return self
+
+
+class Order(Section):
+    """One thing to write to make the laboratory safe."""
+
+    instrument: Name = Field(description="Which of [instruments].")
+    parameter: str = Field(min_length=1, description='Such as "heater_range".')
+    value: bool | int | float | str | dict[str, bool | int | float | str] = Field(
+        description="What it takes then, as `scheelite instruments write` does."
+    )
+
+
+class Safety(Section):
+    """Limits that hold whoever asks, and what happens when nobody is in command any more."""
+
+    limits: dict[str, Limit] = Field(
+        {}, description='By parameter: "fridge.setpoint" = { least = 0.0, most = 0.05 }.'
+    )
+    without_run_control_s: float | None = Field(
+        None, ge=5, le=1e6, description="Take the safe state when run control is away so long [s]."
+    )
+    without_operator_s: float | None = Field(
+        None, ge=1, le=1e6, description="Take it when a lease ran out so long ago [s]."
+    )
+    orders: list[Order] = Field([], description="The safe state, in the order of writing.")
+
+    @model_validator(mode="after")
+    def _not_in_vain(self) -> Safety:
+        waits = (self.without_run_control_s, self.without_operator_s)
+        if any(wait is not None for wait in waits) and not self.orders:
+            raise ValueError("expected orders for the safe state, found none")
+        return self
+
+
 class _NoDigitizer(DigitizerSettings):
     """A section whose model nobody knows: refused, together with whatever else is wrong in it."""
 
@@ -116,7 +162,7 @@ class Instruments(RootModel[dict[Name, Instrument]]):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Digitizers(RootModel[dict[Name, Digitizer]]):
+class Digitizers(sections.Digitizers):
     """Digitizers by name."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    root: dict[Name, Digitizer]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from daq.errors import ScheeliteError, WireError
+from daq.settings import operator
 from daq.wire import sockets
 from daq.wire.schemas import State
 from gui.model.frames import (
@@ -128,7 +129,7 @@ def ask(endpoint: str, inbox: Inbox, verb: str, arguments: dict[str, str]) -> No
     The socket is given up with the question: a command that nobody took is not done later.
     """
     try:
-        with sockets.calling(endpoint, "run") as caller:
+        with sockets.calling(endpoint, "run", operator.current()) as caller:
             caller.call(verb, ANSWER_S, **arguments)
     except ScheeliteError as error:
         inbox.put(verb, Answer(verb, str(error)))

@@ -65,7 +65,13 @@ def edges(samples: npt.NDArray[np.integer], presamples: int, noise: Floats) -> E
     largest = steps.max(axis=1)[begins >= 0]
     return Edges(
         np.where(begins >= 0, begins + first, -1),
-        _trigger(largest, sigma, direction="rising" if sign > 0 else "falling", span=span, holdoff=max(SEARCH, 2 * rise)),
+        _trigger(
+            largest,
+            sigma,
+            direction="rising" if sign > 0 else "falling",
+            span=span,
+            holdoff=max(SEARCH, 2 * rise),
+        ),
     )
 
 
@@ -89,7 +95,9 @@ def _beginnings(steps: Ints, sigma: float) -> Ints:
     return np.where(largest[:, 0] >= SURE_SIGMA * sigma, begins, -1)
 
 
-def _trigger(largest: Ints, sigma: float, *, direction: str, span: int, holdoff: int) -> EdgeTrigger:
+def _trigger(
+    largest: Ints, sigma: float, *, direction: str, span: int, holdoff: int
+) -> EdgeTrigger:
     """Above the noise, and at the foot of the smallest pulse, where it is nearest to the rise."""
     smallest = float(largest.min()) if len(largest) else 0.0
     threshold = math.ceil(max(SURE_SIGMA * sigma, BEGINNING * smallest))

@@ -122,8 +122,7 @@ class FaultyConversation:
     def send(self, now_s: float) -> Sequence[Chunk]:
         """What is due; BrokenWireError where the client gets a reset instead."""
         if not self._held and not self._dead():
-            for chunk in self._inner.send(now_s):
-                self._say(chunk, now_s)
+            self._say(self._inner.send(now_s), now_s)
         if self._reset:
             raise BrokenWireError("a reset was ordered")
         due = []
@@ -142,17 +141,19 @@ class FaultyConversation:
         stuck = self._stuck_since == self._wire.n_orders
         return self._closed or self._reset or stuck
 
-    def _say(self, chunk: Chunk, now_s: float) -> None:
-        """Put a reply on the wire, with the fault that stands."""
+    def _say(self, chunks: Sequence[Chunk], now_s: float) -> None:
+        """Put a reply on the wire, with the fault that stands: the same one on all its pieces."""
+        if not chunks:
+            return
         self._break(self._wire.take(BROKEN))
         if self._dead():
             return
         fault = self._wire.take(SPOILED)
-        late_s = fault.seconds if fault else 0.0
-        not_before_s = self._held[-1][0] if self._held else now_s
-        said = SPOIL[fault.kind](bytes(chunk)) if fault else chunk
-        if len(said):
-            self._held.append((max(now_s + late_s, not_before_s), said))
+        due_s = now_s + (fault.seconds if fault else 0.0)
+        for chunk in chunks:
+            said = SPOIL[fault.kind](bytes(chunk)) if fault else chunk
+            if len(said):
+                self._held.append((due_s, said))
 
     def _break(self, fault: Fault | None) -> None:
         if fault is not None:

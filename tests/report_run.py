@@ -32,9 +32,7 @@ START_NS = 1_790_000_000_000_000_000
 VOLTS_PER_COUNT = 20.0 / 65536
 NOISE_RMS = 6.0  # counts
 TARGETS = ("C11", "C12", "C13", "C21", "C22", "C23", "C31", "C32", "C33")
-TRIGGER = TriggerSettings(
-    kind="level", threshold=40.0, rearm=20.0, edge_span=4, holdoff=4096
-)
+TRIGGER = TriggerSettings(kind="level", threshold=40.0, rearm=20.0, edge_span=4, holdoff=4096)
 SETTINGS = '[experiment]\nname = "bench"\n'
 Samples = npt.NDArray[np.int16]
 

@@ -32,9 +32,7 @@ LENGTHS = {"C11": 64, "SI": 16}
 T_NS = 1_790_000_000_000_000_000
 SIZES_CHECKED = [3, 10, 0, 20, 5, 12]
 SMALL = LogSettings(sync_s=0.005, rotate_s=3600.0, rotate_bytes=1 << 16)
-TRIGGER = TriggerSettings(
-    kind="edge", threshold=40.0, rearm=20.0, edge_span=24, holdoff=16
-)
+TRIGGER = TriggerSettings(kind="edge", threshold=40.0, rearm=20.0, edge_span=24, holdoff=16)
 
 WINDOW = {
     "name": "inner",

@@ -109,7 +109,13 @@ class Cutter:
         if c.second_pulse_sigma:
             own = np.array([bool(shot.causes & PULSES) for shot, _, _ in shots])
             second_pulses(
-                samples, c.pretrigger, c.second_pulse_span, c.second_pulse_sigma, signs, own, seconds
+                samples,
+                c.pretrigger,
+                c.second_pulse_span,
+                c.second_pulse_sigma,
+                signs,
+                own,
+                seconds,
             )
         for row, (shot, _, beside), second in zip(table, shots, seconds.tolist(), strict=True):
             nexts = [at for at in (beside.next_pulse, second) if at >= 0]

@@ -47,9 +47,7 @@ def second_pulses(
                 value = np.float64(sign * d)
                 if at < 0 and not armed:
                     armed = bool(value < threshold / 2)
-                elif at < 0 and value >= threshold:
-                    best, at = np.int64(sign * d), i
-                elif at >= 0 and sign * d > best:
+                elif (at < 0 and value >= threshold) or (at >= 0 and sign * d > best):
                     best, at = np.int64(sign * d), i
                 elif at >= 0 and value < threshold:
                     break

@@ -113,7 +113,9 @@ class PeriodicTrigger:
     def find(self, window: I16, first: int, armed: list[bool]) -> Crossings:
         """Where it fires does not depend on the samples."""
         n = max(-(-(first - self._phase) // self._period), 0)
-        return Crossings(list(range(self._phase + n * self._period, first + window.size, self._period)))
+        return Crossings(
+            list(range(self._phase + n * self._period, first + window.size, self._period))
+        )
 
 
 class RandomTrigger:

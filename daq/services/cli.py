@@ -26,11 +26,16 @@ app = typer.Typer(
     help="Scheelite: the readout of a mK detector, from the SQUID to the file.",
 )
 run_app = typer.Typer(no_args_is_help=True, help="Begin and end runs.")
+lease_app = typer.Typer(no_args_is_help=True, help="Who commands: one at a time.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys for sockets beyond this machine.")
 config_app = typer.Typer(no_args_is_help=True, help="Check configs.")
 app.add_typer(run_app, name="run")
+app.add_typer(lease_app, name="lease")
+app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
+ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run folders.")]
 
@@ -116,6 +121,41 @@ def status(json_: AsJson = False) -> None:
     _tell_status(json_)
 
 
+@app.command()
+def doctor(config: ConfigOrUp = None, json_: AsJson = False) -> None:
+    """Why there are no data: the first broken link of the chain. Exits 1 where one is."""
+    from daq.services import doctor as examine
+    from daq.services import system
+    from daq.services.inspect import findings_table
+
+    findings = examine.diagnose(_load(config) if config else system.settings_of_what_is_up())
+    if json_:
+        _print_json(examine.as_json(findings))
+    else:
+        _console().print(findings_table(findings))
+    raise SystemExit(1 if examine.first_broken(findings) else 0)
+
+
+@app.command("install-units")
+def install_units(
+    config: Config,
+    user: Annotated[bool, typer.Option("--user", help="For this user, not the machine.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Another folder than systemd's.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Let systemd start the services of a config, and again whatever happens."""
+    from daq.services import units
+
+    settings = _load(config)
+    path = units.install(settings, into or units.unit_folder(user=user), user=user)
+    if json_:
+        _print_json({"unit": str(path)})
+    else:
+        control = "systemctl --user" if user else "systemctl"
+        _console().print(f"{path}\n{control} daemon-reload", soft_wrap=True)
+        _console().print(f"{control} enable --now {path.name}", soft_wrap=True)
+
+
 @run_app.command("start")
 def run_start(
     comment: Annotated[str, typer.Option(help="Goes into the file.")] = "",
@@ -138,6 +178,77 @@ def run_stop(json_: AsJson = False) -> None:
 
     stopped = system.stop_run(system.settings_of_what_is_up(), "stopped by the operator")
     _tell_run(stopped["run"], "is complete", json_)
+
+
+@lease_app.command("take")
+def lease_take(
+    hours: Annotated[float, typer.Option(min=0.001, max=24, help="For how long.")] = 1.0,
+    over: Annotated[str, typer.Option(help="Why, where another holds it: it is taken over.")] = "",
+    json_: AsJson = False,
+) -> None:
+    """Command alone: others are refused until it is given back or runs out."""
+    from daq.services import system
+
+    _tell_lease(system.take_lease(hours * 3600, over), json_)
+
+
+@lease_app.command("release")
+def lease_release(json_: AsJson = False) -> None:
+    """Give it back."""
+    from daq.services import system
+
+    system.release_lease()
+    _tell_lease(None, json_)
+
+
+@lease_app.command("show")
+def lease_show(json_: AsJson = False) -> None:
+    """Who holds it."""
+    from daq.services import system
+
+    _tell_lease(system.lease(), json_)
+
+
+KeyFolder = Annotated[Path, typer.Option("--folder", help="Folder of the keys.")]
+KEY_FOLDER = Path("~/.config/scheelite/keys").expanduser()
+
+
+@keys_app.command("make")
+def keys_make(folder: KeyFolder = KEY_FOLDER) -> None:
+    """The services' own keys."""
+    from daq.wire import keys
+
+    secret = keys.make_system(folder)
+    _console().print(f'{secret}\nin the config:\n[security]\nkeys = "{folder}"', soft_wrap=True)
+
+
+@keys_app.command("add")
+def keys_add(name: str, folder: KeyFolder = KEY_FOLDER) -> None:
+    """Let a client in; the services know it from their next start on."""
+    from daq.wire import keys
+
+    carried = keys.add_client(folder, name)
+    _console().print(f"carry {carried} to {name}'s machine, then delete it here", soft_wrap=True)
+
+
+@keys_app.command("remove")
+def keys_remove(name: str, folder: KeyFolder = KEY_FOLDER) -> None:
+    """Let a client in no more, from the services' next start on."""
+    from daq.wire import keys
+
+    keys.remove_client(folder, name)
+
+
+@keys_app.command("list")
+def keys_list(folder: KeyFolder = KEY_FOLDER, json_: AsJson = False) -> None:
+    """Who is let in."""
+    from daq.wire import keys
+
+    found = keys.clients(folder)
+    if json_:
+        _print_json({"clients": found})
+    else:
+        _console().print("\n".join(found) or "nobody is let in")
 
 
 @app.command()
@@ -231,6 +342,18 @@ def _tell_run(folder: str, what: str, json_: bool) -> None:
         _print_json({"run": folder})
     else:
         _console().print(f"{folder} {what}", soft_wrap=True)
+
+
+def _tell_lease(held: dict[str, Any] | None, json_: bool) -> None:  # Any: as run control says it
+    from datetime import UTC, datetime
+
+    if json_:
+        _print_json({"lease": held})
+    elif held is None:
+        _console().print("nobody holds the control lease")
+    else:
+        until = datetime.fromtimestamp(held["until_ns"] / 1e9, UTC)
+        _console().print(f"{held['who']} holds the control lease until {until:%H:%M:%S} UTC")
 
 
 def _tell_status(json_: bool) -> None:

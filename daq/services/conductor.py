@@ -1,7 +1,8 @@
 """Run control: applies an operator's verb to all services in order, and follows what happens.
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
-"reason"} or null, "services": {name: {"pid", "state", "problem"}}, "problem"}.
+"reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "problem"}.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 import msgspec
 
 from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
+from daq.run.lease import Lease
 from daq.run.states import RunState
+from daq.services.authority import Notes
+from daq.services.clockhealth import ClockHealth
 from daq.services.neighbors import Neighbors
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.settings.loader import Settings
@@ -38,6 +42,21 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+
+
+class TakeLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "lease-take": for how long, and why where it is taken over from another."""
+
+    who: str
+    ticket: str
+    for_s: float
+    over: str = ""
+
+
+class ReleaseLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "lease-release"."""
+
+    ticket: str
 
 
 class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,12 +91,21 @@ class Conductor:
         self._problem = ""
         self._progress = 0
         verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
-            "start": Verb(StartRun, self._start),
-            "stop": Verb(StopRun, self._stop_run),
+            "start": Verb(StartRun, self._start, "act"),
+            "stop": Verb(StopRun, self._stop_run, "safe"),
+            "lease-take": Verb(TakeLease, self._take_lease),
+            "lease-release": Verb(ReleaseLease, self._release_lease),
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
         }
         endpoint = settings.endpoint
-        self._commands = CommandServer(endpoint("run.commands"), verbs)
+        self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
+        self._notes = Notes(endpoint("core.commands"))
+        self._commands = CommandServer(
+            endpoint("run.commands"),
+            verbs,
+            guard=lambda request: self._lease.check(request.ticket),
+            audit=self._notes.audit("run control"),
+        )
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
@@ -93,11 +121,12 @@ class Conductor:
                 self._waker.clear()
                 self._neighbors.serve()
                 self._follow()
+                self._watch_clock()
                 self._commands.serve()
                 self._beat.serve()
                 self._tell()
         finally:
-            for part in (self._commands, self._beat, self._neighbors):
+            for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
     # --- verbs ---
@@ -141,6 +170,23 @@ class Conductor:
             raise
         return {"run": str(self._folder), "number": self._run}
 
+    def _take_lease(self, arguments: TakeLease) -> Result:
+        before = self._lease.held
+        held = self._lease.take(
+            arguments.who, arguments.ticket, arguments.for_s, over=arguments.over
+        )
+        if before is None or before.seal != held.seal:
+            from_whom = f" over from {before.who}: {arguments.over}" if before else ""
+            self._notes.tell(f"{held.who} takes the control lease{from_whom}")
+        return {"lease": msgspec.to_builtins(held)}
+
+    def _release_lease(self, arguments: ReleaseLease) -> Result:
+        held = self._lease.held
+        self._lease.release(arguments.ticket)
+        if held is not None:
+            self._notes.tell(f"{held.who} gives the control lease back")
+        return {}
+
     def _ask_core(self, verb: str, **arguments: object) -> Result:
         with sockets.calling(self._settings.endpoint("core.commands"), "core") as core:
             return core.call(verb, CORE_TIMEOUT_S, **arguments)
@@ -180,6 +226,11 @@ class Conductor:
         self._run = self._folder = None
         logger.error(problem)
 
+    def _watch_clock(self) -> None:
+        step = self._clock_health.look()
+        if step is not None:
+            self._notes.tell(str(step), "warning")
+
     # --- what is told ---
 
     def _tell(self) -> None:
@@ -189,7 +240,7 @@ class Conductor:
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:
-        running = self._run is not None
+        running, held = self._run is not None, self._lease.held
         return {
             "run": self._run,
             "folder": str(self._folder) if self._folder else None,
@@ -197,6 +248,8 @@ class Conductor:
             "elapsed_s": self._clock() - self._began if running else 0.0,
             "last": self._last,
             "services": {**self._neighbors.table(), "run": self._own_row()},
+            "lease": None if held is None else msgspec.to_builtins(held),
+            "clock": self._clock_health.table(),
             "problem": self._problem,
         }
 

@@ -64,6 +64,13 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: dict[str, int] | None = None
 
 
+class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "note": a sentence for the log of the run in progress."""
+
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
 class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "stop"."""
 
@@ -172,12 +179,12 @@ class Core:
             elif isinstance(message, BlockHeader):
                 self._block(stream, peer, message, samples)
             elif isinstance(message, StreamEnd):
-                self._ended(stream, message)
-        except WireError as error:
+                self._ended(stream, peer, message)
+        except (WireError, UsageError) as error:  # a hello that does not fit the config as well
             stream.refused += 1
             self._refuse(peer, error)
 
-    def _refuse(self, peer: bytes, error: WireError) -> None:
+    def _refuse(self, peer: bytes, error: ScheeliteError) -> None:
         self._problem = f"{peer.decode(errors='replace') or 'a stranger'} was refused: {error}"
         logger.warning(self._problem)
 
@@ -231,8 +238,8 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
-    def _ended(self, stream: Stream, end: StreamEnd) -> None:
-        stream.ended = end.stop
+    def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
+        stream.end(peer, end)
         recording = self._recording
         if recording is not None and not recording.stopped(stream.name):
             stops = {stream.name: end.stop}
@@ -362,6 +369,13 @@ class Core:
             raise RefusedError("no run is being recorded; expected one")
         self._stop_run(recording, arguments.reason)
         return {"folder": str(recording.folder), "stops": recording.pipeline.stops()}
+
+    def _note(self, note: Note) -> Result:
+        """Keep a sentence of another service; durable with the next commit."""
+        recording = self._recording
+        if recording is not None:
+            self._guard(lambda: recording.keep_message(self._now_ns(), note.level, note.text))
+        return {"kept": recording is not None}
 
     def _stop_run(self, recording: Recording, reason: str, gone: str = "") -> None:
         """End the run at the moment that the fastest stream has reached."""
@@ -505,6 +519,7 @@ class Core:
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record),
             "set_triggers": Verb(SetTriggers, self._set_triggers),
+            "note": Verb(Note, self._note),
             "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daq.report.show import RunSummary, causes_of, summary
+from daq.services.doctor import Finding, first_broken
 from daq.store.reader import open_run
 from daq.store.verify import Report, verify
 
@@ -104,6 +105,19 @@ def status_table(told: dict[str, Any]) -> Group:
         table.add_row(name, pid, _colored(row["state"]), restarts, escape(row.get("problem", "")))
     problem = [Text(told["problem"], style="red")] if told["problem"] else []
     return Group(Text.from_markup(head), table, *problem)
+
+
+def findings_table(findings: list[Finding]) -> Group:
+    """What `doctor` prints: every link, and below them where to begin."""
+    table = Table(box=None, show_header=False)
+    for found in findings:
+        mark = "[green]✓[/green]" if found.ok else "[red]✗[/red]"
+        table.add_row(mark, found.link, escape(found.said))
+    broken = first_broken(findings)
+    if broken is None:
+        return Group(table, Text("every link holds"))
+    mend = f" {broken.mend}" if broken.mend else ""
+    return Group(table, Text(f"begin at {broken.link}: {broken.said}.{mend}", style="bold"))
 
 
 def _colored(state: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 from daq.errors import WireError
@@ -40,10 +41,11 @@ class Neighbors:
 
     def state(self, name: str) -> State | None:
         """The latest state of a service that is alive; None without recent news."""
-        heard = self._heard.get(name)
-        if heard is None or self._clock() - heard > LOST_AFTER_S:
-            return None
-        return self._states[name]
+        return None if self.quiet_s(name) > LOST_AFTER_S else self._states[name]
+
+    def quiet_s(self, name: str) -> float:
+        """How long ago the last news of a service came; infinite without any."""
+        return self._clock() - self._heard.get(name, -inf)
 
     def lost(self, among: Iterable[str] | None = None) -> list[str]:
         """Services without recent news."""

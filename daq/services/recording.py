@@ -24,7 +24,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import READING, plain
+from daq.model.record import MESSAGE, READING, plain
 from daq.store import names
 from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
@@ -292,8 +292,9 @@ class Recording:
         self._writer.external(Kind.READINGS, np.ascontiguousarray(rows).tobytes())
         self._writer.sync()
 
-    def keep_message(self, row: Rows) -> None:
-        """One line of the run's own log."""
+    def keep_message(self, t_ns: int, level: str, text: str) -> None:
+        """One line of the run's own log; what is too long for its field is cut there."""
+        row = np.array([(t_ns, level.encode(), text.encode())], plain(MESSAGE))
         self._writer.external(Kind.MESSAGES, row.tobytes())
 
     # --- the end ---

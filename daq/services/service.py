@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -26,6 +26,9 @@ A = TypeVar("A", bound=msgspec.Struct)
 # Any: each verb's result has its own shape, documented beside the verb
 Result = dict[str, Any]
 Answer = Result | Future[Result]
+Kind = Literal["ask", "act", "safe"]
+Guard = Callable[[Request], None]  # raises RefusedError for who may not command now
+Audit = Callable[[Request, str], None]  # takes a command and what became of it
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,11 +40,13 @@ class Verb(Generic[A]):
     """What a service does on request: the struct its arguments must fit, and who does it.
 
     `act` answers at once, or returns a Future that another thread completes; then other requests
-    are answered meanwhile.
+    are answered meanwhile. A verb of the kind "ask" changes nothing; "act" needs the control lease,
+    "safe" does not; what became of both is told to the server's audit.
     """
 
     arguments: type[A]
     act: Callable[[A], Answer]
+    kind: Kind = "ask"
 
 
 class CommandServer:
@@ -51,11 +56,18 @@ class CommandServer:
     """
 
     # Any: verbs with different arguments share one table
-    def __init__(self, endpoint: str, verbs: Mapping[str, Verb[Any]]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        verbs: Mapping[str, Verb[Any]],
+        *,
+        guard: Guard = lambda _: None,
+        audit: Audit = lambda _request, _outcome: None,
+    ) -> None:
         self.socket = sockets.serve_requests(endpoint)
         self.refused = 0  # messages that were no requests
-        self._verbs = verbs
-        self._pending: list[tuple[bytes, int, Future[Result]]] = []
+        self._verbs, self._guard, self._audit = verbs, guard, audit
+        self._pending: list[tuple[bytes, Request, Future[Result]]] = []
 
     def serve(self) -> None:
         """Answer every request that is waiting, and every one whose answer has come."""
@@ -63,8 +75,8 @@ class CommandServer:
             self._take(sockets.receive(self.socket))
         done = [entry for entry in self._pending if entry[2].done()]
         self._pending = [entry for entry in self._pending if not entry[2].done()]
-        for peer, number, future in done:
-            self._reply(peer, number, future.result)
+        for peer, request, future in done:
+            self._answer(peer, request, future.result)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -82,32 +94,42 @@ class CommandServer:
         try:
             answer = self._act(request)
         except Exception as error:
-            self._fail(peer, request.id, error)
+            self._fail(peer, request, error)
             return
         if isinstance(answer, Future):
-            self._pending.append((peer, request.id, answer))
+            self._pending.append((peer, request, answer))
         else:
-            self._reply(peer, request.id, lambda: answer)
+            self._answer(peer, request, lambda: answer)
 
     def _act(self, request: Request) -> Answer:
         verb = self._verbs.get(request.verb)
         if verb is None:
             known = ", ".join(self._verbs)
             raise UsageError(f"expected one of the verbs {known}, found {request.verb!r}")
+        if verb.kind == "act":
+            self._guard(request)
         return verb.act(_converted(verb, request))
 
-    def _reply(self, peer: bytes, number: int, result: Callable[[], Result]) -> None:
+    def _answer(self, peer: bytes, request: Request, result: Callable[[], Result]) -> None:
         try:
-            self._send(peer, Reply(id=number, result=result()))
+            self._send(peer, Reply(id=request.id, result=result()))
         except Exception as error:
-            self._fail(peer, number, error)
+            self._fail(peer, request, error)
+        else:
+            self._tell(request, "done")
 
-    def _fail(self, peer: bytes, number: int, error: Exception) -> None:
+    def _fail(self, peer: bytes, request: Request, error: Exception) -> None:
         """A mistake of ours answers one request with its sentence, and must not end the service."""
         if not isinstance(error, ScheeliteError):
             logger.error("A verb failed in a way nobody foresaw.", exc_info=error)
             error = ScheeliteError(f"internal error, {type(error).__name__}: {error}")
-        self._send(peer, Reply(id=number, error=_item(error)))
+        self._send(peer, Reply(id=request.id, error=_item(error)))
+        self._tell(request, f"refused: {error}")
+
+    def _tell(self, request: Request, outcome: str) -> None:
+        verb = self._verbs.get(request.verb)
+        if verb is not None and verb.kind != "ask":
+            self._audit(request, outcome)
 
     def _send(self, peer: bytes, reply: Reply) -> None:
         sockets.offer(self.socket, peer, codec.encode(reply))

@@ -13,6 +13,7 @@ from daq.settings.loader import Settings
 from daq.settings.sections import (
     ChannelEntry,
     Channels,
+    Digitizers,
     Events,
     Experiment,
     Kind,
@@ -24,8 +25,6 @@ from daq.settings.sections import (
 )
 from daq.store.log import LogSettings
 from daq.wire.schemas import StreamHello
-
-DEFAULT_SILENT_AFTER_S = 5.0
 
 
 def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
@@ -96,8 +95,7 @@ def plan_of(settings: Settings) -> Plan:
 
 def silent_after_s(settings: Settings, digitizer: str) -> float:
     """After how long without blocks a digitizer counts as silent; its own section says it."""
-    entry = getattr(settings.sections["digitizers"], "root", {}).get(digitizer)
-    return float(getattr(entry, "silent_after_s", DEFAULT_SILENT_AFTER_S))
+    return settings.section(Digitizers).root[digitizer].silent_after_s
 
 
 def _window(settings: Settings, name: str, veto: Veto) -> Window:
@@ -132,8 +130,7 @@ def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerS
         raise UsageError(f"triggers of {channel.name}: {'; '.join(told)}") from error
     triggers = tuple(trigger_settings(trigger, channel.record_rate_hz) for trigger in checked)
     before, after = (
-        [(i, t.line) for i, t in enumerate(some) if t.line]
-        for some in (channel.triggers, triggers)
+        [(i, t.line) for i, t in enumerate(some) if t.line] for some in (channel.triggers, triggers)
     )
     if before != after:
         raise UsageError(

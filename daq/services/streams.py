@@ -12,7 +12,7 @@ import numpy as np
 from daq.errors import WireError
 from daq.model.block import Block, Gap
 from daq.model.clock import Anchor
-from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamHello, StreamWant
+from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamEnd, StreamHello, StreamWant
 
 WINDOW = 64 << 20  # bytes that may be on the way
 
@@ -52,10 +52,11 @@ class Stream:
         return fresh
 
     def want(self, start: int, now_s: float) -> StreamWant:
-        """Ask for everything from `start` on."""
+        """Ask for everything from `start` on; a hello must have come."""
+        assert self.hello is not None
         self.wanted, self.next, self.taken, self.heard_s = True, start, 0, now_s
         self.durable, self.told, self.ended = 0, (0, WINDOW), None
-        return StreamWant(start=start, credit=WINDOW)
+        return StreamWant(epoch=self.hello.epoch, start=start, credit=WINDOW)
 
     def take(
         self, peer: bytes, header: BlockHeader, frame: memoryview, now_s: float
@@ -64,9 +65,7 @@ class Stream:
 
         WireError where it is not what was agreed, or comes late over a connection that was lost.
         """
-        hello = self.hello
-        if hello is None or not self.wanted or header.epoch != hello.epoch or peer != self.peer:
-            raise WireError(f"expected no block of {self.name} in epoch {header.epoch}, found one")
+        hello = self._agreed(peer, header, "block")
         shape = (header.n_channels, header.n_samples)
         if header.n_channels != len(hello.channels) or frame.nbytes != 2 * shape[0] * shape[1]:
             raise WireError(
@@ -82,11 +81,27 @@ class Stream:
         anchors = tuple(Anchor(a.sample, a.t_ns) for a in header.anchors)
         return gaps, Block(header.start + known, samples, anchors)
 
+    def end(self, peer: bytes, end: StreamEnd) -> None:
+        """Nothing comes after `end.stop`; WireError where that is said of another stream."""
+        self._agreed(peer, end, "end")
+        self.ended = end.stop
+
     def acknowledgment(self) -> Message | None:
         """What to tell the digitizer now, if it is new enough to be worth a message."""
         told_durable, told_credit = self.told
         credit = self.taken + WINDOW
-        if not self.wanted or (self.durable <= told_durable and credit - told_credit < WINDOW // 4):
+        if self.hello is None or not self.wanted:
+            return None
+        if self.durable <= told_durable and credit - told_credit < WINDOW // 4:
             return None
         self.told = (max(self.durable, told_durable), credit)
-        return StreamAck(durable=self.told[0], credit=credit)
+        return StreamAck(epoch=self.hello.epoch, durable=self.told[0], credit=credit)
+
+    def _agreed(self, peer: bytes, message: BlockHeader | StreamEnd, what: str) -> StreamHello:
+        """The hello of the stream that was asked for; WireError for a message about another."""
+        hello = self.hello
+        if hello is None or not self.wanted or message.epoch != hello.epoch or peer != self.peer:
+            raise WireError(
+                f"expected no {what} of {self.name} in epoch {message.epoch}, found one"
+            )
+        return hello

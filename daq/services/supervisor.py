@@ -1,4 +1,4 @@
-"""The supervisor: starts every service of a config, starts again what dies, ends all in order."""
+"""The supervisor: starts every service of a config, again what dies or hangs, ends all in order."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pathlib import Path
 from daq.errors import ScheeliteError
 from daq.services import processes
 from daq.services.conductor import service_names
+from daq.services.neighbors import Neighbors
+from daq.services.notify import ALIVE, READY, STOPPING, notify
 from daq.services.processes import Up
 from daq.settings.loader import Settings, runtime_dir
 from daq.wire import sockets
@@ -27,6 +29,8 @@ CHECK_S = 0.1
 HOPELESS = {2, 4}  # exit codes of mistakes that starting again cannot mend
 GIVEN_UP_AFTER, WITHIN_S = 6, 60.0
 STOP_S, RUN_END_S = 15.0, 60.0
+HUNG_S = 30.0  # without a word: a stopped process is waited for, a hung one is not
+BEGIN_S = 60.0  # until a young service must have said its first
 
 
 @dataclass(slots=True)
@@ -36,6 +40,7 @@ class Service:
     name: str
     command: list[str]
     child: subprocess.Popen[bytes] | None = None
+    born_s: float = 0.0
     deaths: deque[float] = field(default_factory=deque)
     restarts: int = 0
     given_up: bool = False
@@ -58,11 +63,15 @@ class Supervisor:
         settings: Settings,
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
+        hung_s: float = HUNG_S,
     ) -> None:
-        self._settings, self._stop, self._clock = settings, stop, clock
+        self._settings, self._stop, self._clock, self._hung_s = settings, stop, clock, hung_s
         self._runtime = processes.private_folder(runtime_dir())
         self._logs = processes.private_folder(self._runtime / processes.LOGS)
         self._services = plan(settings, self._runtime)
+        speaking = [*service_names(settings), "run"]
+        endpoints = {name: settings.endpoint(f"{name}.state") for name in speaking}
+        self._neighbors = Neighbors(endpoints, clock)
 
     def run(self) -> None:
         """Start all, keep them alive, end them."""
@@ -70,10 +79,14 @@ class Supervisor:
             for service in self._services:
                 self._start(service)
             self._remember()
+            notify(READY)
             while not self._stop.wait(CHECK_S):
                 self._check()
+                notify(ALIVE)
         finally:
+            notify(STOPPING)
             self._end()
+            self._neighbors.close()
 
     def _start(self, service: Service) -> None:
         with (self._logs / f"{service.name}.log").open("ab") as log:
@@ -84,13 +97,32 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in our terminal is ours to handle
             )
+        service.born_s = self._clock()
 
     def _check(self) -> None:
+        self._neighbors.serve()
+        for service in self._services:
+            if self._hangs(service):
+                self._kill(service)
         dead = [s for s in self._services if not s.given_up and _died(s)]
         for service in dead:
             self._respawn(service)
         if dead:
             self._remember()
+
+    def _hangs(self, service: Service) -> bool:
+        """Whether a living service has said nothing for too long; its loop stands still."""
+        if service.name not in self._neighbors.names or service.given_up or _died(service):
+            return False
+        age_s, quiet_s = self._clock() - service.born_s, self._neighbors.quiet_s(service.name)
+        spoke = quiet_s < age_s
+        return quiet_s > self._hung_s if spoke else age_s > BEGIN_S
+
+    def _kill(self, service: Service) -> None:
+        assert service.child is not None
+        logger.error("%s has said nothing for too long and is killed.", service.name)
+        service.child.kill()
+        service.child.wait()
 
     def _respawn(self, service: Service) -> None:
         assert service.child is not None

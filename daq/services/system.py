@@ -20,6 +20,7 @@ from daq.errors import (
     UsageError,
 )
 from daq.services import processes
+from daq.settings import operator
 from daq.settings.loader import Settings, load, runtime_dir
 from daq.wire import sockets
 
@@ -71,10 +72,14 @@ def settings_of_what_is_up() -> Settings:
 
 # Any: the JSON of `status`
 def status() -> dict[str, Any]:
-    """{"run", "state", "services": {name: {"pid", "state", ...}}, ...}, also of what is down."""
+    """What `scheelite status --json` prints, also of what is down.
+
+    {"run", "state", "services": {name: {"pid", "state", "restarts", "problem"}}, "channels",
+    "safe", "unsafe", "gaps", "core": all that the core says of itself, "problem"}.
+    """
     found = processes.remembered(runtime_dir())
     if found is None or not processes.still_alive(found):
-        return {"run": None, "state": "down", "services": {}, "problem": ""}
+        return {"run": None, "state": "down", "services": {}, **_of_core({}), "problem": ""}
     told = _told(load(Path(found.config)))
     services = told.get("services", {})
     for name, process in found.services.items():
@@ -92,8 +97,19 @@ def status() -> dict[str, Any]:
         "run": told.get("folder"),
         "state": told.get("state", "lost"),
         "services": services,
-        "core": told.get("core", {}),
+        **_of_core(told.get("core", {})),
         "problem": told.get("problem", ""),
+    }
+
+
+def _of_core(core: dict[str, Any]) -> dict[str, Any]:
+    """The part of `status` that is the core's to say."""
+    return {
+        "channels": core.get("channels", {}),
+        "safe": core.get("safe", {"records": 0, "until_ns": 0}),
+        "unsafe": core.get("unsafe", 0),
+        "gaps": core.get("gaps", 0),
+        "core": core,
     }
 
 
@@ -114,7 +130,8 @@ def ask(
     settings: Settings, service: str, verb: str, timeout_s: float = 30.0, **arguments: Any
 ) -> dict[str, Any]:
     """One verb to one service."""
-    with sockets.calling(settings.endpoint(f"{service}.commands"), service) as caller:
+    endpoint = settings.endpoint(f"{service}.commands")
+    with sockets.calling(endpoint, service, operator.current()) as caller:
         return caller.call(verb, timeout_s, **arguments)
 
 
@@ -156,6 +173,27 @@ def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict
 
     _wait(over, timeout_s, f"run {run} to be complete")
     return ask(settings, "run", "status")
+
+
+# Any: {"who", "since_ns", "until_ns", "seal"}
+def take_lease(for_s: float, over: str) -> dict[str, Any]:
+    """Take, renew, or for a reason take over the control lease of what is up."""
+    settings, mine = settings_of_what_is_up(), operator.with_ticket(operator.current())
+    answer = ask(
+        settings, "run", "lease-take", who=mine.who, ticket=mine.ticket, for_s=for_s, over=over
+    )
+    return dict(answer["lease"])
+
+
+def release_lease() -> None:
+    """Give the control lease back; RefusedError where another holds it."""
+    ask(settings_of_what_is_up(), "run", "lease-release", ticket=operator.current().ticket)
+
+
+def lease() -> dict[str, Any] | None:
+    """Who holds the control lease of what is up."""
+    held = ask(settings_of_what_is_up(), "run", "status")["lease"]
+    return None if held is None else dict(held)
 
 
 @contextmanager

@@ -17,11 +17,13 @@ from daq.errors import SettingsError, UsageError
 from daq.settings import units
 from daq.settings.sections import (
     Channels,
+    Digitizers,
     Endpoints,
     Events,
     Experiment,
     ExternalTrigger,
     Kinds,
+    Security,
 )
 
 GROUP = "scheelite.settings"
@@ -45,8 +47,18 @@ class Settings:
         raise UsageError(f"{self.path} has no section for {kind.__name__.lower()}")
 
     def endpoint(self, socket: str) -> str:
-        """Where a socket is, such as "core.blocks"."""
-        return self.section(Endpoints).of(socket, runtime_dir())
+        """Where a socket is, such as "core.blocks"; behind a "#", the keys that guard it."""
+        at = self.section(Endpoints).of(socket, runtime_dir())
+        keys = self.keys
+        return f"{at}#{keys}" if keys is not None and at.startswith("tcp://") else at
+
+    @property
+    def keys(self) -> Path | None:
+        """Folder of the keys, absolute; None where only this machine is served."""
+        security = self.sections.get("security")
+        if not isinstance(security, Security):
+            return None
+        return Path(security.keys).expanduser().absolute()
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -176,17 +188,18 @@ def _problem(section: str, error: Mapping[str, Any]) -> str:
 
 def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     """What no section can see alone."""
+    yield from _unguarded(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):
         return
-    digitizers = getattr(sections.get("digitizers"), "root", None)
+    digitizers = sections.get("digitizers")
     taken: dict[tuple[str, int], str] = {}
     for name, channel in channels.root.items():
         place = f"channels.{name}"
         if isinstance(kinds, Kinds) and channel.kind not in kinds.root:
             yield f"{place}.kind: expected one of {_list(kinds.root)}, found {channel.kind!r}"
-        if digitizers is not None and channel.digitizer not in digitizers:
-            known = _list(digitizers)
+        if isinstance(digitizers, Digitizers) and channel.digitizer not in digitizers.root:
+            known = _list(digitizers.root)
             yield f"{place}.digitizer: expected one of {known}, found {channel.digitizer!r}"
         other = taken.setdefault((channel.digitizer, channel.input), name)
         if other != name:
@@ -233,6 +246,17 @@ def _members(events: Events, channels: Channels) -> Iterable[str]:
                     f"events.{place}: expected one of the channels {_list(channels.root)} or a "
                     f"kind that they have, found {member!r}"
                 )
+
+
+def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Sockets that other machines could reach without keys."""
+    endpoints = sections.get("endpoints")
+    if isinstance(endpoints, Endpoints) and "security" not in sections:
+        for name, at in endpoints.beyond.items():
+            yield (
+                f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
+                f"with the keys that a socket beyond this machine needs, found {at!r}"
+            )
 
 
 def _list(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, mo
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"  # pydantic: $ is the very end, no newline
 Name = Annotated[str, Field(pattern=NAME)]
-_LOOPBACK = re.compile(r"\A(ipc://.+|tcp://(127\.0\.0\.1|localhost):[0-9]{1,5})\Z")
+_LOOPBACK = re.compile(r"\A(ipc://[^#]+|tcp://(127\.0\.0\.1|localhost):[0-9]{1,5})\Z")
+_BEYOND = re.compile(r"\Atcp://([A-Za-z0-9.-]+|\*):[0-9]{1,5}\Z")
 
 
 class Section(BaseModel):
@@ -30,16 +32,13 @@ class Experiment(Section):
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Of everything random in the core.")
 
 
-def _local(endpoint: str) -> str:
-    if not _LOOPBACK.match(endpoint):
-        raise ValueError(
-            "expected ipc://PATH or tcp://127.0.0.1:PORT (what is reached from other machines "
-            f"must be encrypted, which is not there yet), found {endpoint!r}"
-        )
+def _place(endpoint: str) -> str:
+    if not _LOOPBACK.match(endpoint) and not _BEYOND.match(endpoint):
+        raise ValueError(f"expected ipc://PATH or tcp://HOST:PORT, found {endpoint!r}")
     return endpoint
 
 
-Endpoint = Annotated[str, AfterValidator(_local)]
+Endpoint = Annotated[str, AfterValidator(_place)]
 SOCKETS = re.compile(
     r"\A(core\.(blocks|commands|raw|state|traces|pulses)|folder\.(commands|state)"
     r"|run\.(commands|state)|instruments\.(commands|state)"
@@ -61,10 +60,23 @@ class Endpoints(RootModel[dict[str, Endpoint]]):
             raise ValueError(f"expected base to be ipc://FOLDER, found {self.root['base']!r}")
         return self
 
+    @property
+    def beyond(self) -> dict[str, str]:
+        """The sockets that other machines may reach, which needs keys."""
+        return {name: at for name, at in self.root.items() if not _LOOPBACK.match(at)}
+
     def of(self, socket: str, runtime: Path) -> str:
         """The endpoint of a socket; {runtime} is the folder of this user's sockets."""
         base = self.root.get("base", "ipc://{runtime}")
         return self.root.get(socket, f"{base}/{socket}").replace("{runtime}", str(runtime))
+
+
+class Security(Section):
+    """What guards the sockets that other machines may reach."""
+
+    keys: Annotated[str, Field(min_length=1, pattern=r"^[^#]+$")] = Field(
+        description="Folder of CurveZMQ keys; scheelite keys makes it."
+    )
 
 
 class Storage(Section):
@@ -216,8 +228,10 @@ class Kind(Section):
         "ones, or one of each pile.",
     )
     second_pulse_sigma: float = Field(
-        6.0, ge=0, le=100, description="A rise of so many sigma in a record is a second pulse; 0: "
-        "not looked for."
+        6.0,
+        ge=0,
+        le=100,
+        description="A rise of so many sigma in a record is a second pulse; 0: not looked for.",
     )
     second_pulse_span: int = Field(
         24, ge=1, le=4096, description="Samples over which the rise is measured."
@@ -257,5 +271,21 @@ class ChannelEntry(Section):
 
 class Channels(RootModel[dict[Name, ChannelEntry]]):
     """Channels by name, in the order of the tables and pictures."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Digitizer(Section):
+    """What the acquisition must know of any digitizer; its driver's section says the rest."""
+
+    model: str = Field(description="Its driver's name.")
+    resource: str = Field(min_length=1, max_length=200, description="Where it is.")
+    silent_after_s: float = Field(
+        5.0, ge=0.2, le=3600, description="It counts as silent after this time without samples [s]."
+    )
+
+
+class Digitizers(RootModel[Mapping[Name, Digitizer]]):
+    """Digitizers by name; the drivers put their own sections in its place."""
 
     model_config = ConfigDict(frozen=True, strict=True)

@@ -15,6 +15,8 @@ VERSION = 1
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Positive = Annotated[float, Meta(ge=1e-30, le=1e30)]
+Rate = Annotated[float, Meta(ge=1e-3, le=1e12)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=4096)]
 
@@ -56,18 +58,24 @@ class StreamHello(Message, frozen=True, tag="stream-hello"):
 
     digitizer: Name
     epoch: Name
-    channels: list[Name]
-    rate_hz: Finite
-    volts_per_count: Finite
+    channels: Annotated[list[Name], Meta(min_length=1, max_length=1024)]
+    rate_hz: Rate
+    volts_per_count: Positive
     oldest: Count
     newest: Count
     can_wait: bool = False
     anchors: list[AnchorItem] = []
 
+    def __post_init__(self) -> None:
+        """Refuse what no digitizer can be."""
+        if self.oldest > self.newest:
+            raise ValueError(f"expected oldest up to newest {self.newest}, found {self.oldest}")
+
 
 class StreamWant(Message, frozen=True, tag="stream-want"):
-    """Core to digitizer: send from `start` on; `credit` bytes may be on the way."""
+    """Core to digitizer: send `epoch` from `start` on; `credit` bytes may be on the way."""
 
+    epoch: Name
     start: Count
     credit: Count
 
@@ -97,9 +105,10 @@ class StreamEnd(Message, frozen=True, tag="stream-end"):
 
 
 class StreamAck(Message, frozen=True, tag="stream-ack"):
-    """Core to digitizer: what is before `durable` need not be kept; `credit` bytes in all since
-    the StreamWant may have been sent."""
+    """Core to digitizer: what is before `durable` in `epoch` need not be kept; `credit` bytes in
+    all since the StreamWant may have been sent."""
 
+    epoch: Name
     durable: Count
     credit: Count
 
@@ -108,10 +117,15 @@ class StreamAck(Message, frozen=True, tag="stream-ack"):
 
 
 class Request(Message, frozen=True, tag="request"):
-    """One verb with its arguments; `id` comes back in the reply."""
+    """One verb with its arguments; `id` comes back in the reply.
+
+    `who` is the operator as the log names him, `ticket` what he took the control lease with.
+    """
 
     id: Count
     verb: Name
+    who: Annotated[str, Meta(max_length=64)] = ""
+    ticket: Annotated[str, Meta(max_length=64)] = ""
     arguments: dict[str, Any] = {}  # Any: each verb's own struct checks them
 
 

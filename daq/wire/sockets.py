@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from daq.errors import ServiceTimeoutError, UsageError, WireError, by_name
-from daq.wire import codec
+from daq.errors import ScheeliteError, ServiceTimeoutError, UsageError, WireError, by_name
+from daq.model.operator import NOBODY, Operator
+from daq.wire import codec, keys
+from daq.wire.keys import Endpoint
 from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
 
 MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
@@ -59,7 +61,7 @@ def join_blocks(endpoint: str) -> Socket:
     socket = _socket(zmq.DEALER, hwm=0)
     # nothing is queued for a core that is away: it would get stale blocks when it comes back
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.connect(endpoint)
+    _connect(socket, endpoint)
     return socket
 
 
@@ -67,7 +69,7 @@ def join_requests(endpoint: str) -> Socket:
     """A client's end of `commands` for who must not wait: DEALER; use `offer`."""
     socket = _socket(zmq.DEALER, max_bytes=MAX_HEADER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.connect(endpoint)
+    _connect(socket, endpoint)
     return socket
 
 
@@ -96,7 +98,7 @@ def subscribe(*endpoints: str, topics: tuple[bytes, ...] = (b"",), hwm: int = 50
     for topic in topics:
         socket.setsockopt(zmq.SUBSCRIBE, topic)
     for endpoint in endpoints:
-        socket.connect(endpoint)
+        _connect(socket, endpoint)
     return socket
 
 
@@ -133,17 +135,20 @@ class Caller:
     Not for two threads at once: the lock guards the socket, which belongs to one caller at a time.
     """
 
-    def __init__(self, endpoint: str, service: str) -> None:
+    def __init__(self, endpoint: str, service: str, operator: Operator = NOBODY) -> None:
         self._socket = _socket(zmq.DEALER, max_bytes=MAX_HEADER)
-        self._socket.connect(endpoint)
-        self._service = service
+        _connect(self._socket, endpoint)
+        self._service, self._operator = service, operator
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
     def call(self, verb: str, timeout_s: float = 5.0, **arguments: Any) -> dict[str, Any]:
         """The result of `verb`; raises the service's error by name, or ServiceTimeoutError."""
         with self._lock:
-            request = Request(id=next(self._ids), verb=verb, arguments=arguments)
+            who, ticket = self._operator.who, self._operator.ticket
+            request = Request(
+                id=next(self._ids), verb=verb, who=who, ticket=ticket, arguments=arguments
+            )
             self._socket.send(codec.encode(request))
             return self._result(request, timeout_s)
 
@@ -165,9 +170,9 @@ class Caller:
 
 
 @contextmanager
-def calling(endpoint: str, service: str) -> Iterator[Caller]:
-    """A Caller for the length of a with block."""
-    caller = Caller(endpoint, service)
+def calling(endpoint: str, service: str, operator: Operator = NOBODY) -> Iterator[Caller]:
+    """A Caller for the length of a with block, which acts for `operator`."""
+    caller = Caller(endpoint, service, operator)
     try:
         yield caller
     finally:
@@ -201,7 +206,7 @@ def raw_samples(
 ) -> tuple[RawReply, bytes]:
     """The next samples of a channel from a core's `raw`, with what is known of them."""
     socket = _socket(zmq.DEALER)
-    socket.connect(endpoint)
+    _connect(socket, endpoint)
     try:
         socket.send(codec.encode(RawRequest(id=1, channel=channel, n_samples=n_samples)))
         if not socket.poll(round(timeout_s * 1000)):
@@ -231,14 +236,31 @@ def _socket(kind: int, hwm: int = 1000, max_bytes: int = -1) -> Socket:
 
 
 def _bind(socket: Socket, endpoint: str) -> Socket:
+    at = Endpoint.parse(endpoint)
     try:
-        if endpoint.startswith("ipc://"):
-            Path(endpoint.removeprefix("ipc://")).parent.mkdir(0o700, parents=True, exist_ok=True)
-        socket.bind(endpoint)
+        if at.keys is not None:
+            keys.guard_server(socket, at.keys)
+        if at.address.startswith("ipc://"):
+            Path(at.address.removeprefix("ipc://")).parent.mkdir(0o700, parents=True, exist_ok=True)
+        socket.bind(at.address)
     except zmq.ZMQError as error:
         socket.close(0)
-        raise UsageError(f"cannot listen on {endpoint}: {error.strerror}") from error
+        raise UsageError(f"cannot listen on {at.address}: {error.strerror}") from error
+    except ScheeliteError:
+        socket.close(0)
+        raise
     return socket
+
+
+def _connect(socket: Socket, endpoint: str) -> None:
+    at = Endpoint.parse(endpoint)
+    try:
+        if at.keys is not None:
+            keys.guard_client(socket, at.keys)
+        socket.connect(at.address)
+    except ScheeliteError:
+        socket.close(0)
+        raise
 
 
 def _renumbered(state: State, seq: int) -> State:

@@ -7,6 +7,9 @@ not confirmed on a board: that lost samples lie before the packet that counts th
 of 56 and 57 bytes count `sizeOfAllChannels` as the later ones do, and that counts reach from
 - to + the range over 16 bits whatever the converter has.
 
+Nothing in a packet guards its samples. So one counts once another packet begins where it ends:
+what was cut short is a gap, and the last pack before a lost connection is lost with it.
+
 What is to be streamed is set on the board (its web page: network, TCP, 16 bits, these channels,
 this rate). It stamps no time: the anchors are estimates by this computer's clock. Every
 connection is a new stream, for the board does not keep what nobody took.
@@ -114,7 +117,7 @@ class RedpitayaDigitizer(Digitizer):
         parts = self._next_pack(self._clock() + self._timeout_s)
         rate_hz = self._rate_hz(parts[0].base_hz)
         self._numbering = Numbering(rate_hz, self._now_ns)
-        anchor = self._numbering.begin(parts[0].samples.size)
+        anchor = self._numbering.begin(2 * parts[0].samples.size)  # the next one has begun
         self._ready.extend(self._events(parts))
         return Facts(
             name=self._name,
@@ -202,8 +205,9 @@ class RedpitayaDigitizer(Digitizer):
         n_lost = max(part.lost for part in parts) + n_missing * samples.shape[1]
         is_first, self._pack = self._pack is None, parts[0].pack
         if not n_lost or is_first:  # what was lost before the first one was not ours
-            return self._numbering.take(samples)
-        return [self._numbering.skip(n_lost, exact=not n_missing), *self._numbering.take(samples)]
+            return self._numbering.take(samples, samples.shape[1])
+        gap = self._numbering.skip(n_lost, exact=not n_missing)
+        return [gap, *self._numbering.take(samples, samples.shape[1])]
 
     def _check_pack(self, parts: list[_Packet]) -> None:
         lengths = {part.samples.shape[0] for part in parts}
@@ -213,7 +217,17 @@ class RedpitayaDigitizer(Digitizer):
             raise self._nonsense(f"a pack after {self._pack}", f"pack {parts[0].pack}")
 
     def _packet(self, deadline: float) -> _Packet:
-        """The next packet; what lies before its ID is no packet, and is passed over."""
+        """The next packet; what is none is passed over.
+
+        Nothing but its place guards a sample, so a packet counts when another begins where it ends.
+        """
+        while (packet := self._candidate(deadline)) is None:
+            del self._bytes[: len(ID)]
+            self._n_passed += len(ID)
+        return packet
+
+    def _candidate(self, deadline: float) -> _Packet | None:
+        """What begins with the next ID; None where it does not end where another one begins."""
         while not self._is_synchronized():
             self._receive(deadline)
         while len(self._bytes) < HEADER.size:
@@ -225,8 +239,10 @@ class RedpitayaDigitizer(Digitizer):
             raise self._nonsense(f"packets up to {MAX_PACKET} bytes", f"{size} bytes, {lost} lost")
         header = self._header_length(size, size_of_all)
         self._check_channel(channel, bits)
-        while len(self._bytes) < size:
+        while len(self._bytes) < size + len(ID):
             self._receive(deadline)
+        if not self._bytes.startswith(ID, size):
+            return None
         samples = np.frombuffer(bytes(memoryview(self._bytes)[header:size]), "<i2")
         del self._bytes[:size]
         return _Packet(pack, channel, lost, base_hz, samples)

@@ -8,27 +8,22 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field
 
 from daq.errors import UsageError
-from daq.settings.sections import Section
+from daq.settings import sections
 
 _TCP = re.compile(r"\Atcp://[A-Za-z0-9_.-]+:[0-9]{1,5}\Z")
 _DEVICE = re.compile(r"\A[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _CARD = re.compile(r"\A(/dev/spcm[0-9]+|TCPIP::[A-Za-z0-9_.-]+(::inst[0-9]+)?(::INSTR)?)\Z")
 
 
-class DigitizerSettings(Section):
+class DigitizerSettings(sections.Digitizer):
     """One digitizer."""
 
-    model: str = Field(description="Its driver's name.")
-    resource: str = Field(min_length=1, max_length=200, description="Where it is.")
     device: str = Field(
         "", max_length=64, description="What it calls itself; as this section where not given."
     )
     buffer_s: float = Field(30.0, ge=1, le=3600, description="Samples kept for an absent core [s].")
     buffer_bytes: float = Field(
         2e9, ge=1e6, le=1e12, description="Samples kept for an absent core, at most [bytes]."
-    )
-    silent_after_s: float = Field(
-        5.0, ge=0.2, le=3600, description="It counts as silent after this time without samples [s]."
     )
 
 

@@ -64,7 +64,9 @@ class _Sorry(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
+    """The header of a packet, known to be intact."""
+
     kind: int
     n_channels: int
     n_samples: int
@@ -99,7 +101,7 @@ class StreamDigitizer(Digitizer):
         self._packets = 0
         self._ready: deque[Event] = deque()
         self._head = memoryview(bytearray(HEADER.size))
-        self._header: _Header | None = None  # of the packet whose payload is being received
+        self._header: Header | None = None  # of the packet whose payload is being received
         self._payload: SampleArray | None = None
         self._filled = 0  # bytes that are there of the header or of the payload
 
@@ -134,8 +136,9 @@ class StreamDigitizer(Digitizer):
         while not self._ready:
             if self._header is None:
                 self._fill(self._head, deadline)
-                self._header = self._checked_header()
-                self._filled = 0
+                self._header = checked_header(self._head, self._packets, self._resource)
+                check_content(self._header, self._n_channels, self._resource)
+                self._packets, self._filled = self._packets + 1, 0
             self._take_payload(self._header, deadline)
         return self._ready.popleft()
 
@@ -169,22 +172,12 @@ class StreamDigitizer(Digitizer):
         return bytes(line)
 
     def _hello(self, line: bytes) -> Hello:
-        try:
-            hello = msgspec.json.decode(line, type=Hello)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._no_hello(line, error) from error
+        hello = decoded_hello(line, self._resource)
         if hello.name != self._name:
             raise WrongInstrumentError(
                 f"expected digitizer {self._name!r} at {self._resource}, found {hello.name!r}"
             )
         return hello
-
-    def _no_hello(self, line: bytes, error: Exception) -> NotConnectedError | ReplyError:
-        try:
-            sorry = msgspec.json.decode(line, type=_Sorry)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return ReplyError(f"expected the hello of a digitizer at {self._resource}: {error}")
-        return NotConnectedError(f"{self._resource} does not serve us: {sorry.error}")
 
     def _open_socket(self) -> socket.socket:
         if self._socket is None:
@@ -216,78 +209,110 @@ class StreamDigitizer(Digitizer):
 
     # --- the packets ------------------------------------------------------------------------
 
-    def _checked_header(self) -> _Header:
-        magic, version, kind, n_channels, n_samples, n_bytes, start, value, crc, own, number = (
-            HEADER.unpack(self._head)
-        )
-        if magic != MAGIC or version != VERSION:
-            raise self._nonsense(f"{MAGIC!r} version {VERSION}", f"{magic!r} version {version}")
-        if own != zlib.crc32(self._head[:CHECKED]):
-            raise self._nonsense("an intact header", "a wrong CRC")
-        if number != self._packets:
-            raise self._nonsense(f"packet {self._packets}", f"packet {number}")
-        if max(start, value) > MAX_SAMPLE:
-            raise self._nonsense(f"numbers up to {MAX_SAMPLE}", f"{max(start, value)}")
-        self._packets += 1
-        return _Header(kind, n_channels, n_samples, n_bytes, start, value, crc, number)
-
-    def _take_payload(self, header: _Header, deadline: float) -> None:
+    def _take_payload(self, header: Header, deadline: float) -> None:
         """Receive what belongs to `header`, and have the events of the packet ready."""
         if header.kind == SAMPLES:
             samples = self._received_samples(header, deadline)
             self._come_to(header.start)
             self._ready.append(Samples(header.start, samples))
             self._expected = header.start + header.n_samples
-        elif header.n_bytes:
-            raise self._nonsense("no payload", f"{header.n_bytes} bytes in kind {header.kind}")
         else:
             self._take_mark(header)
         self._header, self._payload, self._filled = None, None, 0
 
-    def _received_samples(self, header: _Header, deadline: float) -> SampleArray:
+    def _received_samples(self, header: Header, deadline: float) -> SampleArray:
         if self._payload is None:
-            self._check_shape(header)
             self._payload = np.empty((header.n_channels, header.n_samples), "<i2")
         samples = self._payload
         payload = samples.data.cast("B")
         self._fill(payload, deadline)
         if zlib.crc32(payload) != header.crc:
-            raise self._nonsense("intact samples", f"a wrong CRC in packet {header.number}")
+            raise _nonsense(
+                self._resource, "intact samples", f"a wrong CRC in packet {header.number}"
+            )
         samples.flags.writeable = False
         return samples
 
-    def _check_shape(self, header: _Header) -> None:
-        shape = (header.n_channels, header.n_samples, header.n_bytes)
-        expected = (self._n_channels, header.n_samples, 2 * self._n_channels * header.n_samples)
-        if shape != expected or not 0 < header.n_bytes <= MAX_PAYLOAD:
-            raise self._nonsense(
-                f"samples of {self._n_channels} channels, at most {MAX_PAYLOAD} bytes",
-                f"{shape[0]} channels, {shape[1]} samples, {shape[2]} bytes",
-            )
-
-    def _take_mark(self, header: _Header) -> None:
-        if header.kind == ANCHOR and header.value >= 0:
+    def _take_mark(self, header: Header) -> None:
+        if header.kind == ANCHOR:
             self._ready.append(Anchor(header.start, header.value))
-        elif header.kind == GAP and header.value > header.start:
-            self._come_to(header.start)
+            return
+        self._come_to(header.start)
+        if header.kind == GAP:
             self._ready.append(Gap(header.start, header.value))
             self._expected = header.value
-        elif header.kind == END:
-            self._come_to(header.start)
-            self._ready.append(End(header.start))
         else:
-            raise self._nonsense(
-                "an anchor, a gap or the end",
-                f"kind {header.kind} from {header.start} to {header.value}",
-            )
+            self._ready.append(End(header.start))
 
     def _come_to(self, start: int) -> None:
         """What is missing before `start` is a gap, exact by the digitizer's own counting."""
         if self._expected is None or start == self._expected:
             return
         if start < self._expected:
-            raise self._nonsense(f"sample {self._expected} or later", f"sample {start}")
+            raise _nonsense(self._resource, f"sample {self._expected} or later", f"sample {start}")
         self._ready.append(Gap(self._expected, start))
 
-    def _nonsense(self, expected: str, found: str) -> ReplyError:
-        return ReplyError(f"expected {expected} from {self._resource}, found {found}")
+
+def decoded_hello(line: bytes, where: str) -> Hello:
+    """The hello in the first line; ReplyError, or NotConnectedError where it says "sorry"."""
+    try:
+        return msgspec.json.decode(line, type=Hello)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _no_hello(line, where, error) from error
+
+
+def checked_header(head: memoryview | bytes, number: int, where: str) -> Header:
+    """The header of packet `number`; ReplyError where it is damaged or another's."""
+    magic, version, kind, n_channels, n_samples, n_bytes, start, value, crc, own, found = (
+        HEADER.unpack(head)
+    )
+    if magic != MAGIC or version != VERSION:
+        raise _nonsense(where, f"{MAGIC!r} version {VERSION}", f"{magic!r} version {version}")
+    if own != zlib.crc32(head[:CHECKED]):
+        raise _nonsense(where, "an intact header", "a wrong CRC")
+    if found != number:
+        raise _nonsense(where, f"packet {number}", f"packet {found}")
+    if max(start, value) > MAX_SAMPLE:
+        raise _nonsense(where, f"numbers up to {MAX_SAMPLE}", f"{max(start, value)}")
+    return Header(kind, n_channels, n_samples, n_bytes, start, value, crc, number)
+
+
+def check_content(header: Header, n_channels: int, where: str) -> None:
+    """ReplyError where a packet cannot be one of a stream with so many channels."""
+    if header.kind == SAMPLES:
+        _check_shape(header, n_channels, where)
+    elif header.n_bytes:
+        raise _nonsense(where, "no payload", f"{header.n_bytes} bytes in kind {header.kind}")
+    elif not (
+        (header.kind == ANCHOR and header.value >= 0)
+        or (header.kind == GAP and header.value > header.start)
+        or header.kind == END
+    ):
+        raise _nonsense(
+            where,
+            "an anchor, a gap or the end",
+            f"kind {header.kind} from {header.start} to {header.value}",
+        )
+
+
+def _check_shape(header: Header, n_channels: int, where: str) -> None:
+    shape = (header.n_channels, header.n_samples, header.n_bytes)
+    expected = (n_channels, header.n_samples, 2 * n_channels * header.n_samples)
+    if shape != expected or not 0 < header.n_bytes <= MAX_PAYLOAD:
+        raise _nonsense(
+            where,
+            f"samples of {n_channels} channels, at most {MAX_PAYLOAD} bytes",
+            f"{shape[0]} channels, {shape[1]} samples, {shape[2]} bytes",
+        )
+
+
+def _no_hello(line: bytes, where: str, error: Exception) -> NotConnectedError | ReplyError:
+    try:
+        sorry = msgspec.json.decode(line, type=_Sorry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ReplyError(f"expected the hello of a digitizer at {where}: {error}")
+    return NotConnectedError(f"{where} does not serve us: {sorry.error}")
+
+
+def _nonsense(where: str, expected: str, found: str) -> ReplyError:
+    return ReplyError(f"expected {expected} from {where}, found {found}")

@@ -6,8 +6,9 @@ that a heater's power reads 0 while it is controlled and is then known from its 
 that every reply has a status. The ranges of power (1 W) and setpoint (1000 K) are the manual's.
 
 Not confirmed on a device of ours: all of it. The settings of the control loop are not covered, nor
-are WebSocket and MQTT. A heater whose relay stands otherwise than its mode delivers nothing; that
-is read as the alarm of that heater.
+are WebSocket (port 5002) and MQTT: their ports and the names of their endpoints are known, but no
+literal exchange is, and HTTP gives the same values sooner than MQTT does. A heater whose relay
+stands otherwise than its mode delivers nothing; that is read as the alarm of that heater.
 """
 
 from __future__ import annotations

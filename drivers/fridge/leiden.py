@@ -3,9 +3,10 @@
 The bridge (TCP 5611) answers one command per connection, without an end but the closing. Confirmed
 by its source: the commands, the comma-separated lists, the two sentences in which it fails. By one
 other client of the same LabVIEW program, temperatures are in mK; by two, the second is the still
-and the third the mixing chamber. That its pressures have no unit on the wire is why they have none
-here; one that it cannot give is taken as absent, and asked for again. The bridge's "stop", which
-ends it for everybody, is never sent.
+and the third the mixing chamber. It is asked for P1 to P7, the gauges that the gas handling below
+counts. That its pressures have no unit on the wire is why they have none here; one that it cannot
+give is taken as absent, and asked for again. The bridge's "stop", which ends it for everybody, is
+never sent.
 
 The GHS-2T-1T-700 (MicroTask; serial, LF) is confirmed by one public driver: its questions, the
 acknowledgment before a tab, the states, 1 off and 2 on, and the addresses of the keys. Its

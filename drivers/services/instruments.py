@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from daq.errors import UsageError
+from daq.services.authority import LeaseWatch, Notes
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.wire import sockets
+from drivers.describe import unknown
 from drivers.instrument import Instrument
 from drivers.parameter import Bound, Reading, dated, to_plain
 from drivers.services.delivery import Delivery
 from drivers.services.poller import Polled, Poller, Readings, Report
+from drivers.services.safety import Limits, News, Watch, check_orders
+from drivers.settings import Safety
+
+logger = logging.getLogger(__name__)
 
 TICK_MS = 100
+UNLIMITED = Safety.model_validate({})
 JOIN_S = 3.0  # longer than an exchange that times out twice
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -35,6 +43,7 @@ class Endpoints:
     readings: str
     state: str
     commands: str
+    lease: str  # run control's state, which says who commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,7 @@ class InstrumentsService:
         endpoints: Endpoints,
         stop: threading.Event,
         waker: Waker,
+        safety: Safety = UNLIMITED,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -107,15 +117,22 @@ class InstrumentsService:
         self._pollers = {name: self._poller(name, e, clock) for name, e in entries.items()}
         self._beat = Beat(endpoints.state, "instruments", clock=clock, now_ns=now_ns)
         self._delivery = Delivery(endpoints.readings, self._beat.boot, clock)
+        self._safety, self._watch = safety, Watch(safety, now_ns)
+        instruments = {name: entry.instrument for name, entry in entries.items()}
+        self._limits = Limits(safety.limits, instruments)
+        check_orders(safety.orders, instruments)
+        self._lease, self._notes = LeaseWatch(endpoints.lease), Notes(endpoints.readings)
         self._commands = CommandServer(
             endpoints.commands,
             {
                 "status": Verb(Nothing, lambda _: self.status()),
                 "list": Verb(Nothing, lambda _: self._list()),
                 "read": Verb(Read, self._read),
-                "write": Verb(Write, self._write),
-                "act": Verb(Act, self._act),
+                "write": Verb(Write, self._write, "act"),
+                "act": Verb(Act, self._act, "act"),
             },
+            guard=self._lease.check,
+            audit=self._notes.audit("instruments"),
         )
 
     def run(self) -> None:
@@ -148,16 +165,35 @@ class InstrumentsService:
             self._take(self._reports.get_nowait())
         self._delivery.serve()
         self._commands.serve()
+        self._be_safe()
         self._beat.serve()
         if self._beat.due("running"):
             self._beat.publish("running", progress=self._progress, body=self.status())
+
+    def _be_safe(self) -> None:
+        """Write the safe state where nobody is in command any more; every order is tried."""
+        reason = self._watch.due(News(*self._lease.listen()))
+        if not reason:
+            return
+        self._notes.tell(f"safe state: {reason}", "error")
+        for order in self._safety.orders:
+            asked = Write(order.instrument, order.parameter, order.value)
+            self._write(asked).add_done_callback(partial(self._tell_order, asked))
+
+    def _tell_order(self, asked: Write, done: Future[Result]) -> None:
+        """In the instrument's thread, which must not touch our sockets: its log says it."""
+        error, what = done.exception(), f"{asked.instrument}.{asked.parameter} = {asked.value}"
+        if error is None:
+            logger.warning("safe state: %s", what)
+        else:
+            logger.error("safe state: %s could not be written: %s", what, error)
 
     def _end(self) -> None:
         for thread in self._pollers.values():
             thread.stop()
         for thread in self._pollers.values():
             thread.join(JOIN_S)
-        for part in (self._commands, self._beat, self._delivery):
+        for part in (self._commands, self._beat, self._delivery, self._lease, self._notes):
             part.close()
 
     # --- from the instruments' threads --------------------------------------------------------
@@ -222,6 +258,7 @@ class InstrumentsService:
     def _write(self, asked: Write) -> Future[Result]:
         poller = self._poller_of(asked.instrument)
         bound = _named(asked.parameter, poller.instrument.parameters(), "parameter")
+        self._limits.check(asked.instrument, asked.parameter, asked.value)
 
         def job() -> Result:
             return self._answered(poller, bound, bound.write(asked.value))
@@ -254,7 +291,7 @@ class InstrumentsService:
         try:
             return self._pollers[instrument]
         except KeyError as error:
-            raise _unknown("instrument", self._pollers, instrument) from error
+            raise unknown("instrument", self._pollers, instrument) from error
 
     def _submitted(self, poller: Poller, job: Callable[[], Result]) -> Future[Result]:
         future = poller.submit(job)
@@ -268,12 +305,8 @@ N = TypeVar("N", bound=Any)  # what has a name: a Bound or a BoundAction
 def _named(name: str, among: Any, kind: str) -> Any:
     known = {each.name: each for each in among}
     if name not in known:
-        raise _unknown(kind, known, name)
+        raise unknown(kind, known, name)
     return known[name]
-
-
-def _unknown(kind: str, known: Mapping[str, object], found: str) -> UsageError:
-    return UsageError(f"expected one of the {kind}s {', '.join(known)}, found {found!r}")
 
 
 def _plain(value: object) -> Any:

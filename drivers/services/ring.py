@@ -70,7 +70,7 @@ class Ring:
         self._blocks: list[Samples] = []
         self._gaps: list[Gap] = []
         self._anchors: list[Anchor] = []
-        self._bytes = 0
+        self._bytes = self._kept = 0  # of the blocks; `_kept` in samples, without gaps
         self._begun = False
         self._durable = 0
         self._cursor: int | None = None  # the next sample to send
@@ -84,7 +84,7 @@ class Ring:
             raise ValueError(f"expected samples from {self.newest}, found {samples.start}")
         self._begun = True
         self._blocks.append(samples)
-        self._bytes += samples.samples.nbytes
+        self._count(samples, +1)
         self.newest = samples.stop
         while self.is_full and not self._can_wait and len(self._blocks) > 1:
             self._drop_oldest()
@@ -117,7 +117,8 @@ class Ring:
         self._credit = max(self._credit, credit)
         self._durable = max(self._durable, min(durable, self._cursor))
         done = bisect_right(self._blocks, self._durable, key=_stop)
-        self._bytes -= sum(block.samples.nbytes for block in self._blocks[:done])
+        for block in self._blocks[:done]:
+            self._count(block, -1)
         del self._blocks[:done]
         self._gaps = [gap for gap in self._gaps if gap.stop > self._durable]
         self.lost.forget_before(self._durable)
@@ -182,7 +183,7 @@ class Ring:
     @property
     def is_full(self) -> bool:
         """Whether it holds as much as it may."""
-        return self.newest - self.oldest > self._max_samples or self._bytes > self._max_bytes
+        return self._kept > self._max_samples or self._bytes > self._max_bytes
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -192,9 +193,13 @@ class Ring:
 
     # --- within -----------------------------------------------------------------------------
 
+    def _count(self, block: Samples, sign: int) -> None:
+        self._bytes += sign * block.samples.nbytes
+        self._kept += sign * (block.stop - block.start)
+
     def _drop_oldest(self) -> None:
         block = self._blocks.pop(0)
-        self._bytes -= block.samples.nbytes
+        self._count(block, -1)
         self.n_dropped += 1
         kept_until = max(self._durable, self._cursor or 0)  # up to there the core has it
         self.lost.add(max(block.start, kept_until), block.stop)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daq.errors import VersionError, WireError
+from daq.errors import WireError
 from daq.model.block import Gap
 from daq.model.clock import Anchor
 from daq.wire import codec, sockets
@@ -101,11 +101,9 @@ class Uplink:
         while self.socket.poll(0):
             try:
                 (frame,) = sockets.receive(self.socket, 1)
-                message = codec.decode(frame, StreamWant, StreamAck)
+                self._obey(codec.decode(frame, StreamWant, StreamAck))
             except WireError as error:
                 self._complain(error)
-            else:
-                self._obey(message)
 
     def send(self) -> None:
         """Send what is due: a hello, blocks, the end; and come to the next stream."""
@@ -165,16 +163,24 @@ class Uplink:
         )
 
     def _obey(self, message: Message) -> None:
-        self.problem = ""
-        if not self._streams:
-            return
-        stream = self._streams[0]
+        assert isinstance(message, StreamWant | StreamAck)  # nothing else was decoded
+        stream = self._told_of(message)
         stream.heard_at = self._clock()
+        self.problem = ""
         if isinstance(message, StreamAck):
             stream.ring.acknowledge(message.durable, message.credit)
-        elif isinstance(message, StreamWant):
+        else:
             stream.ring.want(message.start, message.credit)
             stream.end_told = False
+
+    def _told_of(self, message: StreamWant | StreamAck) -> Stream:
+        """The stream that is spoken of; WireError where it is another one, such as one before."""
+        current = self._streams[0] if self._streams else None
+        if current is None or message.epoch != current.facts.stream:
+            word = message.__struct_config__.tag
+            expected = f"epoch {current.facts.stream}" if current else "no epoch yet"
+            raise WireError(f"expected a {word} for {expected}, found epoch {message.epoch}")
+        return current
 
     def _may_be_named(self, stream: Stream) -> bool:
         """Not before samples came: the oldest ones may be gone when we come to ask for them."""
@@ -245,5 +251,4 @@ class Uplink:
 
     def _complain(self, error: WireError) -> None:
         self.problem = str(error)
-        word = "another version of us" if isinstance(error, VersionError) else "nonsense"
-        logger.warning("The core sent %s: %s", word, error)
+        logger.warning("What the core sent is not obeyed: %s", error)

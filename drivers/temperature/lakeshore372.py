@@ -6,8 +6,13 @@ rule, the queries and commands below, the enumerations and ranges. Literal repli
 within 65 to 85 ms of a write is the old value was measured by others on a 336; we wait 100 ms.
 
 Not confirmed on a device of ours: that the error bits of *ESR? are set for every refused command,
-the shape of the replies to PID?, MOUT?, FILTER?, RDGPWR? and QRDG?, and the serial link. The
-control input A and the curves are not covered.
+the shape of the replies to PID?, MOUT?, FILTER?, RDGPWR? and QRDG?, and the serial link.
+
+By the manufacturer's own Python client alone: the fields of RAMP?, RAMPST?, ZONE?, ALARM?, ALARMST?
+and their order. Not confirmed: the limits of a rate, what an alarm's source counts, whether its
+last two fields are audible and visible or the other way round (that client does both), and whether
+SETP? gives where a ramp is or where it leads. The control input A, the warm-up heater's ramp and
+zones, and the curves (CRVHDR, CRVPT) are not covered.
 """
 
 from __future__ import annotations
@@ -150,12 +155,61 @@ class Input(Channel):
         "INTYPE {ch},{value}",
         slow=True,
     )
+    alarm = Parameter(
+        "ALARM? {ch}",
+        Fields(
+            {
+                "on": Switch(),
+                "source": Integer(0, 4),
+                "high": Number(0, 1e6),
+                "low": Number(0, 1e6),
+                "deadband": Number(0, 1e6),
+                "latching": Switch(),
+                "audible": Switch(),
+                "visible": Switch(),
+            }
+        ),
+        "When the input gives an alarm.",
+        "ALARM {ch},{value}",
+        slow=True,
+    )
+    alarms = Parameter(
+        "ALARMST? {ch}",
+        Fields({"high": Switch(), "low": Switch()}),
+        "Alarms standing on this input.",
+        slow=True,
+    )
     filter = Parameter(
         "FILTER? {ch}",
         Fields({"on": Switch(), "settle": Integer(1, 200, "s"), "window": Integer(1, 80, "%")}),
         "Averaging of the readings.",
         "FILTER {ch},{value}",
         slow=True,
+    )
+
+
+ZONE = Fields(
+    {
+        "up_to": Number(0, 9999, "K"),
+        "proportional": Number(0, 1000),
+        "integral": Number(0, 10000, "s"),
+        "derivative": Number(0, 2500, "s"),
+        "manual_output": Number(0, 100, "%"),
+        "range": Code(HeaterRange),
+        "rate": Number(0, 100, "K/min"),
+        "relay_1": Switch(),
+        "relay_2": Switch(),
+    }
+)
+
+
+class Zone(Channel):
+    """What the sample heater does in one range of temperatures, in mode ZONE."""
+
+    label = "zone"
+
+    settings = Parameter(
+        "ZONE? 0,{ch}", ZONE, "What holds up to a temperature.", "ZONE 0,{ch},{value}", slow=True
     )
 
 
@@ -172,6 +226,7 @@ class Lakeshore372(StatusChecked):
     settle_s = 0.1
 
     inputs = Channels(Input, range(1, 17))
+    zones = Channels(Zone, range(1, 11), chosen=False)
     scan = Parameter(
         "SCAN?",
         Fields({"input": Integer(1, 16), "auto": Switch()}),
@@ -179,6 +234,14 @@ class Lakeshore372(StatusChecked):
         "SCAN {value}",
     )
     setpoint = Parameter("SETP? 0", Number(0, 2, "K"), "Temperature to hold.", "SETP 0,{value}")
+    setpoint_ramp = Parameter(
+        "RAMP? 0",
+        Fields({"on": Switch(), "rate": Number(0, 100, "K/min")}),
+        "How fast the setpoint moves to a new one; at 0 and off at once.",
+        "RAMP 0,{value}",
+        slow=True,
+    )
+    ramping = Parameter("RAMPST? 0", Switch(), "Whether the setpoint is on its way.")
     heater_range = Parameter("RANGE? 0", Code(HeaterRange), "Heater range.", "RANGE 0,{value}")
     heater_output = Parameter("HTR?", Number(unit="%"), "Output now; W where set to power.")
     heater_fault = Parameter("HTRST? 0", Code(HeaterFault), "State of the heater circuit.")

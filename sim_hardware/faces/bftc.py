@@ -4,9 +4,10 @@ Of several independent clients: the endpoints, `status` OK and `datetime` in eve
 latest measurement is of whichever channel was measured last, temperatures that are null, power 0
 while a heater regulates and no history while it is off, settings in `heater/update`. Not confirmed
 on a device: how errors are worded and which HTTP status they have, the flags of a channel without
-a thermometer, the names of `system`, that the most values of a history are 1000. The WebSocket,
-MQTT, relays and calibration curves are not here; the coupling of channels and heaters is kept
-without effect: heater 4 is at the mixing chamber, heater 3 at the still.
+a thermometer, the names of `system`, that the most values of a history are 1000. WebSocket and MQTT
+are not here, since no literal exchange is known, nor are relays and calibration curves; the
+coupling of channels and heaters is kept without effect: heater 4 is at the mixing chamber, heater 3
+at the still.
 """
 
 from __future__ import annotations

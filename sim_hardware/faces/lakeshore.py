@@ -124,6 +124,11 @@ def fixed(width: int, decimals: int) -> Callable[[float], str]:
     return lambda value: f"{value:+0{width}.{decimals}f}"
 
 
+def plain(value: float) -> str:
+    """As few characters as it takes."""
+    return f"{value:g}"
+
+
 def gain(value: float) -> str:
     """One decimal, and three where they are needed not to lose what was set."""
     return f"{value:+07.1f}" if round(value, 1) == round(value, 3) else f"{value:+09.3f}"
@@ -204,9 +209,11 @@ def addressed(arguments: list[str], among: tuple[str, ...]) -> tuple[str, list[s
     """Which of `among` comes first, where there is a choice, and the other arguments."""
     if among == WHOLE or ("" in among and not arguments):
         return "", arguments
-    if not arguments:
-        raise CommandError(f"expected one of {', '.join(among)}, found nothing")
-    return _address(arguments[0], among), arguments[1:]
+    n_parts = among[-1].count(",") + 1  # such as an output and one of its zones
+    if len(arguments) < n_parts:
+        found = ", ".join(arguments) or "nothing"
+        raise CommandError(f"expected one of {', '.join(among)}, found {found}")
+    return _address(",".join(arguments[:n_parts]), among), arguments[n_parts:]
 
 
 def none_left(arguments: list[str]) -> None:
@@ -217,7 +224,7 @@ def none_left(arguments: list[str]) -> None:
 
 def _address(text: str, among: tuple[str, ...]) -> str:
     """One of `among`, which may be given with leading zeros or in lower case."""
-    found = text.upper().lstrip("0") or "0"
+    found = ",".join(part.upper().lstrip("0") or "0" for part in text.split(","))
     if found not in among:
         raise ExecutionError(f"expected one of {', '.join(filter(None, among))}, found {text}")
     return found

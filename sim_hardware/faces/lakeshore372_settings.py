@@ -12,11 +12,16 @@ from sim_hardware.faces.lakeshore import (
     fixed,
     gain,
     moving,
+    plain,
 )
 from sim_hardware.faces.lakeshore_bridge import INPUTS, input_settings
 
 ALL_INPUTS = ("A", *INPUTS)
 OUTPUTS = ("0", "1", "2")
+LOOPS = ("0", "1")  # outputs with a control loop
+ZONES = tuple(f"{output},{zone}" for output in LOOPS for zone in range(1, 11))
+CURVES = tuple(str(n) for n in range(21, 60))  # of the user
+RATE = Real(0, 100, fixed(8, 3))  # K/min
 GAINS = (Real(0, 1000, gain), Real(0, 10_000, gain), Real(0, 2500, gain))
 
 SETTINGS = input_settings(ALL_INPUTS, curves=59) | {
@@ -39,6 +44,40 @@ SETTINGS = input_settings(ALL_INPUTS, curves=59) | {
     "SETP": Setting((Real(0, 1e6, moving),), moving(0.0), OUTPUTS),
     "PID": Setting(GAINS, "+0010.0,+0020.0,+0000.0", OUTPUTS),
     "MOUT": Setting((Real(0, 100, moving),), moving(0.0), OUTPUTS),
+    "RAMP": Setting((SWITCH, RATE), "0,+000.000", LOOPS),
+    "ZONE": Setting(
+        (
+            Real(0, 9999, moving),
+            *GAINS,
+            Real(0, 100, moving),
+            Whole(0, 8),
+            RATE,
+            SWITCH,
+            SWITCH,
+        ),
+        f"{moving(0.0)},+0010.0,+0020.0,+0000.0,{moving(0.0)},0,+000.000,0,0",
+        ZONES,
+    ),
+    "ALARM": Setting(
+        (
+            SWITCH,
+            Whole(0, 4),
+            Real(0, 1e6, plain),
+            Real(0, 1e6, plain),
+            Real(0, 1e6, plain),
+            SWITCH,
+            SWITCH,
+            SWITCH,
+        ),
+        "0,0,0,0,0,0,0,0",
+        ALL_INPUTS,
+        every="0",
+    ),
+    "CRVHDR": Setting(
+        (Label(15), Label(10), OneOf(("3", "4", "7")), Real(0, 9999, fixed(8, 3)), Whole(1, 2)),
+        "User Curve,,4,+325.000,1",
+        CURVES,
+    ),
     "HTRSET": Setting(
         (Real(1, 2000, fixed(8, 3)), Whole(0, 8), Real(0, 10, fixed(8, 2)), Whole(1, 2)),
         "+120.000,8,+0000.00,1",

@@ -2,8 +2,10 @@
 
 As in the one published bridge: one command per connection, which needs no terminator and may be in
 capitals, answered without a terminator by values with commas between, and then closed; its words
-for what it does not know and for an index there is not. Of one client: temperatures in mK. Not
-confirmed on a device: which thermometer has which index, and the units of currents and resistances.
+for what it does not know and for an index there is not. Of one client: temperatures in mK. The
+gauges are P1 to P7, those that the gas handling behind the same front panel counts. Not confirmed
+on a device: which thermometer has which index, that all seven gauges are passed on, and the units
+of currents and resistances.
 """
 
 from __future__ import annotations

@@ -186,6 +186,7 @@ def test_all_temperatures_are_in_mk_with_commas(bridge: LeidenBridge) -> None:
 
 def test_resistances_currents_and_pressures_can_be_asked(bridge: LeidenBridge) -> None:
     assert told(bridge, b"pressure5") == b"3.7"
+    assert told(bridge, b"pressure7") == b"1.2"
     assert len(told(bridge, b"all_currents").split(b",")) == 4
     ohm = told(bridge, b"all_resistances\n").split(b",")
     assert told(bridge, b"resistance3") == ohm[3]
@@ -198,6 +199,7 @@ def test_resistances_currents_and_pressures_can_be_asked(bridge: LeidenBridge) -
         (b"temperature9", b"error executing command, see server log"),
         (b"temperature", b"error executing command, see server log"),
         (b"pressure0", b"error executing command, see server log"),
+        (b"pressure8", b"error executing command, see server log"),
     ],
 )
 def test_what_the_bridge_does_not_know(command: bytes, answer: bytes) -> None:

@@ -60,6 +60,63 @@ def number(face: LakeShore, query: str, now_s: float) -> float:
     return float(face.answer(query, now_s))
 
 
+# --- 372: ramps, zones, alarms, curves
+
+
+def test_a_ramp_leads_the_setpoint_and_the_heater_follows(bridge372):
+    bridge372.answer("RANGE 0,8;:RAMP 0,1,0.6;:SETP 0,0.05", 100.0)  # 10 mK a second
+    assert bridge372.answer("RAMP? 0;RAMPST? 0", 101.0) == "1,+000.600;1\r\n"
+    early = number(bridge372, "HTR?", 103.0)
+    late = number(bridge372, "HTR?", 104.9)
+    assert 0 < early < late
+    assert bridge372.answer("RAMPST? 0", 105.1) == "0\r\n"
+    assert late < number(bridge372, "HTR?", 105.1)
+
+
+def test_a_ramp_that_is_switched_off_is_over(bridge372):
+    bridge372.answer("RAMP 0,1,0.6;:SETP 0,1.5", 100.0)
+    assert bridge372.answer("RAMPST? 0", 100.1) == "1\r\n"
+    bridge372.answer("RAMP 0,0,0.6", 100.2)
+    assert bridge372.answer("RAMPST? 0;RAMPST? 1", 100.3) == "0;0\r\n"
+
+
+def test_a_zone_is_of_one_output(bridge372):
+    bridge372.answer("ZONE 0,10,1.5,11,22,3,40,4,0.25,1,0", 0.0)
+    assert bridge372.answer("ZONE? 0,10", 1.0) == (
+        "+1.50000E+00,+0011.0,+0022.0,+0003.0,+40.0000E+00,4,+000.250,1,0\r\n"
+    )
+    assert bridge372.answer("ZONE? 1,10", 1.0).startswith("+0.00000E+00,+0010.0,")
+
+
+def test_an_alarm_stands_where_an_input_is_beyond_its_limits(bridge372):
+    bridge372.answer("ALARM 6,1,0,300,2,1,0,0,1", 0.0)
+    assert bridge372.answer("ALARM? 6;ALARMST? 6", 1.0) == "1,0,300,2,1,0,0,1;0,1\r\n"
+    bridge372.answer("ALARM 6,1,0,1e-6,0,0,0,0,1", 1.0)
+    assert bridge372.answer("ALARMST? 6;ALARMST? 3", 2.0) == "1,0;0,0\r\n"
+
+
+def test_a_curve_has_a_header(bridge372):
+    bridge372.answer('CRVHDR 21,"CX-1050","X12345",4,40,1', 0.0)
+    assert bridge372.answer("CRVHDR? 21", 1.0) == "CX-1050,X12345,4,+040.000,1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "bit"),
+    [
+        ("ZONE? 0,11", "16"),
+        ("ZONE? 0", "32"),
+        ("RAMP 2,1,1", "16"),
+        ("RAMP 0,1,-1", "16"),
+        ("CRVHDR? 20", "16"),
+        ("CRVHDR 21,A,B,5,1,1", "16"),
+        ("CRVPT? 21,1", "32"),
+    ],
+)
+def test_what_they_do_not_take_shows_in_the_event_status(bridge372, message, bit):
+    assert bridge372.answer(f"{message};*ESR?", 0.0) == f"{bit}\r\n"
+    assert len(complaints(bridge372)) == 1
+
+
 # --- 372: what the first tests of it leave out
 
 

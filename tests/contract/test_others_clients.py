@@ -10,6 +10,8 @@ from pathlib import Path
 import lakeshore
 import pytest
 import qcodes.instrument.sims
+from lakeshore.model_372 import Model372AlarmParameters, Model372ControlLoopZoneSettings
+from lakeshore.temperature_controllers import CurveHeader
 from qcodes.instrument_drivers.Keysight import Keysight33512B
 from qcodes.instrument_drivers.Lakeshore import LakeshoreModel372
 from qcodes.instrument_drivers.oxford import OxfordTriton
@@ -90,6 +92,56 @@ def test_the_manufacturer_s_client_sets_the_control_loop(official, ours):
     assert official.get_heater_pid(0) == {"gain": 12.0, "integral": 34.0, "derivative": 5.0}
     held = ours.control.read()
     assert held == {"proportional": 12.0, "integral": 34.0, "derivative": 5.0}
+
+
+def test_the_manufacturer_s_client_ramps_the_setpoint(official, ours):
+    official.set_setpoint_ramp_parameter(0, True, 0.5)
+    eventually(lambda: official.get_setpoint_ramp_parameter(0)["rate_value"], 0.5)
+    assert ours.setpoint_ramp.read() == {"on": True, "rate": 0.5}
+    assert official.get_setpoint_ramp_status(0) is ours.ramping.read() is False
+    ours.setpoint.write(1.9)
+    assert official.get_setpoint_ramp_status(0) is ours.ramping.read() is True
+    official.set_setpoint_ramp_parameter(0, False, 0.0)
+    assert ours.ramping.read() is False
+
+
+def test_the_manufacturer_s_client_sets_a_zone(official, ours):
+    ranges = official.SampleHeaterOutputRange
+    zone = Model372ControlLoopZoneSettings(
+        1.5, 11, 22, 3, 40, ranges.RANGE_1_MILLI_AMP.value, 0.25, True, False
+    )
+    official.set_control_loop_parameters(0, 7, zone)
+    found = official.get_control_loop_zone_parameters(0, 7)
+    assert (found.upper_bound, found.p_value, found.i_value, found.d_value) == (1.5, 11, 22, 3)
+    assert (found.heater_range, found.ramp_rate) == (ranges.RANGE_1_MILLI_AMP, 0.25)
+    assert (found.relay_1, found.relay_2) == (True, False)
+    assert ours.zones[7].settings.read() == {
+        "up_to": 1.5, "proportional": 11.0, "integral": 22.0, "derivative": 3.0,
+        "manual_output": 40.0, "range": HeaterRange.MA_1, "rate": 0.25,
+        "relay_1": True, "relay_2": False,
+    }  # fmt: skip
+
+
+def test_the_manufacturer_s_client_sets_an_alarm(official, ours):
+    official.set_alarm_parameters(6, True, Model372AlarmParameters(300, 2, 1, True, False, True))
+    found = official.get_alarm_parameters(6)
+    assert found["alarm_enable"] is True
+    settings = found["alarm_settings"]
+    assert (settings.high_value, settings.low_value, settings.deadband) == (300, 2, 1)
+    held = ours.inputs[6].alarm.read()
+    assert (held["on"], held["high"], held["low"], held["latching"]) == (True, 300.0, 2.0, True)
+    status = official.get_alarm_status(6)
+    assert status == {"high_state_enabled": False, "low_state_enabled": True}  # it is colder
+    assert ours.inputs[6].alarms.read() == {"high": False, "low": True}
+
+
+def test_the_manufacturer_s_client_names_a_curve(official):
+    formats, slopes = official.CurveFormat, official.CurveTemperatureCoefficient
+    header = CurveHeader("CX-1050", "X12345", formats.LOGOHM_PER_KELVIN, 40.0, slopes.NEGATIVE)
+    official.set_curve_header(21, header)
+    found = official.get_curve_header(21)
+    assert (found.curve_name, found.serial_number) == ("CX-1050", "X12345")
+    assert (found.temperature_limit, found.coefficient) == (40.0, slopes.NEGATIVE)
 
 
 # --- qcodes

@@ -165,7 +165,7 @@ def test_redpitaya(plan, cuts, header):
     digitizer = OverAPair("d", chosen.resource, chosen, now_ns=lambda: T0_NS)
     digitizer.connection = theirs
     with ours:
-        first = len(redpitaya_server.pack(0, 0, plan[0][0], header=header))
+        first = len(redpitaya_server.pack(0, 0, plan[0][0], header=header) + redpitaya_server.ID)
         ours.sendall(sent[:first])
         digitizer.connect()
         events, at = events_of(digitizer)[0], first
@@ -186,4 +186,4 @@ def _played(plan, header):
             number += 1 + n_missing
         sent += redpitaya_server.pack(number, at, at + length, lost=lost, header=header)
         at += length
-    return sent, at
+    return sent + redpitaya_server.ID, at

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from daq.model.block import Block
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
-from daq.model.record import DEAD_CAUSES, Cause, Flag, mask_of
+from daq.model.record import Cause, mask_of
 
 RATE = 10_000
 MS = 1_000_000
@@ -55,19 +54,20 @@ def anchors(n: int, ppm: float = 0.0, jitter_ns: float = 0.0, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     period = 1e9 / RATE * (1 + ppm * 1e-6)
     return [
-        Anchor(s, 10**18 + round(s * period + rng.normal(0, jitter_ns)))
-        for s in range(0, n, RATE)
+        Anchor(s, 10**18 + round(s * period + rng.normal(0, jitter_ns))) for s in range(0, n, RATE)
     ]
 
 
 def recorded(
-    channels: list[Channel], plan: Plan, x: dict[str, np.ndarray], block: int = 50_000, **clocks: list
+    channels: list[Channel],
+    plan: Plan,
+    x: dict[str, np.ndarray],
+    block: int = 50_000,
+    **clocks: list,
 ) -> list[Batch]:
     """A whole run; x is int16 [channel, sample] by digitizer."""
     told = {name: clocks.get(name, anchors(x[name].shape[1])) for name in x}
-    starts = [
-        Start(digitizer=name, rate_hz=RATE, sample=0, anchors=(told[name][0],)) for name in x
-    ]
+    starts = [Start(digitizer=name, rate_hz=RATE, sample=0, anchors=(told[name][0],)) for name in x]
     pipeline = Pipeline.fresh(channels, plan, starts)
     pipeline.stop_at({name: samples.shape[1] for name, samples in x.items()})
     batches = []

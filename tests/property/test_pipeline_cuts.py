@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daq.acquire.chain import Chain
-from daq.acquire.chance import CHUNK, Poisson
 from daq.acquire.decimate import Decimator, reach, taps
 from daq.acquire.intervals import FOREVER
 from daq.acquire.pipeline import Pipeline, Start
@@ -22,7 +21,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
-from daq.model.record import DEAD_CAUSES, LEDGER, Cause, Flag, mask_of
+from daq.model.record import DEAD_CAUSES, LEDGER, Flag
 
 LEVEL = TriggerSettings(kind="level", threshold=60, rearm=20, holdoff=40)
 EDGE = TriggerSettings(kind="edge", threshold=50, rearm=25, edge_span=6, holdoff=10)

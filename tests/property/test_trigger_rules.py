@@ -305,9 +305,7 @@ def test_above_the_highest_rate_the_rest_of_the_second_is_dropped(seed, most):
 @settings(max_examples=60)
 @given(seeds, st.sampled_from(["keep", "isolated", "one"]), st.data())
 def test_the_ledger_labels_every_sample_by_the_first_of_its_causes(seed, policy, data):
-    c = replace(
-        CHANNEL, pile_up=policy, max_rate_hz=6.0, triggers=(replace(LEVEL, holdoff=15),)
-    )
+    c = replace(CHANNEL, pile_up=policy, max_rate_hz=6.0, triggers=(replace(LEVEL, holdoff=15),))
     x = pulses(seed)
     x[700:703] = 32767
     chain = Chain.fresh(0, c, 1, 0, 0)
@@ -329,7 +327,9 @@ def test_the_ledger_labels_every_sample_by_the_first_of_its_causes(seed, policy,
             assert row[cause] == part.count(cause), cause
     for batch in batches:  # what is recorded was live or only flagged
         for t in batch.table["trigger"].tolist():
-            assert not any(start <= t < stop for start, stop in (spans["paused"], spans["disk_full"]))
+            assert not any(
+                start <= t < stop for start, stop in (spans["paused"], spans["disk_full"])
+            )
         for row in batch.table:
             start, stop = spans["unlocked"]
             assert bool(row["flags"] & Flag.UNLOCKED) == (start <= row["trigger"] < stop)

@@ -54,6 +54,7 @@ class DigitizerDouble(threading.Thread):
             idle = at is None or at >= self.samples.shape[1] or sent >= credit
             if self._socket.poll(20 if idle or self._held(at) else 0):
                 message = codec.decode(self._socket.recv(), StreamWant, StreamAck)
+                assert message.epoch == self.epoch
                 credit = message.credit
                 if isinstance(message, StreamWant):
                     at, sent = message.start, 0

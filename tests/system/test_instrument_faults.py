@@ -1,7 +1,7 @@
 """Every fault of a wire against every driver that reads: nothing wrong is said, it comes back,
 and the others are polled on time all the while.
 
-`FAULTS_TABLE=FILE` writes the table of recovery times: docs/instrument-faults.md was made so.
+`FAULTS_TABLE=FILE` adds the rows of recovery times to FILE: docs/instrument-faults.md is made so.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from daq.wire.schemas import State
 from tests.bench_control import BenchControl
 
 FAULTS = ("late", "silent", "half", "garbled", "fin", "rst", "stuck")
-LATE_S = 3.0  # beyond the drivers' deadline of 1 s
-STANDS_S = 2.5  # how long a fault stands
+LATE_S = 3.5  # beyond every driver's deadline
+STANDS_S = 1.5  # how long a fault stands
 RECOVERED_S = 8.0  # a driver is back within this time of the fault's end: the stated bound
 ON_TIME_S = 2.0  # the others are never older than this, at a poll period of 0.5 s
-# model of the bench, parameter that must never change because nobody changes it
+# by name: the driver's model, that of the simulated instrument, and more of its section
 INSTRUMENTS = {
-    "bridge": "lakeshore372",
-    "old_bridge": "lakeshore370",
-    "controller": "lakeshore336",
-    "squids": "magnicon-xxf1",
-    "generator": "keysight33500b",
-    "avs": "avs47b",
-    "triton": "triton",
-    "gas": "leiden-ghs",
-    "leiden": "leiden-bridge",
-    "bluefors": "bluefors-api",
-    "box": "bftc",
+    "bridge": ("lakeshore372", "lakeshore372", "channels = [1, 2, 5, 6]"),
+    "old_bridge": ("lakeshore370", "lakeshore370", "channels = [1, 2, 5, 6]"),
+    "controller": ("lakeshore336", "lakeshore336", ""),
+    "controller_350": ("lakeshore350", "lakeshore350", ""),
+    "squids": ("magnicon-xxf1", "magnicon-xxf1", ""),
+    "generator": ("keysight33500b", "keysight33500b", ""),
+    "avs": ("avs47b", "avs47b", ""),
+    "triton": ("triton", "triton", ""),
+    "gas": ("leiden-ghs", "leiden-ghs", ""),
+    "leiden": ("leiden-bridge", "leiden-bridge", ""),
+    "old_leiden": ("leiden-avs", "avs47b", ""),
+    "janis": ("janis", "lakeshore372", ""),
+    "bluefors": ("bluefors-api", "bluefors-api", ""),
+    "box": ("bftc", "bftc", ""),
 }
-# those that fail at one time; the others watch
-GROUPS = (tuple(INSTRUMENTS)[::2], tuple(INSTRUMENTS)[1::2])
 HEADER = """
 [experiment]
 name = "faults"
@@ -109,16 +110,16 @@ class Watcher:
 def instruments(folder: Path) -> Iterator[tuple[Watcher, BenchControl]]:
     """A bench of all these instruments and the service that polls them."""
     spec = {
-        "instruments": {n: {"model": m, "port": 0} for n, m in INSTRUMENTS.items()},
+        "instruments": {n: {"model": face, "port": 0} for n, (_, face, _) in INSTRUMENTS.items()},
         "control_port": 0,
     }
     with simulator("bench", spec, folder / "bench.log") as told:
         resources = {t["name"]: t["resource"] for t in told}
         lines = [HEADER]
-        for name, model in INSTRUMENTS.items():
+        for name, (model, _, more) in INSTRUMENTS.items():
             lines.append(
                 f'[instruments.{name}]\nmodel = "{model}"\nresource = "{resources[name]}"\n'
-                "poll_s = 0.5\nslow_poll_s = 1.0\n"
+                f"poll_s = 0.5\nslow_poll_s = 1.0\n{more}\n"
             )
         config = folder / "faults.toml"
         config.write_text("".join(lines))
@@ -159,28 +160,33 @@ def test_every_fault_against_every_driver(runtime, tmp_path):
         watcher.until(lambda: watcher.age_s("bridge") < 1.0, "news", 10.0)
         watcher.truth = {n: v for n, v in constants(watcher).items() if first.get(n) == v}
         assert len(watcher.truth) > 20
-        for fault in FAULTS:
-            for failing in GROUPS:
-                one_fault(watcher, control, fault, failing, recovered)
+        for turn in range(len(FAULTS) + 1):
+            one_turn(watcher, control, failing_in(turn), recovered)
+    assert len(recovered) == len(FAULTS) * len(INSTRUMENTS)
     assert {w.partition(":")[0] for w in watcher.wrong} == set()
     write_table(recovered)
 
 
-def one_fault(
+def failing_in(turn: int) -> dict[str, str]:
+    """The fault of each instrument in a turn, a different one for each; some have none."""
+    faults = (*FAULTS, None)
+    each = {n: faults[(turn + i) % len(faults)] for i, n in enumerate(INSTRUMENTS)}
+    return {name: fault for name, fault in each.items() if fault is not None}
+
+
+def one_turn(
     watcher: Watcher,
     control: BenchControl,
-    fault: str,
-    failing: tuple[str, ...],
+    failing: dict[str, str],
     recovered: dict[tuple[str, str], float],
 ) -> None:
-    """Let some instruments fail for a while; the others stay on time, all come back."""
-    watching = [name for name in INSTRUMENTS if name not in failing]
+    """Let most instruments fail for a while, each in its way; the others stay on time."""
     watcher.oldest = {}
-    for name in failing:
+    for name, fault in failing.items():
         control.order(name, fault, seconds=LATE_S if fault == "late" else None)
     began = time.monotonic()
     while time.monotonic() - began < STANDS_S:
-        watcher.look()
+        watcher.look(0.5)
     ended_ns, ended = time.time_ns(), time.monotonic()
     for name in failing:
         control.clear(name)
@@ -188,25 +194,21 @@ def one_fault(
     while waiting:
         watcher.look(0.5)
         for name in [n for n in waiting if watcher.newest_ns(n) > ended_ns]:
-            recovered[fault, name] = time.monotonic() - ended
+            recovered[failing[name], name] = time.monotonic() - ended
             waiting.discard(name)
-        late = time.monotonic() - ended > RECOVERED_S
-        assert not late, f"{fault}: {waiting} not back: {watcher.body['instruments']}"
-    for name in watching:
-        assert watcher.oldest[name] < ON_TIME_S, f"{fault} elsewhere delays {name}"
+        late = {name: failing[name] for name in waiting}
+        said = f"{late} not back: {watcher.body['instruments']}"
+        assert time.monotonic() - ended < RECOVERED_S, said
+    for name in set(INSTRUMENTS) - set(failing):
+        assert watcher.oldest[name] < ON_TIME_S, f"faults elsewhere delay {name}"
 
 
 def write_table(recovered: dict[tuple[str, str], float]) -> None:
-    """The table of recovery times, where one is asked for."""
+    """The rows of recovery times, where they are asked for."""
     target = os.environ.get("FAULTS_TABLE")
     if not target:
         return
-    rows = [
-        "| " + " | ".join([fault, *(f"{recovered[fault, n]:.1f}" for n in INSTRUMENTS)]) + " |"
-        for fault in FAULTS
-    ]
-    head = [
-        "| fault | " + " | ".join(INSTRUMENTS.values()) + " |",
-        "| --- |" + " --- |" * len(INSTRUMENTS),
-    ]
-    Path(target).write_text("\n".join([*head, *rows]) + "\n")
+    with Path(target).open("a") as file:
+        for name, (model, _, _) in INSTRUMENTS.items():
+            cells = (f"{recovered[fault, name]:.1f}" for fault in FAULTS)
+            file.write(f"| {model} | {' | '.join(cells)} |\n")

@@ -23,6 +23,8 @@ from drivers.temperature.lakeshore370 import ControlMode, Lakeshore370
 from drivers.temperature.lakeshore372 import HeaterRange
 from tests.line_server import Deed, LineServer
 
+RESOURCE = "TCPIP::127.0.0.1::1::SOCKET"
+
 
 @pytest.fixture
 def connect(request):
@@ -698,3 +700,9 @@ def test_what_is_written_is_understood_when_it_comes_back(datatype, value):
         return
     back = datatype.parse(datatype.format(held))
     assert back == (pytest.approx(held, abs=1e-6) if isinstance(held, float) else held)
+
+
+def test_the_zones_of_a_372_are_no_inputs_that_a_config_chooses():
+    with contextlib.closing(lakeshore372.Lakeshore372(RESOURCE, channels=[12])) as bridge:
+        assert list(bridge.inputs) == [12]
+        assert list(bridge.zones) == list(range(1, 11))

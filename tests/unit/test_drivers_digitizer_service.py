@@ -27,7 +27,7 @@ class Core:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self.socket = sockets.serve_blocks(endpoint)
-        self.expected = 0
+        self.expected, self.epoch = 0, ""
         self.gaps, self.anchors = [], []
         self.samples = np.empty((2, 0), np.int16)
 
@@ -50,14 +50,15 @@ class Core:
         while True:
             message, _ = self.next()
             if isinstance(message, StreamHello) and message.epoch.startswith(epoch):
+                self.epoch = message.epoch
                 return message
 
     def want(self, start: int, credit: int = PLENTY) -> None:
         self.expected = start
-        self._tell(StreamWant(start=start, credit=credit))
+        self._tell(StreamWant(epoch=self.epoch, start=start, credit=credit))
 
-    def acknowledge(self, durable: int, credit: int = PLENTY) -> None:
-        self._tell(StreamAck(durable=durable, credit=credit))
+    def acknowledge(self, durable: int, credit: int = PLENTY, epoch: str = "") -> None:
+        self._tell(StreamAck(epoch=epoch or self.epoch, durable=durable, credit=credit))
 
     def receive(self, until: int) -> None:
         """Blocks, until sample `until` is there; those that do not follow are not for us."""
@@ -260,6 +261,29 @@ def test_a_digitizer_that_was_switched_off_and_on_begins_a_new_epoch_after_the_o
     assert (hello.seq, hello.oldest) == (0, 0)
     core.want(0)
     core.receive(200)
+
+
+def test_what_is_said_late_of_the_epoch_before_is_refused_by_name(serve, server, core):
+    server.produce(300)
+    caller = serve()
+    core.hello()
+    core.want(0)
+    core.receive(300)
+    core.acknowledge(300)
+    server.restart("stream-2")
+    server.produce(500)
+    core.hello("stream-2")
+    status_with(caller, lambda s: s["newest"] == 500)
+    core.acknowledge(300, epoch="stream-1")
+    status = status_with(caller, lambda s: s["problem"] != "")
+    assert (status["problem"], status["oldest"]) == (
+        "expected a stream-ack for epoch stream-2, found epoch stream-1",
+        0,
+    )
+    core.want(0)
+    core.receive(500)
+    core.acknowledge(100)
+    status_with(caller, lambda s: (s["oldest"], s["problem"]) == (100, ""))
 
 
 def test_an_old_epoch_is_left_when_its_last_acknowledgments_do_not_come(serve, server, core):

@@ -129,7 +129,10 @@ def test_the_service_keeps_an_instruments_own_times_and_delivers_each_once(runti
     service = InstrumentsService(
         {"fridge": entry},
         endpoints=Endpoints(
-            readings=f"ipc://{runtime}/c", state=f"ipc://{runtime}/s", commands=f"ipc://{runtime}/v"
+            readings=f"ipc://{runtime}/c",
+            state=f"ipc://{runtime}/s",
+            commands=f"ipc://{runtime}/v",
+            lease=f"ipc://{runtime}/r",
         ),
         stop=stop,
         waker=waker,

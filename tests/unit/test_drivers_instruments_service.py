@@ -108,6 +108,7 @@ def service(runtime, devices, request):
             readings=f"ipc://{runtime}/core.commands",
             state=f"ipc://{runtime}/state",
             commands=f"ipc://{runtime}/commands",
+            lease=f"ipc://{runtime}/run.state",
         ),
         stop=stop,
         waker=waker,
@@ -304,7 +305,10 @@ def test_a_reading_is_stale_after_two_polls(runtime, devices):
     service = InstrumentsService(
         {"good": entry},
         endpoints=Endpoints(
-            readings=f"ipc://{runtime}/c", state=f"ipc://{runtime}/s", commands=f"ipc://{runtime}/v"
+            readings=f"ipc://{runtime}/c",
+            state=f"ipc://{runtime}/s",
+            commands=f"ipc://{runtime}/v",
+            lease=f"ipc://{runtime}/r",
         ),
         stop=stop,
         waker=waker,

@@ -34,7 +34,9 @@ def whole(replayed: ReplaySource, row: int = 0) -> npt.NDArray[np.int16]:
 def by_hand(values: npt.NDArray[np.int16], trigger: EdgeTrigger) -> list[int]:
     """The edge trigger's rule, on the whole stream at once; it is armed at the beginning."""
     span = trigger["edge_span"]
-    steps = (values[span:].astype(np.int32) - values[:-span]) * (-1 if trigger["direction"] == "falling" else 1)
+    steps = (values[span:].astype(np.int32) - values[:-span]) * (
+        -1 if trigger["direction"] == "falling" else 1
+    )
     side = (steps >= trigger["threshold"]).astype(np.int8) - (steps < trigger["rearm"])
     at = np.flatnonzero(side)  # where it is neither nor it stays what it was
     fired = at[1:][(side[at[1:]] > 0) & (side[at[:-1]] < 0)] + span

@@ -127,10 +127,22 @@ def test_two_channels_on_one_input_are_refused():
     assert any("0 of d is already A's" in p for p in problems(text))
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:5000", "tcp://*:5000", "udp://127.0.0.1:1"])
-def test_an_endpoint_beyond_this_machine_is_refused(endpoint):
+BEYOND = ["tcp://0.0.0.0:5000", "tcp://*:5000", "tcp://daq.example:5000"]
+
+
+@pytest.mark.parametrize("endpoint", BEYOND)
+def test_an_endpoint_beyond_this_machine_needs_keys(endpoint):
     text = GOOD + f'[endpoints]\n"core.blocks" = "{endpoint}"\n'
-    assert any("core.blocks" in p and "127.0.0.1" in p for p in problems(text))
+    assert any("core.blocks" in p and "[security]" in p for p in problems(text))
+    guarded = parse(text + '[security]\nkeys = "/home/daq/keys"\n', Path("x.toml"))
+    assert guarded.endpoint("core.blocks") == f"{endpoint}#/home/daq/keys"
+    assert "#" not in guarded.endpoint("core.state")  # ipc: this machine's own
+
+
+@pytest.mark.parametrize("endpoint", ["udp://127.0.0.1:1", "tcp://host", "ipc:///tmp/x#/keys"])
+def test_an_endpoint_that_is_none_is_refused(endpoint):
+    text = GOOD + f'[endpoints]\n"core.blocks" = "{endpoint}"\n'
+    assert any("core.blocks" in p and "expected ipc://PATH" in p for p in problems(text))
 
 
 def test_an_unknown_socket_is_refused():

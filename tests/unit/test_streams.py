@@ -7,7 +7,7 @@ import pytest
 
 from daq.errors import WireError
 from daq.services.streams import WINDOW, Stream
-from daq.wire.schemas import AnchorItem, BlockHeader, GapItem, StreamAck, StreamHello
+from daq.wire.schemas import AnchorItem, BlockHeader, GapItem, StreamAck, StreamEnd, StreamHello
 
 
 def hello(epoch: str = "e", newest: int = 100) -> StreamHello:
@@ -86,14 +86,29 @@ def test_nothing_is_taken_before_it_was_asked_for():
         stream.take(b"d", *block(0, 5), now_s=0.0)
 
 
+def test_the_end_of_another_stream_is_refused_by_name():
+    stream = streaming()
+    with pytest.raises(WireError, match="expected no end of d in epoch f, found one"):
+        stream.end(b"d", StreamEnd(digitizer="d", epoch="f", stop=300))
+    assert stream.ended is None
+    stream.end(b"d", StreamEnd(digitizer="d", epoch="e", stop=300))
+    assert stream.ended == 300
+
+
+def test_a_want_names_the_epoch_of_the_hello():
+    stream = streaming()
+    stream.greet(b"d", hello("f"))
+    assert stream.want(7, now_s=1.0).epoch == "f"
+
+
 def test_acknowledgments_say_what_is_durable_and_extend_the_credit():
     stream = streaming()
     assert stream.acknowledgment() is None
     stream.durable = 103
-    assert stream.acknowledgment() == StreamAck(durable=103, credit=WINDOW)
+    assert stream.acknowledgment() == StreamAck(epoch="e", durable=103, credit=WINDOW)
     assert stream.acknowledgment() is None
     stream.taken = WINDOW // 2
-    assert stream.acknowledgment() == StreamAck(durable=103, credit=WINDOW + WINDOW // 2)
+    assert stream.acknowledgment() == StreamAck(epoch="e", durable=103, credit=WINDOW + WINDOW // 2)
 
 
 def test_what_was_taken_before_is_cut_off():

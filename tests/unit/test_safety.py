@@ -1,0 +1,127 @@
+"""The laboratory's limits and its safe state: who is refused what, and when it is taken."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from daq.errors import OutOfRangeError, UsageError
+from daq.run.lease import Held
+from drivers import catalogue
+from drivers.services.safety import Limits, News, Watch, check_orders
+from drivers.settings import Safety
+
+NS = 10**9
+T0 = 10**18
+
+
+@pytest.fixture
+def instruments():
+    driver = catalogue.instrument("lakeshore372")
+    return {"fridge": driver("TCPIP::127.0.0.1::1::SOCKET")}
+
+
+def safety(**given) -> Safety:
+    return Safety.model_validate(given)
+
+
+ORDER = {"instrument": "fridge", "parameter": "heater_range", "value": "OFF"}
+LIMITS = {"fridge.setpoint": {"least": 0.0, "most": 0.05}}
+
+
+def test_inside_the_limits_nothing_is_said(instruments):
+    limits = Limits(safety(limits=LIMITS).limits, instruments)
+    limits.check("fridge", "setpoint", 0.05)
+    limits.check("fridge", "heater_range", "OFF")
+    limits.check("squids", "setpoint", 300.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.3, r"fridge.setpoint: 0.3 is outside 0 to 0.05, which \[safety\] allows here"),
+        (-1, "outside"),
+        (float("nan"), "outside"),
+        (True, "expected a number"),
+        ("0.01", "expected a number"),
+    ],
+)
+def test_outside_it_is_refused(instruments, value, said):
+    limits = Limits(safety(limits=LIMITS).limits, instruments)
+    with pytest.raises(OutOfRangeError, match=said):
+        limits.check("fridge", "setpoint", value)
+
+
+@pytest.mark.parametrize("name", ["fridge.setpiont", "fridge.heater_range", "cryo.setpoint", "x"])
+def test_a_limit_that_would_protect_nothing_is_refused(instruments, name):
+    limits = safety(limits={name: {"least": 0.0, "most": 1.0}}).limits
+    with pytest.raises(UsageError, match="expected a number to write"):
+        Limits(limits, instruments)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {**ORDER, "instrument": "cryo"},
+        {**ORDER, "parameter": "heater"},
+        {**ORDER, "value": "PERHAPS"},
+        {**ORDER, "parameter": "input 1.temperature"},
+    ],
+)
+def test_an_order_that_nobody_could_obey_is_refused_before_the_night(instruments, order):
+    with pytest.raises(UsageError, match=r"safety\.orders"):
+        check_orders(safety(orders=[order]).orders, instruments)
+    check_orders(safety(orders=[ORDER]).orders, instruments)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"limits": {"a.b": {"least": 2.0, "most": 1.0}}},
+        {"without_run_control_s": 60.0},
+        {"without_operator_s": 0.0, "orders": [ORDER]},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(given):
+    with pytest.raises(ValidationError, match=r"expected|greater"):
+        safety(**given)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns = T0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def test_without_run_control_it_is_due_once_and_again_after_it_came_back():
+    watch = Watch(safety(without_run_control_s=60.0, orders=[ORDER]), Clock())
+    assert watch.due(News(None, 60.0)) == ""
+    assert "said nothing for 61 s" in watch.due(News(None, 61.0))
+    assert watch.due(News(None, 62.0)) == ""
+    assert watch.due(News(None, 0.0)) == ""
+    assert watch.due(News(None, 99.0)) != ""
+
+
+def test_a_lease_that_ran_out_is_an_operator_lost_and_one_given_back_is_not():
+    clock = Clock()
+    watch = Watch(safety(without_operator_s=10.0, orders=[ORDER]), clock)
+    held = Held("anna", T0, T0 + 5 * NS, "seal")
+    assert watch.due(News(held, 0.0)) == ""
+    clock.now_ns = T0 + 4 * NS
+    assert watch.due(News(None, 0.0)) == ""  # given back a second early
+    clock.now_ns = T0 + 60 * NS
+    assert watch.due(News(None, 0.0)) == ""
+    again = Held("anna", clock.now_ns, clock.now_ns + 5 * NS, "seal")
+    assert watch.due(News(again, 0.0)) == ""
+    clock.now_ns += 15 * NS
+    assert watch.due(News(None, 0.0)) == ""
+    clock.now_ns += NS
+    assert "the lease of anna ran out 11 s ago" in watch.due(News(None, 0.0))
+    assert watch.due(News(None, 0.0)) == ""
+
+
+def test_without_a_policy_nothing_is_ever_due():
+    watch = Watch(safety(), Clock())
+    assert watch.due(News(None, 1e9)) == ""
