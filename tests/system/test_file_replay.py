@@ -31,7 +31,7 @@ buffer_s = 1.0  # shorter than the gaps between records
 [kinds.k]
 record_length = {length}
 pretrigger = {pretrigger}
-trigger = {{ kind = "edge", edge_span = 8, threshold = 900, rearm = 450, holdoff = {length} }}
+triggers = [{{ kind = "edge", edge_span = 8, threshold = 900, rearm = 450, holdoff = {length} }}]
 [channels]
 A = {{ kind = "k", digitizer = "tape", input = 0, counts_offset = 32768 }}
 """
