@@ -97,7 +97,7 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        first = self.state.keep * factor - reach(factor)
+        first = self._keep() * factor - reach(factor)
         return min(max(first, self.state.start), self._fed)
 
     @property
@@ -238,7 +238,8 @@ class Chain:
                 self.state.piles.pending.append(shot)
         ready = self._ready()
         batch = [self._cut(ready)] if ready else []
-        self._forget()
+        if self._past or self._tape.stop >= self._forget_at:
+            self._forget()
         return batch
 
     def ledger(self, until: int) -> Rows:
@@ -261,9 +262,8 @@ class Chain:
 
     def checkpoint(self) -> ChainState:
         """The state with everything in it."""
-        self.state.dead = {
-            cause: parts for cause, dead in self._dead.items() if (parts := dead.parts())
-        }
+        self.state.keep = self._keep()
+        self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
         self.state.windows = [window.parts() for window in self.windows]
         return self.state
 
@@ -273,6 +273,7 @@ class Chain:
         self._fed = start
         self._decimator = Decimator(self.channel.decimation, start)
         self._tape = Tape(self._decimator.first)
+        self._forget_at = self._tape.stop + LOOK_BACK
         factor = self.channel.decimation
         self._decimator_first = -(-(self.state.start + reach(factor)) // factor)
 
@@ -378,10 +379,8 @@ class Chain:
 
     def _is_cut_off(self, shot: Shot) -> bool:
         """Whether nothing that comes can complete its record."""
-        start, stop = self._span(shot)
-        if self.state.stop < FOREVER:
-            return True
-        return start < self._decimator_first
+        start, _ = self._span(shot)
+        return self.state.stop < FOREVER or start < self._decimator_first
 
     def _cut(self, ready: list[tuple[Shot, Tape, Beside]]) -> RecordBatch:
         epochs = [self._epoch(shot.sample) for shot, _, _ in ready]
@@ -403,11 +402,15 @@ class Chain:
         look_back = max(self.channel.pretrigger, LOOK_BACK)
         return min(first - look_back, self._finder.needs, state.finder.searched - look_back)
 
+    def _keep(self) -> int:
+        """The same, not before what was said before; a restart begins there."""
+        return max(self.state.keep, min(self._oldest(), self._tape.stop))
+
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
         keep = self._oldest()
-        self.state.keep = max(self.state.keep, min(keep, self._tape.stop))
         self._tape.forget_before(keep)
+        self._forget_at = self._tape.stop + LOOK_BACK
         if self._past:
             self._note_closed()
         crossings = self.state.finder.crossings

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Philox
 
+from daq.acquire.intervals import LONG_AGO
+
 CHUNK = 1 << 16  # samples
 LONGEST = 4096  # numbers drawn at once
 
@@ -36,12 +38,13 @@ class Poisson:
 
     def __init__(self, seed: int, channel: str, purpose: str, rate: float) -> None:
         self._uniform, self._rate = Uniform(seed, channel, purpose), rate
-        self._chunk, self._samples = -1, [0][:0]
+        self._chunk = LONG_AGO
+        self._samples: list[int] = []
 
-    def within(self, start: int, stop: int) -> list[int]:
+    def between(self, start: int, stop: int) -> list[int]:
         """Those in [start, stop)."""
         found: list[int] = []
-        for chunk in range(start // CHUNK, -(-stop // CHUNK)):
+        for chunk in range(start // CHUNK, -(-stop // CHUNK) if stop > start else start // CHUNK):
             samples = self._of(chunk)
             found += samples[bisect_left(samples, start) : bisect_left(samples, stop)]
         return found

@@ -88,8 +88,9 @@ class Clock:
         Final once every anchor up to that sample was taken.
         """
         pieces = self.state.pieces
-        at = bisect_right(pieces, t_ns, key=lambda piece: piece.t_ns)
-        piece = pieces[max(at - 1, 0)]
+        piece = pieces[-1]
+        if t_ns < piece.t_ns:
+            piece = pieces[max(bisect_right(pieces, t_ns, key=lambda one: one.t_ns) - 1, 0)]
         sample = piece.sample + math.floor((t_ns - piece.t_ns) / piece.period_ns) - 1
         while self.t_ns(sample) < t_ns:
             sample += 1
@@ -105,8 +106,11 @@ class Clock:
         return [Anchor(*anchor) for anchor in self.state.anchors]
 
     def _piece(self, sample: int) -> Piece:
-        at = bisect_right(self.state.pieces, sample, key=lambda piece: piece.sample)
-        return self.state.pieces[max(at - 1, 0)]
+        pieces = self.state.pieces
+        if sample >= pieces[-1].sample:
+            return pieces[-1]  # nearly always
+        at = bisect_right(pieces, sample, key=lambda piece: piece.sample)
+        return pieces[max(at - 1, 0)]
 
     def _uncertainty(self) -> int:
         """The first two anchors say nothing: until then the rate is only nominal."""

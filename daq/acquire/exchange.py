@@ -15,7 +15,7 @@ import msgspec
 from daq.acquire.chain import Chain
 from daq.acquire.clocks import MAX_UNCERTAINTY_NS, Clock
 from daq.acquire.finder import Own
-from daq.acquire.intervals import FOREVER, LONG_AGO
+from daq.acquire.intervals import FOREVER, LONG_AGO, Interval
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import PULSES, Cause, mask_of
 
@@ -90,7 +90,7 @@ class Exchange:
             self._chains[index].search()
             released[index] = self._chains[index].release()
         self._read_out(released)
-        self._tag(released)
+        self._tag(released if any(released.values()) else {})
 
     def read_out_until(self, chain: Chain) -> int:
         """No read-out of a channel before this record sample will still be ordered."""
@@ -197,7 +197,7 @@ class Exchange:
     # --- windows ---
 
     def _tag(self, released: Mapping[int, list[Own]]) -> None:
-        for window in self._windows:
+        for window in self._windows if released else ():
             for source in window.sources:
                 pulses = [
                     own.found.sample * source.channel.decimation
@@ -223,27 +223,32 @@ class Exchange:
 
     def _settle_edges(self) -> None:
         """Tag what the tagged streams have reached; a silent one is tagged by what is known."""
+        spans: dict[tuple[str, Edge], Interval | None] = {}  # the same for a digitizer's channels
         for chain, waiting in zip(self._chains, self.state.waiting, strict=True):
-            digitizer = self._digitizers[chain.channel.digitizer]
-            if waiting.edges and digitizer.clock.known:
-                fed = FOREVER if digitizer.silent() else digitizer.fed()
-                waiting.edges = [
-                    edge
-                    for edge in waiting.edges
-                    if not self._settle_edge(edge, chain, digitizer.clock, fed)
-                ]
+            name, left = chain.channel.digitizer, []
+            for edge in waiting.edges:
+                if (name, edge) not in spans:
+                    spans[name, edge] = self._span(edge, self._digitizers[name])
+                span = spans[name, edge]
+                if span is None:
+                    left.append(edge)
+                else:
+                    chain.tag(edge.window, *span, veto=self._windows[edge.window].is_veto)
+            if waiting.edges:
+                waiting.edges = left
 
-    def _settle_edge(self, edge: Edge, chain: Chain, clock: Clock, fed: int) -> bool:
-        window = self._windows[edge.window]
-        latest = edge.t_ns + window.plan.after_ns + MAX_UNCERTAINTY_NS + 1
-        if clock.first_at(latest) >= fed:
-            return False
+    def _span(self, edge: Edge, digitizer: Digitizer) -> Interval | None:
+        """The samples of a digitizer that an edge tags; None while it has not passed them."""
+        plan, clock = self._plan.windows[edge.window], digitizer.clock
+        if not clock.known:
+            return None
+        fed = FOREVER if digitizer.silent() else digitizer.fed()
+        if clock.first_at(edge.t_ns + plan.after_ns + MAX_UNCERTAINTY_NS + 1) >= fed:
+            return None
         error_ns = edge.error_ns + clock.uncertainty_ns(clock.first_at(edge.t_ns))
         error_ns = min(error_ns, MAX_UNCERTAINTY_NS)
-        start = clock.first_at(edge.t_ns - window.plan.before_ns - error_ns)
-        stop = clock.first_at(edge.t_ns + window.plan.after_ns + error_ns + 1)
-        chain.tag(window.index, start, stop, veto=window.is_veto)
-        return True
+        start = clock.first_at(edge.t_ns - plan.before_ns - error_ns)
+        return start, clock.first_at(edge.t_ns + plan.after_ns + error_ns + 1)
 
 
 class _Group:

@@ -15,7 +15,7 @@ import numpy as np
 from daq.acquire import trigger
 from daq.acquire.intervals import FOREVER, LONG_AGO, Intervals
 from daq.acquire.tape import Tape
-from daq.acquire.trigger import Crossings, Trigger
+from daq.acquire.trigger import Blind, Crossings, Threshold
 from daq.model.channel import PULSE_KINDS, Channel, TriggerSettings
 from daq.model.record import PULSES, Cause
 
@@ -80,7 +80,9 @@ class Finder:
     def _set(self, triggers: tuple[TriggerSettings, ...]) -> None:
         c = self.channel
         self.triggers = triggers
-        self._searches = [trigger.make(t, self._seed, c.name, c.record_rate_hz) for t in triggers]
+        self._searches: list[Threshold | Blind | None] = [
+            trigger.make(t, self._seed, c.name, c.record_rate_hz) for t in triggers
+        ]
         kinds = [t.kind for t in triggers]
         self._main = next((i for i, kind in enumerate(kinds) if kind in PULSE_KINDS), -1)
         self.lines = {i: LONG_AGO for i, kind in enumerate(kinds) if kind == "external"}
@@ -88,25 +90,27 @@ class Finder:
     @property
     def history(self) -> int:
         """Record samples before the searched ones that a search looks at."""
-        return max((s.history for s in self._searches if s is not None), default=0)
+        return max((s.history for s in self._searches if isinstance(s, Threshold)), default=0)
 
     @property
     def main_history(self) -> int:
         """Those of the channel's first pulse trigger."""
         search = self._searches[self._main] if self._main >= 0 else None
-        return 0 if search is None else search.history
+        return search.history if isinstance(search, Threshold) else 0
 
     @property
     def until(self) -> int:
         """No trigger before this record sample will still be accepted."""
-        entries = self.state.entries
-        peaks = [e.peaking + 1 for e in entries if e.peaking > LONG_AGO]
-        return min([self.state.searched, *peaks, *self.lines.values()])
+        until = self.state.searched
+        for entry in self.state.entries:
+            if entry.peaking > LONG_AGO:
+                until = min(until, entry.peaking + 1)
+        return min(until, *self.lines.values()) if self.lines else until
 
     @property
     def needs(self) -> int:
         """The first record sample that a search or a peak still needs."""
-        peaks = [e.peaking for e in self.state.entries if e.peaking > LONG_AGO]
+        peaks = [entry.peaking for entry in self.state.entries if entry.peaking > LONG_AGO]
         return min([self.state.searched - self.history, *peaks])
 
     def change(self, triggers: tuple[TriggerSettings, ...]) -> None:
@@ -116,13 +120,13 @@ class Finder:
         self.state.entries = [EntryState() for _ in triggers]
         self._set(triggers)
         for entry, search in zip(self.state.entries, self._searches, strict=True):
-            entry.armed = [False] * (search.arms if search else 0)
+            entry.armed = [False] * (search.arms if isinstance(search, Threshold) else 0)
 
     def open(self, first: int) -> None:
         """A new stretch begins at this record sample: nothing is known of what was before."""
         self.state.searched = first
         for entry, search in zip(self.state.entries, self._searches, strict=True):
-            entry.armed = [False] * (search.arms if search else 0)
+            entry.armed = [False] * (search.arms if isinstance(search, Threshold) else 0)
             entry.peaking = LONG_AGO
             if search is not None:  # a line may go on across the gap
                 entry.held = LONG_AGO
@@ -154,7 +158,10 @@ class Finder:
         state = self.state
         if tape.stop > state.searched:
             for i, search in enumerate(self._searches):
-                if search is not None:
+                if isinstance(search, Blind):
+                    earliest = max(state.searched, first_of_stretch + self.channel.pretrigger)
+                    state.entries[i].waiting += search.between(earliest, tape.stop)
+                elif search is not None:
                     self._search(i, search, tape, first_of_stretch)
             state.searched = tape.stop
         self._decide(tape, final=False)
@@ -172,7 +179,7 @@ class Finder:
 
     # --- inside ---
 
-    def _search(self, i: int, search: Trigger, tape: Tape, first_of_stretch: int) -> None:
+    def _search(self, i: int, search: Threshold, tape: Tape, first_of_stretch: int) -> None:
         state, entry = self.state, self.state.entries[i]
         first = max(state.searched, first_of_stretch + search.history)
         if tape.stop <= first:
@@ -181,12 +188,15 @@ class Finder:
         if i == self._main:
             self._account(found, entry.armed, first, tape.stop)
         entry.armed = found.armed
-        if search.arms:
+        if found.at:
             state.crossings += [(sample, i) for sample in found.at]
-        entry.waiting += [s for s in found.at if s - self.channel.pretrigger >= first_of_stretch]
+            earliest = first_of_stretch + self.channel.pretrigger
+            entry.waiting += [sample for sample in found.at if sample >= earliest]
 
     def _account(self, found: Crossings, armed: list[bool], first: int, stop: int) -> None:
         """Between firing and arming again, and until first armed, none can fire."""
+        if not found.at and armed == [True] == found.armed:
+            return  # it could fire all the while
         starts = [s + 1 for s in found.at]
         if not any(armed):
             starts.insert(0, first)
@@ -207,7 +217,7 @@ class Finder:
 
     def _decide(self, tape: Tape, *, final: bool) -> None:
         for i, entry in enumerate(self.state.entries):
-            while entry.peaking > LONG_AGO or entry.waiting:
+            while entry.waiting or entry.peaking > LONG_AGO:
                 if entry.peaking > LONG_AGO and not self._hold_from_peak(i, tape, final):
                     break
                 if entry.waiting:

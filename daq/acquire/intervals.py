@@ -18,6 +18,10 @@ class Intervals:
         for start, stop in sorted(parts):
             self.add(start, stop)
 
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._parts)
+
     def add(self, start: int, stop: int) -> None:
         """Take [start, stop) in; nothing where it is empty."""
         if stop <= start:

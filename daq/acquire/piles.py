@@ -61,8 +61,8 @@ class Piles:
         """Take triggers in, in any order."""
         if not found:
             return
-        key = lambda one: (one.sample, one.entry)  # noqa: E731 (one line, used once)
-        self.state.waiting = sorted([*self.state.waiting, *found], key=key)
+        together = [*self.state.waiting, *found]
+        self.state.waiting = sorted(together, key=lambda one: (one.sample, one.entry))
 
     def group(self, until: int) -> list[Shot]:
         """The shots that are complete: no trigger before `until` will still come."""
@@ -92,7 +92,7 @@ class Piles:
             self._holdoff.add((last + 1) * c.decimation, stop)
 
     def _together(self, waiting: list[Found]) -> int:
-        """How many of the first fall together: each trigger once, secondaries as often as may be."""
+        """How many of the first fall together: each trigger once, secondaries more often."""
         stop = waiting[0].sample + self._channel.merge_window
         entries: set[int] = set()
         last = waiting[0].sample

@@ -254,7 +254,6 @@ class Pipeline:
             self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
         self._keep_ledger()
         events, members = self._builder.take(self._complete_ns(), self._absent)
-        self._forget_windows()
         batch, self._out = self._out.batch(events, members), _Collected()
         return batch
 
@@ -333,6 +332,7 @@ class Pipeline:
             if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
                 until = self._exchange.tagged_until(name)
                 self._out.ledger += [chain.ledger(until) for chain in chains]
+                self._forget_windows(chains)
 
     def _tags(self, hit: Hit) -> int:
         """Bits of the windows that tag a record."""
@@ -343,9 +343,9 @@ class Pipeline:
                 tags |= 1 << i
         return tags
 
-    def _forget_windows(self) -> None:
+    def _forget_windows(self, chains: Sequence[Chain]) -> None:
         """What tags records that are in no event yet, or can still come, is kept."""
-        for chain in self._chains if self._plan.windows else ():
+        for chain in chains if self._plan.windows else ():
             first = self._builder.first_waiting(chain.index, chain.complete_until)
             wide = int(MAX_WIDENED_NS * chain.channel.sample_rate_hz // 1e9)
             chain.forget_windows(min(first, chain.complete_until) - wide)

@@ -108,15 +108,8 @@ class Cutter:
         seconds = np.full(len(shots), -1, np.int64)
         if c.second_pulse_sigma:
             own = np.array([bool(shot.causes & PULSES) for shot, _, _ in shots])
-            second_pulses(
-                samples,
-                c.pretrigger,
-                c.second_pulse_span,
-                c.second_pulse_sigma,
-                signs,
-                own,
-                seconds,
-            )
+            span, sigma = c.second_pulse_span, c.second_pulse_sigma
+            second_pulses(samples, c.pretrigger, span, sigma, signs, own, seconds)
         for row, (shot, _, beside), second in zip(table, shots, seconds.tolist(), strict=True):
             nexts = [at for at in (beside.next_pulse, second) if at >= 0]
             row["next_pulse"] = min(nexts, default=-1)

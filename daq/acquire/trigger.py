@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from daq.acquire import chance, kernels
+from daq.acquire import kernels
+from daq.acquire.chance import Poisson
 from daq.acquire.kernels import I16, I64
 from daq.model.channel import TriggerSettings
 from daq.model.record import Cause
 
 SIGNS = {"rising": (1,), "falling": (-1,), "both": (1, -1)}
-NONE: list[int] = []
+NONE: list[int] = []  # nothing was found, as nearly always; not to be changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,16 @@ class Crossings:
     armed: list[bool] = field(default_factory=list)
 
 
-class Trigger(Protocol):
-    """A condition; `history` samples before the searched ones must be in the window."""
-
-    cause: Cause
-    history: int
-    arms: int  # how many hystereses it has
-
-    def find(self, window: I16, first: int, armed: list[bool]) -> Crossings:
-        """Search from the sample `first` on, which is window[history]."""
-        ...
-
-
 Search = Callable[[I16, int, bool], tuple[I64, I64, bool]]  # window, sign, armed
 
 
-class _Threshold:
-    """Fires in one direction or both, each with its own hysteresis."""
+class Threshold:
+    """Fires in one direction or both, each with its own hysteresis.
+
+    `history` samples before the searched ones must be in the window; it has `arms` hystereses.
+    """
+
+    cause: Cause
 
     def __init__(self, settings: TriggerSettings, search: Search, history: int) -> None:
         self._signs, self._search, self.history = SIGNS[settings.direction], search, history
@@ -55,6 +48,8 @@ class _Threshold:
         shift = first - self.history
         if self.arms == 1:
             at, freed, last = self._search(window, self._signs[0], armed[0])
+            if not at.size and not freed.size:
+                return Crossings(NONE, NONE, [last])
             return Crossings((at + shift).tolist(), (freed + shift).tolist(), [last])
         found = [
             self._search(window, sign, arm) for sign, arm in zip(self._signs, armed, strict=True)
@@ -63,7 +58,7 @@ class _Threshold:
         return Crossings(at.tolist(), freed.tolist(), [one[2] for one in found])
 
 
-class LevelTrigger(_Threshold):
+class LevelTrigger(Threshold):
     """Fires where a sample reaches the threshold; arms again below `rearm`."""
 
     cause = Cause.LEVEL
@@ -82,7 +77,7 @@ class LevelTrigger(_Threshold):
         return at[:n], freed[:m], armed
 
 
-class EdgeTrigger(_Threshold):
+class EdgeTrigger(Threshold):
     """Fires where x[i] - x[i - span] reaches the threshold; arms again below `rearm`."""
 
     cause = Cause.EDGE
@@ -100,50 +95,35 @@ class EdgeTrigger(_Threshold):
         return at[:n], freed[:m], armed
 
 
-class PeriodicTrigger:
+@dataclass(frozen=True, slots=True)
+class Periodic:
     """Fires at sample `phase` and every `period` samples after it, on absolute samples."""
 
-    cause = Cause.PERIODIC
-    history = 0
-    arms = 0
+    period: int
+    phase: int
 
-    def __init__(self, settings: TriggerSettings) -> None:
-        self._period, self._phase = settings.period, settings.phase
-
-    def find(self, window: I16, first: int, armed: list[bool]) -> Crossings:
-        """Where it fires does not depend on the samples."""
-        n = max(-(-(first - self._phase) // self._period), 0)
-        return Crossings(
-            list(range(self._phase + n * self._period, first + window.size, self._period))
-        )
+    def between(self, start: int, stop: int) -> list[int]:
+        """Those in [start, stop)."""
+        n = max(-(-(start - self.phase) // self.period), 0)
+        return list(range(self.phase + n * self.period, stop, self.period))
 
 
-class RandomTrigger:
-    """Fires at random: a Poisson process on absolute samples, the same wherever it is asked."""
-
-    cause = Cause.RANDOM
-    history = 0
-    arms = 0
-
-    def __init__(self, settings: TriggerSettings, seed: int, channel: str, rate_hz: float) -> None:
-        self._process = chance.Poisson(seed, channel, "random", settings.rate_hz / rate_hz)
-
-    def find(self, window: I16, first: int, armed: list[bool]) -> Crossings:
-        """Where it fires does not depend on the samples."""
-        return Crossings(self._process.within(first, first + window.size))
+Blind = Periodic | Poisson  # fire at samples of their own choice, whatever a channel shows
 
 
-def make(settings: TriggerSettings, seed: int, channel: str, rate_hz: float) -> Trigger | None:
-    """The trigger that the settings ask for, for records of this rate; None: not by samples."""
+def make(
+    settings: TriggerSettings, seed: int, channel: str, rate_hz: float
+) -> Threshold | Blind | None:
+    """The trigger that the settings ask for, for records of this rate; None: another fires it."""
     match settings.kind:
         case "level":
             return LevelTrigger(settings)
         case "edge":
             return EdgeTrigger(settings)
         case "periodic":
-            return PeriodicTrigger(settings)
+            return Periodic(settings.period, settings.phase)
         case "random":
-            return RandomTrigger(settings, seed, channel, rate_hz)
+            return Poisson(seed, channel, "random", settings.rate_hz / rate_hz)
         case _:
             return None
 

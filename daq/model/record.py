@@ -82,11 +82,7 @@ RECORD = described(
             "<f4",
             "largest excursion in the trigger's direction from baseline [ADC counts]",
         ),
-        (
-            "amplitude",
-            "<f4",
-            "of the optimal filter, not-a-number where there is none [ADC counts]",
-        ),
+        ("amplitude", "<f4", "of the optimal filter, not-a-number without one [ADC counts]"),
         ("chi2", "<f4", "of the optimal filter, per degree of freedom; not-a-number where none"),
         ("offset_s", "<f4", "refined time of the pulse after `trigger`; not-a-number: none [s]"),
         ("next_pulse", "<i4", "sample of the record at which the next pulse begins, -1 for none"),

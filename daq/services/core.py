@@ -2,8 +2,9 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "drops" by cause}}, "epoch" of the settings, "gaps", "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "problem"}.
+"exposure_g_d", "throttled", "drops" by cause}}, "epoch" of the settings, "gaps", "lost_samples",
+"safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next",
+"refused"}}, "problem"}.
 State is one of "idle", "running", "stopping", "failed".
 """
 

@@ -228,7 +228,7 @@ class Kind(Section):
         "ones, or one of each pile.",
     )
     second_pulse_sigma: float = Field(
-        6.0,
+        0.0,
         ge=0,
         le=100,
         description="A rise of so many sigma in a record is a second pulse; 0: not looked for.",
@@ -247,6 +247,15 @@ class Kind(Section):
             raise ValueError(
                 f"expected pretrigger below record_length {self.record_length}, "
                 f"found {self.pretrigger}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_before_the_second_pulse(self) -> Kind:
+        if self.second_pulse_sigma and self.pretrigger < 3 * self.second_pulse_span:
+            raise ValueError(
+                f"expected a pretrigger of 3 second_pulse_span {self.second_pulse_span} or more "
+                f"where a second pulse is looked for, found {self.pretrigger}"
             )
         return self
 

@@ -43,7 +43,7 @@ class RunStart:
     host: str
     user: str
     t_ns: int
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,3 +221,204 @@ def test_a_record_is_tagged_exactly_where_the_ledger_says_so(seed, ppm):
 def widened_by_hand(height: float) -> int:
     """Samples: half a second times counts over the height, at most 10 ms."""
     return int(min(0.5 / height if height > 0 else 1.0, 0.01) * RATE)
+
+
+# --- measured: what vetoes cost, and that they miss nothing ---
+
+
+def interval_999(p: float, n: int) -> float:
+    """Half of the 99.9 % interval of a share p of n."""
+    return 3.29 * (p * (1 - p) / n) ** 0.5
+
+
+@pytest.mark.parametrize(("veto_hz", "window_ns"), [(10.0, MS), (50.0, 2 * MS)])
+@pytest.mark.parametrize("ppm", [0.0, 30.0])
+def test_accidental_vetoes_come_at_the_computed_rate_as_random_triggers_and_ledger_say(
+    veto_hz, window_ns, ppm
+):
+    """P = 1 - exp(-2 R w).
+
+    Seeds 21 and 1. A window holds both its ends, so w is half a sample more.
+    """
+    n = 400 * RATE
+    at = apart(np.random.default_rng(21), n, round(veto_hz * 400), gap=2)
+    noise = TriggerSettings(kind="random", rate_hz=20.0)
+    window = Window(name="v", kind="veto", sources=("V",), tagged=("T",), before_ns=window_ns,
+                    after_ns=window_ns)  # fmt: skip
+    x = {"d": np.zeros((1, n), np.int16), "e": spikes(at, n)[None, :]}
+    channels = [replace(TARGET, triggers=(noise,)), VETO]
+    plan = Plan(windows=(window,), seed=1)
+    batches = recorded(channels, plan, x, block=RATE * 20, e=anchors(n, ppm))
+    tags = np.array(list(tags_of(batches, 0).values()))
+    ledger = np.concatenate([b.ledger for b in batches])
+    mine = ledger[ledger["channel"] == 0]
+    settled = slice(4, None)  # the first seconds have wider windows, until the clocks are known
+    dead = mine["vetoed"][settled].sum() / (mine["stop"] - mine["start"])[settled].sum()
+    measured = np.count_nonzero(tags) / tags.size
+    expected = 1 - np.exp(-2 * veto_hz * (window_ns / 1e9 + 0.5 / RATE))
+    assert tags.size > 7000
+    assert abs(measured - expected) < interval_999(expected, tags.size)
+    assert abs(measured - dead) < interval_999(dead, tags.size)
+    assert dead == pytest.approx(expected, rel=0.05)
+
+
+@settings(max_examples=10)
+@given(seeds, st.floats(-60, 60))
+def test_injected_coincidences_are_all_tagged(seed, ppm):
+    """Both clocks drift and their stamps jitter by 20 us: no coincidence within 1 ms is missed."""
+    rng, n = np.random.default_rng(seed), 100_000
+    at = apart(rng, n, 100, gap=80)
+    told = anchors(n, ppm, 20_000.0, seed)
+    delays = rng.uniform(-0.99e6, 0.99e6, at.size)  # ns, truly
+    period = 1e9 / RATE * (1 + ppm * 1e-6)
+    veto_at = np.rint((at * 1e9 / RATE + delays) / period).astype(int)
+    window = Window(name="v", kind="veto", sources=("V",), tagged=("T",), before_ns=1_100_000,
+                    after_ns=1_100_000)  # fmt: skip
+    x = {"d": spikes(at, n)[None, :], "e": spikes(np.sort(veto_at), n)[None, :]}
+    plan = Plan(window_ns=1_100_000, windows=(window,))
+    batches = recorded([TARGET, VETO], plan, x, block=20_000, e=told)
+    events = np.concatenate([b.events for b in batches])
+    assert set(tags_of(batches, 0).values()) == {1}
+    assert len(tags_of(batches, 0)) == at.size
+    with_target = events[events["channels"] & np.uint64(1) != 0]
+    assert set(with_target["channels"].tolist()) == {3}
+    assert set(with_target["vetoed"].tolist()) == {1}
+    assert set(with_target["targets"].tolist()) == {1}
+
+
+def test_a_multiplicity_tags_what_several_crystals_saw():
+    at = np.array([500, 900, 1300])
+    x = {"d": np.stack([spikes(at, 2000), spikes(at[1:2] + 5, 2000)])}
+    plan = Plan(window_ns=2 * MS, windows=PLAN.windows[1:2])
+    batches = recorded([TARGET, OTHER], plan, x)
+    events = np.concatenate([b.events for b in batches])
+    assert events["targets"].tolist() == [1, 2, 1]
+    assert events["vetoed"].tolist() == [0, 3, 0]
+    assert events["vetoed_by"].tolist() == [0, 1, 0]
+
+
+# --- a digitizer that is silent ---
+
+
+def test_a_silent_digitizer_stops_nobody_and_what_it_would_have_said_comes_late():
+    n = 30_000
+    at = np.array([12_000, 15_000])
+    line = replace(VETO, name="L", recorded=False)
+    external = TriggerSettings(kind="external", line="L")
+    target = replace(TARGET, triggers=(LEVEL, external))
+    plan = Plan(groups=(Group(name="g", sources=("L",), receivers=("T",), causes=("level",)),))
+    told = tuple(anchors(n))
+    starts = [Start(digitizer=name, rate_hz=RATE, sample=0, anchors=told[:1]) for name in "de"]
+    pipeline = Pipeline.fresh([target, line], plan, starts)
+    own = spikes(at + 500, n)[None, :]
+    pipeline.feed("d", Block(0, own[:, :20_000], told))
+    pipeline.feed("e", Block(0, np.zeros((1, 10_000), np.int16), told))
+    assert pipeline.take().records == ()  # the line may still say something before
+    assert pipeline.needed_from("d") < 10_000
+    pipeline.silence("e")
+    batch = pipeline.take()
+    assert [r.table["trigger"].tolist() for r in batch.records] == [[12_500, 15_500]]
+    assert pipeline.needed_from("d") > 10_000  # nothing is kept for it any more
+    pipeline.feed("e", Block(10_000, spikes(at, n)[None, 10_000:20_000], ()))
+    assert pipeline.take().records == ()
+    assert pipeline.drops()["T"] == {"late": 4}
+
+
+# --- the door ---
+
+CAUSES = ("paused", "disk_full", "unlocked", "heater", "temperature")
+INPUT = st.tuples(
+    st.integers(0, 40), st.sampled_from([*CAUSES, "record", "triggers"]), st.booleans()
+)
+
+
+@settings(max_examples=30)
+@given(seeds, st.lists(INPUT, max_size=8), st.sets(st.integers(0, 40), max_size=4))
+def test_inputs_act_at_their_sample_also_where_the_core_is_killed_behind_them(seed, inputs, kills):
+    """A killed core has its last commit and the inputs behind it, and goes on with both."""
+    rng, n, step = np.random.default_rng(seed), 8000, 200
+    x = spikes(apart(rng, n, 60), n)[None, :]
+    noise = TriggerSettings(kind="random", rate_hz=10.0)
+    channel = replace(TARGET, triggers=(replace(LEVEL, holdoff=60, peak_search=30), noise),
+                      decimation=2, pile_up="one")  # fmt: skip
+    undisturbed, _ = steps(channel, x, step, inputs, set())
+    disturbed, pipeline = steps(channel, x, step, inputs, kills)
+    assert disturbed == undisturbed
+    assert pipeline.epoch == sum(1 for _, what, _ in inputs if what == "triggers")
+
+
+def steps(
+    channel: Channel, x: np.ndarray, step: int, inputs: list[tuple[int, str, bool]], kills: set[int]
+) -> tuple[list[object], Pipeline]:
+    """Feed, commit, let the inputs of the step in; where killed, resume and let them in again."""
+    starts = [Start(digitizer="d", rate_hz=RATE, sample=0, anchors=(Anchor(0, 10**18),))]
+    pipeline = Pipeline.fresh([channel], Plan(seed=2), starts)
+    pipeline.stop_at({"d": x.shape[1]})
+    out: list[object] = []
+    for i, start in enumerate(range(0, x.shape[1], step)):
+        pipeline.feed("d", Block(start, x[:, start : start + step]))
+        keep(pipeline.take(), out)
+        saved, mine = pipeline.checkpoint(), [one for one in inputs if one[0] == i]
+        for _, what, on in mine:
+            enter(pipeline, what, on)
+        if i in kills:
+            pipeline = Pipeline.resumed([channel], Plan(seed=2), saved)
+            for _, what, on in mine:
+                enter(pipeline, what, on)
+            again = pipeline.resumes_at("d")
+            pipeline.feed("d", Block(again, x[:, again : start + step]))
+    keep(pipeline.take(), out)
+    assert pipeline.done
+    return out, pipeline
+
+
+def enter(pipeline: Pipeline, what: str, on: bool) -> None:
+    now = {"T": pipeline.now("T")}
+    if what in CAUSES:
+        (pipeline.dead if on else pipeline.alive)(what, now)
+    elif what == "record":
+        pipeline.order(now)
+    else:
+        pipeline.set_triggers("T", [replace(LEVEL, threshold=80 if on else 200, holdoff=20)])
+
+
+def keep(batch: Batch, out: list[object]) -> None:
+    for records in batch.records:
+        out += [row.tobytes() for row in records.table]
+    out += [row.tobytes() for row in batch.ledger]
+    out += [row.tobytes() for row in batch.events]
+
+
+def test_what_enters_shows_in_records_and_ledger():
+    n = 20_000
+    at = np.arange(1000, n, 2000)
+    starts = [Start(digitizer="d", rate_hz=RATE, sample=0, anchors=(Anchor(0, 10**18),))]
+    pipeline = Pipeline.fresh([TARGET], Plan(), starts)
+    pipeline.stop_at({"d": n})
+    x, batches = spikes(at, n)[None, :], []
+    for start in range(0, n, 2000):
+        now = {"T": pipeline.now("T")}
+        match start:
+            case 2000:
+                pipeline.dead("unlocked", now)
+            case 4000:
+                pipeline.alive("unlocked", now)
+                pipeline.dead("paused", now)
+            case 8000:
+                pipeline.alive("paused", now)
+                pipeline.order({"T": 8500})
+            case 10_000:
+                pipeline.set_triggers("T", [replace(LEVEL, threshold=200)])
+            case 14_000:
+                pipeline.set_triggers("T", [LEVEL])
+        pipeline.feed("d", Block(start, x[:, start : start + 2000]))
+        batches.append(pipeline.take())
+    rows = rows_of(batches, 0)
+    assert rows["trigger"].tolist() == [1000, 3000, 8500, 9000, 15_000, 17_000, 19_000]
+    assert rows["flags"].tolist() == [0, Flag.UNLOCKED, 0, 0, 0, 0, 0]
+    assert rows["cause"].tolist()[2] == Cause.SOFTWARE
+    assert rows["epoch"].tolist() == [0, 0, 0, 0, 2, 2, 2]
+    assert pipeline.drops() == {"T": {"paused": 2}}
+    ledger = np.concatenate([b.ledger for b in batches])
+    total = {cause: int(ledger[cause].sum()) for cause in ("live", *DEAD_CAUSES)}
+    assert (total["unlocked"], total["paused"], sum(total.values())) == (2000, 4000, n)

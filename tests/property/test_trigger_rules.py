@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -120,15 +121,15 @@ def test_random_triggers_are_the_same_wherever_they_are_asked(first, cuts):
     start = first * CHUNK + 12345
     edges = sorted({start, *(start + cut for cut in cuts), start + 4 * CHUNK})
     process = Poisson(7, "A", "random", 1e-3)
-    pieces = [process.within(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-    whole = Poisson(7, "A", "random", 1e-3).within(start, start + 4 * CHUNK)
-    assert sum(pieces, []) == whole == sorted(set(whole))
+    pieces = [process.between(a, b) for a, b in itertools.pairwise(edges)]
+    whole = Poisson(7, "A", "random", 1e-3).between(start, start + 4 * CHUNK)
+    assert list(itertools.chain(*pieces)) == whole == sorted(set(whole))
 
 
 def test_random_triggers_are_a_poisson_process():
     """Seed 11: counts, variance of counts and waiting times, each within 4 sigma."""
     rate, stop = 2e-4, 400 * CHUNK
-    at = np.array(Poisson(11, "A", "random", rate).within(0, stop))
+    at = np.array(Poisson(11, "A", "random", rate).between(0, stop))
     expected = rate * stop
     assert abs(at.size - expected) < 4 * expected**0.5
     counts = np.bincount(at // CHUNK, minlength=400)
@@ -138,8 +139,8 @@ def test_random_triggers_are_a_poisson_process():
     for edge in (0.1, 1.0, 3.0):  # across the borders of the chunks, too
         share, truth = np.mean(waits > edge), np.exp(-edge)
         assert abs(share - truth) < 4 * (truth * (1 - truth) / waits.size) ** 0.5
-    others = [Poisson(*key, rate).within(0, CHUNK * 9)
-              for key in ((12, "A", "random"), (11, "B", "random"), (11, "A", "blind"))]  # fmt: skip
+    keys = (12, "A", "random"), (11, "B", "random"), (11, "A", "blind")
+    others = [Poisson(*key, rate).between(0, CHUNK * 9) for key in keys]
     assert len({tuple(other) for other in others}) == 3
 
 
@@ -182,7 +183,7 @@ def test_what_falls_together_is_one_record_with_all_causes(found, window, untils
         best = min(causes, key=lambda cause: rank[cause])
         assert (shot.cause, shot.causes) == (best, mask_of(causes))
         assert shot.sample == min(s for (s, _), c in zip(group, causes, strict=True) if c == best)
-    assert all(a.sample < b.sample for a, b in zip(shots, shots[1:], strict=False))
+    assert all(a.sample < b.sample for a, b in itertools.pairwise(shots))
 
 
 # --- pile-up ---

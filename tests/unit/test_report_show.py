@@ -159,8 +159,9 @@ def test_a_run_without_anything_has_a_summary(tmp_path: Path) -> None:
     assert found.channels == (
         ChannelSummary(
             name="C11", digitizer="targets", veto=False, records=0, piled_up=0, saturated=0,
-            rate_hz=None, real_s=0.0, live_s=0.0, exposure_g_d=0.0, dead_s=dict.fromkeys(DEAD_CAUSES, 0.0),
-            dropped={}, gaps=0,            baseline_rms_v=None, height_v=None,
+            rate_hz=None, real_s=0.0, live_s=0.0, exposure_g_d=0.0,
+            dead_s=dict.fromkeys(DEAD_CAUSES, 0.0),
+            dropped={}, gaps=0, baseline_rms_v=None, height_v=None,
         ),
     )  # fmt: skip
     assert (found.events.events, found.events.multiplicity, found.gaps.gaps) == (0, (), 0)
