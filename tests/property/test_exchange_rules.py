@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from daq.model.block import Block
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
-from daq.model.record import Cause, mask_of
+from daq.model.record import DEAD_CAUSES, Cause, Flag, mask_of
 
 RATE = 10_000
 MS = 1_000_000
