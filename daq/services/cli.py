@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
+from daq.services import filter_commands
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -33,6 +34,8 @@ app.add_typer(run_app, name="run")
 app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
+app.add_typer(filter_commands.app, name="filters")
+app.command("train")(filter_commands.train)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]
