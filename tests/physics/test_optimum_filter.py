@@ -1,4 +1,4 @@
-"""The optimum filter against theory: resolution, rates, efficiency, side lobes, chi2; seeds stated."""
+"""The optimum filter against theory: resolution, rates, efficiency, side lobes, chi2."""
 
 from __future__ import annotations
 
