@@ -160,7 +160,7 @@ def test_a_large_pulse_is_one_trigger_and_a_small_one_after_it_is_found():
 
 
 def test_chi2_is_one_and_pile_up_raises_it():
-    """Seed 6, 200 pulses: mean 1 within 4 standard errors; a second pulse of a tenth is seen."""
+    """Seed 6, 200 pulses: mean 1 within 4 standard errors; a second pulse of 24 sigma, 3 ms later, is seen."""
     rng, n = np.random.default_rng(6), 200 * 12_000
     base = rng.normal(0, RMS, n)
     one = learned(base)
@@ -171,7 +171,7 @@ def test_chi2_is_one_and_pile_up_raises_it():
     assert good.chi2.mean() == pytest.approx(1, abs=4 * error + 0.01)
     assert good.chi2.std() == pytest.approx(math.sqrt(2 / good.ndf[0]), rel=0.25)
     second = with_pulses(base, SHAPE, PRETRIGGER, at, heights)
-    second = with_pulses(second, SHAPE, PRETRIGGER, at + 150, heights / 10)
+    second = with_pulses(second, SHAPE, PRETRIGGER, at + 150, heights * 0.4)
     piled = search(adc(second), one, 30 * one.sigma)
     assert piled.chi2.min() > good.chi2.mean() * 1.05
     assert np.median(piled.chi2) > good.chi2.max()
