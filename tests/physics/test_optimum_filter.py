@@ -160,7 +160,7 @@ def test_a_large_pulse_is_one_trigger_and_a_small_one_after_it_is_found():
 
 
 def test_chi2_is_one_and_pile_up_raises_it():
-    """Seed 6, 200 pulses: mean 1 within 4 standard errors; a second pulse of 24 sigma, 3 ms later, is seen."""
+    """Seed 6, 200 pulses: mean 1 within 4 standard errors. A second pulse of 24 sigma is seen."""
     rng, n = np.random.default_rng(6), 200 * 12_000
     base = rng.normal(0, RMS, n)
     one = learned(base)
