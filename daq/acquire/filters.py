@@ -86,7 +86,9 @@ class Filter:
     def power(self) -> F64:
         """Expected |FFT of a record of noise|^2 [counts^2]."""
         total: F64 = self.psd * (self.rate_hz * self.length)
-        return np.divide(total, self.sides, dtype=np.float64)
+        power: F64 = np.divide(total, self.sides, dtype=np.float64)
+        power[0] = np.inf  # the constant says nothing: the baseline is unknown
+        return power
 
     @cached_property
     def spectrum(self) -> C128:

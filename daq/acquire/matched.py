@@ -111,7 +111,8 @@ class MatchedFilters:
         """Other filters for pulses from record sample `sample` on, not before complete_until."""
         _refuse(filters, thresholds)
         last = self._generations[-1]
-        earliest = max(self.complete_until, last.begin)
+        decided = self.complete_until if self.complete_until > self._opened else self._start
+        earliest = max(decided, last.begin)
         if len(filters) != len(self._found):
             raise UsageError(f"expected {len(self._found)} filters, found {len(filters)}")
         if sample < earliest:
@@ -119,6 +120,7 @@ class MatchedFilters:
         search = Search(filters, thresholds, self._factor)
         last.end, last.guard = sample, max(last.search.lobe, search.lobe)
         self._generations.append(_Generation(search, last.number + 1, sample))
+        self._generations[-1].lately = [[] for _ in self._found]
         search.begin(self._start, self._tapes.start)
         search.feed(self._tapes)
         self._collect()
@@ -154,6 +156,7 @@ class MatchedFilters:
         for generation in self._generations:
             generation.search.begin(self._start, first)
             generation.lately = [[] for _ in self._found]
+        self._opened = self.complete_until  # before it nothing can be
 
     def _collect(self) -> None:
         """Ask every generation for its pulses; forget those that can have no more."""
