@@ -97,8 +97,7 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        first = self._keep() * factor - reach(factor)
-        return min(max(first, self.state.start), self._fed)
+        return max(self._keep() * factor - reach(factor), self.state.start)
 
     @property
     def own_until(self) -> int:
