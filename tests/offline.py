@@ -12,6 +12,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.services.recording import DigitizerFacts, Recording, RunFacts
+from daq.store import names
 from daq.store.log import LogSettings
 from daq.store.reader import Run, open_run
 
@@ -45,7 +46,9 @@ def record(
         user="u", t_ns=T_NS, **facts,
     )  # fmt: skip
     stop = samples.shape[1]
-    recording = Recording.begin(folder / f"run_{number:06d}", run, LOG, {"d": stop})
+    path = folder / f"run_{number:06d}"
+    names.log_folder(path).mkdir(parents=True)
+    recording = Recording.begin(path, run, LOG, {"d": stop})
     for start in range(0, stop, piece):
         part = samples[:, start : start + piece]
         anchors = (Anchor(0, T_NS),) if start == 0 else ()
