@@ -109,5 +109,5 @@ def test_a_damaged_file_is_refused_with_its_place(tmp_path):
 
 def test_another_version_is_refused():
     stored = filters_to_bytes({}).replace(b"\x01", b"\x02")
-    with pytest.raises(FormatError, match="expected scheelite.filters version 1, found .* 2"):
+    with pytest.raises(FormatError, match=r"expected scheelite\.filters version 1, found .* 2"):
         filters_from_bytes(stored)
