@@ -25,6 +25,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, Cause, plain
 
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
+FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
 
 
@@ -97,7 +98,7 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        return max(self._keep() * factor - reach(factor), self.state.start)
+        return max(self.state.keep * factor - reach(factor), self.state.start)
 
     @property
     def own_until(self) -> int:
@@ -165,8 +166,8 @@ class Chain:
     def change(self, triggers: tuple[TriggerSettings, ...], epoch: int) -> None:
         """Other triggers from the next sample on, in a new settings epoch."""
         self.search()
-        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self._finder.change(triggers)
+        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self.state.triggers = triggers
         self.new_epoch(epoch)
 
@@ -194,6 +195,10 @@ class Chain:
             self._drop("late")
         else:
             self._piles.add([Found(sample, SECONDARY, Cause.SECONDARY)])
+
+    def miss(self) -> None:
+        """It was told of a trigger that it can wait for no longer."""
+        self._drop("late")
 
     def order(self, sample: int) -> None:
         """A record at this digitizer sample is asked for."""
@@ -237,7 +242,7 @@ class Chain:
                 self.state.piles.pending.append(shot)
         ready = self._ready()
         batch = [self._cut(ready)] if ready else []
-        if self._past or self._tape.stop >= self._forget_at:
+        if batch or self._past or self._tape.stop >= self._forget_at:
             self._forget()
         return batch
 
@@ -261,7 +266,6 @@ class Chain:
 
     def checkpoint(self) -> ChainState:
         """The state with everything in it."""
-        self.state.keep = self._keep()
         self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
         self.state.windows = [window.parts() for window in self.windows]
         return self.state
@@ -272,7 +276,7 @@ class Chain:
         self._fed = start
         self._decimator = Decimator(self.channel.decimation, start)
         self._tape = Tape(self._decimator.first)
-        self._forget_at = self._tape.stop + LOOK_BACK
+        self._forget_at = self._tape.stop
         factor = self.channel.decimation
         self._decimator_first = -(-(self.state.start + reach(factor)) // factor)
 
@@ -401,15 +405,12 @@ class Chain:
         look_back = max(self.channel.pretrigger, LOOK_BACK)
         return min(first - look_back, self._finder.needs, state.finder.searched - look_back)
 
-    def _keep(self) -> int:
-        """The same, not before what was said before; a restart begins there."""
-        return max(self.state.keep, min(self._oldest(), self._tape.stop))
-
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
         keep = self._oldest()
+        self.state.keep = max(self.state.keep, min(keep, self._tape.stop))
         self._tape.forget_before(keep)
-        self._forget_at = self._tape.stop + LOOK_BACK
+        self._forget_at = self._tape.stop + FORGET_EVERY
         if self._past:
             self._note_closed()
         crossings = self.state.finder.crossings

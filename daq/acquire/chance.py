@@ -40,13 +40,19 @@ class Poisson:
         self._uniform, self._rate = Uniform(seed, channel, purpose), rate
         self._chunk = LONG_AGO
         self._samples: list[int] = []
+        self._quiet = 0, 0  # there is none in this stretch: most are asked for in vain
 
     def between(self, start: int, stop: int) -> list[int]:
         """Those in [start, stop)."""
         found: list[int] = []
+        if self._quiet[0] <= start and stop <= self._quiet[1]:
+            return found
         for chunk in range(start // CHUNK, -(-stop // CHUNK) if stop > start else start // CHUNK):
             samples = self._of(chunk)
-            found += samples[bisect_left(samples, start) : bisect_left(samples, stop)]
+            last = bisect_left(samples, stop)
+            found += samples[bisect_left(samples, start) : last]
+            until = samples[last] if last < len(samples) else (chunk + 1) * CHUNK
+            self._quiet = stop, until
         return found
 
     def _of(self, chunk: int) -> list[int]:

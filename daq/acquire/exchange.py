@@ -19,6 +19,7 @@ from daq.acquire.intervals import FOREVER, LONG_AGO, Interval
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import PULSES, Cause, mask_of
 
+MOST_WAITING = 4096  # orders to a channel whose digitizer sends nothing; older ones are late
 READ_OUT = -1  # in place of the trigger that a line fires
 
 
@@ -165,7 +166,9 @@ class Exchange:
                         self._deliver(chain, order.entry, _record_sample(sample, chain))
                     else:
                         left.append(order)
-                waiting.orders = left
+                for _ in left[:-MOST_WAITING]:
+                    chain.miss()
+                waiting.orders = left[-MOST_WAITING:]
 
     def _deliver(self, to: Chain, entry: int, sample: int) -> None:
         if entry == READ_OUT:

@@ -114,9 +114,17 @@ class Finder:
         return min([self.state.searched - self.history, *peaks])
 
     def change(self, triggers: tuple[TriggerSettings, ...]) -> None:
-        """Other triggers from the next sample to be searched on; what was accepted stays."""
-        for entry in self.state.entries:
-            entry.peaking = LONG_AGO
+        """Other triggers from the next sample to be searched on; what was accepted stays.
+
+        Where a peak is not known yet, the holdoff counts from the trigger.
+        """
+        for i, entry in enumerate(self.state.entries):
+            while entry.waiting or entry.peaking > LONG_AGO:
+                if entry.peaking > LONG_AGO:
+                    sample, entry.peaking = entry.peaking, LONG_AGO
+                    self._hold(i, sample, sample)
+                if entry.waiting:
+                    self._consider(i, entry.waiting.pop(0))
         self.state.entries = [EntryState() for _ in triggers]
         self._set(triggers)
         for entry, search in zip(self.state.entries, self._searches, strict=True):
@@ -197,7 +205,8 @@ class Finder:
         """Between firing and arming again, and until first armed, none can fire."""
         if not found.at and armed == [True] == found.armed:
             return  # it could fire all the while
-        starts = [s + 1 for s in found.at]
+        # of two directions the other one still could
+        starts = [s + 1 for s in found.at] if len(armed) == 1 else []
         if not any(armed):
             starts.insert(0, first)
         factor = self.channel.decimation

@@ -66,8 +66,9 @@ class Piles:
 
     def group(self, until: int) -> list[Shot]:
         """The shots that are complete: no trigger before `until` will still come."""
-        state, shots = self.state, []
+        state = self.state
         state.merged = max(state.merged, until)
+        shots: list[Shot] = []
         while state.waiting and state.waiting[0].sample + self._channel.merge_window <= until:
             n = self._together(state.waiting)
             shots.append(_shot(state.waiting[:n]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 
@@ -52,6 +53,7 @@ def _names(kind: type[IntEnum]) -> str:
     return ", ".join(f"{int(one)} {one.name.lower().replace('_', ' ')}" for one in kind)
 
 
+@cache
 def plain(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
     """The same fields without titles, as files and buffers hold them."""
     assert dtype.names is not None

@@ -14,7 +14,7 @@ from gui.model.text import clock, count, si
 from gui.palette import Palette
 from gui.windows.plotting import curve, lay_out, n_columns, pg, plot, sentence
 
-FLAGS = {Flag.SATURATED: "saturated", Flag.PILED_UP: "piled up"}
+FLAGS = {flag: flag.name.lower().replace("_", " ") for flag in Flag}
 
 
 class PulseView(QFrame):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daq.acquire import exchange
 from daq.acquire.clocks import MAX_UNCERTAINTY_NS, Clock
 from daq.acquire.pipeline import Pipeline, Start
 from daq.model.batch import Batch, Rows
@@ -325,11 +326,25 @@ def test_a_silent_digitizer_stops_nobody_and_what_it_would_have_said_comes_late(
     assert pipeline.drops()["T"] == {"late": 4}
 
 
+def test_orders_to_a_digitizer_that_stays_silent_are_bounded_and_counted(monkeypatch):
+    monkeypatch.setattr(exchange, "MOST_WAITING", 5)
+    n = 20_000
+    plan = Plan(groups=(Group(name="g", sources=("T",), receivers=("V",), causes=("level",)),))
+    starts = [
+        Start(digitizer=name, rate_hz=RATE, sample=0, anchors=(Anchor(0, 10**18),)) for name in "de"
+    ]
+    pipeline = Pipeline.fresh([TARGET, VETO], plan, starts)
+    pipeline.feed("d", Block(0, spikes(np.arange(1000, n, 1000), n)[None, :]))
+    pipeline.silence("e")
+    pipeline.take()
+    assert pipeline.drops() == {"T": {}, "V": {"late": 19 - 5}}
+
+
 # --- the door ---
 
 CAUSES = ("paused", "disk_full", "unlocked", "heater", "temperature")
 INPUT = st.tuples(
-    st.integers(0, 40), st.sampled_from([*CAUSES, "record", "triggers"]), st.booleans()
+    st.integers(0, 39), st.sampled_from([*CAUSES, "record", "triggers"]), st.booleans()
 )
 
 

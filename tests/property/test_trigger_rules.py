@@ -81,13 +81,15 @@ def roomy(c: Channel, triggers: list[int]) -> list[int]:
 def test_both_directions_have_each_their_hysteresis_and_share_the_holdoff(seed):
     both = replace(LEVEL, direction="both", holdoff=30)
     x = pulses(seed, signs=(1, -1))
-    _, batches, _ = run(replace(CHANNEL, triggers=(both,)), x)
+    _, batches, ledger = run(replace(CHANNEL, triggers=(both,)), x)
     by_hand, last = [], -(10**9)
     for t in sorted({*crossings_by_hand(x.tolist()), *crossings_by_hand(x.tolist(), -1)}):
         if t - last >= 30 and t >= CHANNEL.pretrigger:
             by_hand.append(t)
             last = t
     assert column(batches, "trigger") == roomy(CHANNEL, by_hand)
+    dead = {s for t in by_hand for s in range(t + 1, t + 30)}
+    assert ledger["holdoff"].sum() == len([s for s in dead if 10 <= s <= N - 30])
     for batch in batches:
         for row, samples in zip(batch.table, batch.samples, strict=True):
             after = samples[CHANNEL.pretrigger :] - samples[: CHANNEL.pretrigger].mean()

@@ -282,3 +282,41 @@ def test_a_core_that_stood_still_itself_does_not_blame_the_digitizer(settings):
         digitizer.go_on.set()
         until(lambda: status(settings)["run"] is None, "the end of the run")
         assert status(settings)["problem"] == ""
+
+
+def test_what_is_asked_for_in_a_run_enters_with_its_sample_and_is_in_the_records(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=12_000) as digitizer:
+        start(settings)
+        until(lambda: status(settings)["elapsed_s"] >= 12_000 / digitizer.rate_hz, "samples")
+        asked = system.ask(settings, "core", "record", channels=["A"])
+        assert asked == {"samples": {"A": 12_000}}
+        dead = {"cause": "unlocked", "channels": ["B"]}
+        assert system.ask(settings, "core", "mark_dead", **dead) == {"since": {"B": 12_000}}
+        trigger = {"kind": "level", "threshold": 2000.0, "rearm": 15.0}
+        changed = system.ask(settings, "core", "set_triggers", channel="B", triggers=[trigger])
+        assert changed == {"from": {"at": 12_000, "epoch": 1}}
+        assert status(settings)["epoch"] == 1
+        digitizer.go_on.set()
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        # A: four pulses and what was asked for; B: the two pulses before the threshold rose
+        assert status(settings)["last"]["records"] == {"A": len(AT) + 1, "B": 2}
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "words"),
+    [
+        ("record", {"channels": ["X"]}, "expected one of the channels A, B, found 'X'"),
+        ("mark_dead", {"cause": "holdoff", "channels": ["A"]}, "Invalid enum value 'holdoff'"),
+        ("set_triggers", {"channel": "A", "triggers": [{"kind": "off"}]}, "triggers of A: 0: "),
+    ],
+)
+def test_what_makes_no_sense_in_a_run_is_refused(settings, verb, arguments, words):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=5000):
+        start(settings)
+        with pytest.raises(UsageError, match=words):
+            system.ask(settings, "core", verb, **arguments)
+
+
+def test_without_a_run_nothing_can_enter(settings):
+    with core_of(settings), pytest.raises(RefusedError, match="no run is being recorded"):
+        system.ask(settings, "core", "record", channels=["A"])

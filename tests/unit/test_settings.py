@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from daq.errors import SettingsError, UsageError
+from daq.model.channel import Channel, TriggerSettings
+from daq.services.setup import plan_of, trigger_settings, triggers_of
 from daq.settings import units
 from daq.settings.loader import load, parse
 from daq.settings.sections import Channels, Events, Kinds
@@ -105,6 +107,34 @@ def test_five_mistakes_are_reported_at_once_each_with_line_and_place():
         assert any(part in lines[number - 1] for part in key)
 
 
+VETO = 'sources = ["X"]\ntagged = ["k"]\nbefore_s = 0.0\nafter_s = 0.0'
+
+
+def test_triggers_groups_and_vetoes_are_understood_with_units_and_kinds():
+    text = GOOD.replace("rearm = 20 }", 'rearm = 20 }, { kind = "periodic", period = "20 ms" }')
+    text += '[events.vetoes.v]\nsources = ["A"]\ntagged = ["k"]\nbefore = "2 ms"\nafter_s = 0.0\n'
+    plan = plan_of(parse(text, Path("x")))
+    assert (plan.windows[0].tagged, plan.windows[0].before_ns) == (("A",), 2_000_000)
+    level, periodic = parse(text, Path("x")).section(Kinds).root["k"].triggers
+    assert trigger_settings(periodic, 50_000.0).period == 1000
+    assert trigger_settings(level, 1.0).threshold == 60
+
+
+def test_triggers_that_are_set_in_a_run_are_checked_as_those_of_the_config():
+    channel = Channel(
+        name="A", digitizer="d", row=0, sample_rate_hz=1e3, decimation=1, record_length=64,
+        pretrigger=16, volts_per_count=1.0,
+        triggers=(TriggerSettings(kind="external", line="B"),),
+    )  # fmt: skip
+    external = {"kind": "external", "line": "B"}
+    level = {"kind": "level", "threshold": 9.0, "rearm": 3.0}
+    assert [t.kind for t in triggers_of([external, level], channel)] == ["external", "level"]
+    with pytest.raises(UsageError, match=r"triggers of A: 1.level: .*rearm below the threshold 9"):
+        triggers_of([external, level | {"rearm": 9.0}], channel)
+    with pytest.raises(UsageError, match=r"external ones to stay .* \[\(0, 'B'\)\], found \[\]"):
+        triggers_of([level], channel)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -116,6 +146,32 @@ def test_five_mistakes_are_reported_at_once_each_with_line_and_place():
         (("[channels]\nA", '[channels]\n"a b"'), "channels.a b"),
         (("[experiment]", "[experimemt]"), "unknown section"),
         (("threshold = 60", "threshold = nan"), "threshold"),
+        (('kind = "level", threshold', 'kind = "lever", threshold'), "'level', 'edge', 'random'"),
+        (("rearm = 20", "rearm = 20, edge_span = 4"), "edge_span: unknown key"),
+        (
+            ("pretrigger = 16", "pretrigger = 16\nsecond_pulse_sigma = 6.0"),
+            "3 second_pulse_span 24",
+        ),
+        (
+            ("rearm = 20 }", 'rearm = 20 }, { kind = "external", line = "B" }'),
+            "one of A, found 'B'",
+        ),
+        (
+            ("rearm = 20 }", 'rearm = 20 }, { kind = "external", line = "A" }'),
+            "a line without external triggers, A",
+        ),
+        (
+            ("[channels]", f"[events.vetoes.v]\n{VETO}\n[channels]"),
+            "kind that they have, found 'X'",
+        ),
+        (
+            ("[channels]", f"[events.vetoes.v]\n{VETO}\ntiming_s_counts = 1.0\n[channels]"),
+            "timing_s_counts for a gate alone",
+        ),
+        (
+            ("[channels]", '[events.groups.g]\nsources = ["A"]\nreceivers = ["Y"]\n[channels]'),
+            "events.groups.g.receivers: expected one of the channels A",
+        ),
     ],
 )
 def test_each_mistake_is_named(change, said):
