@@ -2,9 +2,10 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "drops" by cause}}, "epoch" of the settings, "gaps", "lost_samples",
-"safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next",
-"refused"}}, "problem"}.
+"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
+found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
+"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
+"rate_hz", "next", "refused"}}, "problem"}. A channel's records are those no salt reaches into.
 State is one of "idle", "running", "stopping", "failed".
 """
 
@@ -32,12 +33,13 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
 from daq.services.readings import ReadingInbox, Readings
-from daq.services.recording import Recording, RunFacts, unended_runs
+from daq.services.recording import Recording, RunFacts, Totals, unended_runs
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.setup import log_settings, plan_of, triggers_of
 from daq.services.streams import Stream
@@ -500,7 +502,8 @@ class Core:
             live_s = totals.livetime[name] / rate if totals else 0.0
             table[name] = {
                 "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
-                "records": totals.records[name] if totals else 0,
+                "records": _unsalted(totals, name) if totals else 0,
+                "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
                 "throttled": name in throttled,
@@ -536,3 +539,8 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat):
             part.close()
+
+
+def _unsalted(totals: Totals, channel: str) -> int:
+    """Records that no salt reaches into."""
+    return totals.records[channel] - totals.salted.get(channel, 0)

@@ -210,6 +210,17 @@ Trigger = Annotated[
 ]
 
 
+class Salting(Section):
+    """Pulses of known energy that software adds, tagged, to measure what the triggers find."""
+
+    rate_hz: float = Field(gt=0, le=100, description="Mean rate in each channel.")
+    energies_ev: Annotated[
+        list[Annotated[float, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=32)
+    ] = Field(description="Each salt has one of these energies [eV].")
+    filters: str = Field(min_length=1, description="Filter file with the templates of the pulses.")
+    calibration: str = Field(min_length=1, description="Calibration that gives their heights.")
+
+
 class Kind(Section):
     """What channels of one kind share."""
 
@@ -239,6 +250,7 @@ class Kind(Section):
     max_rate_hz: float = Field(
         0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
     )
+    salting: Salting | None = Field(None, description="Pulses that software adds; none without.")
     recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 
     @model_validator(mode="after")

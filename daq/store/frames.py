@@ -37,6 +37,7 @@ class Kind(IntEnum):
     GAPS = 19
     LEDGER = 20
     ANCHORS = 21
+    SALTS = 22
     RUN_START = 32
     INPUT = 33
     READINGS = 34

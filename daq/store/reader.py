@@ -214,6 +214,10 @@ class Run:
         """ANCHOR rows."""
         return self._table("anchors")
 
+    def salts(self) -> Rows:
+        """SALT rows."""
+        return self._table("salts")
+
     def readings(self) -> Rows:
         """READING rows."""
         return self._table("readings")
