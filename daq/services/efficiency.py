@@ -8,6 +8,7 @@ from typing import Any
 
 from daq.model.batch import Rows
 from daq.readout.efficiency import half_point_ev, share
+from daq.store.reader import Run
 
 
 # Any: JSON
@@ -27,3 +28,26 @@ def salts_by_energy(rows: Rows, channel: int) -> dict[float, tuple[int, int]]:
         one = of[of["energy_ev"] == energy]
         found[energy] = len(one), int(one["found"].sum())
     return found
+
+
+# Any: JSON
+def efficiencies(run: Run) -> dict[str, dict[str, Any]]:
+    """By channel, for those of a run that were salted."""
+    rows = run.salts()
+    found = {
+        channel.name: efficiency_of(salts_by_energy(rows, i))
+        for i, channel in enumerate(run.channels)
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+# Any: what `efficiency_of` gives
+def efficiency_text(found: dict[str, Any]) -> str:
+    """In words: "50 % at 14.6 eV, by 420 salts"."""
+    placed = sum(row["placed"] for row in found["curve"])
+    if found["half_ev"] is None:
+        shares = ", ".join(
+            f"{row['energy_ev']:g} eV {row['found']} of {row['placed']}" for row in found["curve"]
+        )
+        return f"no 50 % point among {placed} salts: {shares}"
+    return f"50 % at {found['half_ev']:.1f} eV, by {placed} salts"

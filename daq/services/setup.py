@@ -34,7 +34,7 @@ def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
     kinds = settings.section(Kinds).root
     found = []
     for name, entry in settings.section(Channels).root.items():
-        if entry.digitizer != hello.digitizer:
+        if entry.digitizer != hello.digitizer or not entry.enabled:
             continue
         if entry.input >= len(hello.channels):
             raise UsageError(
@@ -127,7 +127,11 @@ def _window(settings: Settings, name: str, veto: Veto) -> Window:
 def _named(settings: Settings, members: list[str]) -> tuple[str, ...]:
     """The channels that are named, or whose kind is, in the order of the config."""
     channels = settings.section(Channels).root
-    return tuple(n for n, entry in channels.items() if n in members or entry.kind in members)
+    return tuple(
+        n
+        for n, entry in channels.items()
+        if entry.enabled and (n in members or entry.kind in members)
+    )
 
 
 def _ns(seconds: float) -> int:

@@ -285,6 +285,7 @@ class ChannelEntry(Section):
     digitizer: Name = Field(description="Which of [digitizers] reads it.")
     input: int = Field(ge=0, le=1023, description="Input of that digitizer, from 0.")
     mass_g: float = Field(0.0, ge=0, le=1e6, description="Mass of the crystal [g]; 0: no target.")
+    enabled: bool = Field(True, description="False: it is left out, as if it were not here.")
     counts_offset: int = Field(
         0, ge=-65536, le=65536, description="Added to a sample gives the source's own counts."
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import scipy.stats
+from rich.console import Console
 
 from daq.model.channel import Salting, TriggerSettings
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import Flag
 from daq.readout.efficiency import half_point_ev, share
-from daq.services.efficiency import efficiency_of, salts_by_energy
+from daq.services.efficiency import efficiency_of, efficiency_text, salts_by_energy
+from daq.services.inspect import summary_json, summary_table
 from tests.offline import channel, record
 
 RATE_HZ, SIGMA, THRESHOLD, GAIN = 2500.0, 8.0, 60.0, 2.0
@@ -67,6 +70,20 @@ def test_the_measured_efficiency_is_that_of_theory(salted):
     half = half_point_ev([share(e, *n) for e, n in counts.items()])
     assert half == pytest.approx((THRESHOLD - 0.5) / GAIN, abs=0.5)
     assert efficiency_of(counts)["half_ev"] == half
+
+
+def test_show_says_where_half_are_found(salted, plain):
+    half = efficiency_of(salts_by_energy(salted.salts(), 0))["half_ev"]
+    assert list(summary_json(salted.folder)["efficiency"]) == ["A"]
+    told = Console(file=StringIO(), record=True, width=200)
+    told.print(summary_table(salted.folder))
+    assert f"A: 50 % at {half:.1f} eV, by" in told.export_text()
+    assert summary_json(plain.folder)["efficiency"] == {}
+
+
+def test_where_no_half_is_crossed_the_counts_are_told():
+    told = efficiency_text(efficiency_of({20.0: (10, 9)}))
+    assert told == "no 50 % point among 10 salts: 20 eV 9 of 10"
 
 
 def test_every_salt_is_in_the_file_once_and_its_record_says_so(salted):
