@@ -34,11 +34,7 @@ def verify_all(paths: list[Path]) -> Report:
 def summary_json(path: Path) -> dict[str, Any]:
     """What `show --json` prints."""
     with open_run(path) as run:
-        rows = run.salts()
-        found = {
-            c.name: efficiency_of(salts_by_energy(rows, i)) for i, c in enumerate(run.channels)
-        }
-        return {**asdict(summary(run)), "efficiency": {n: e for n, e in found.items() if e}}
+        return {**asdict(summary(run)), "efficiency": efficiencies(run)}
 
 
 def summary_table(path: Path) -> Group:
@@ -65,11 +61,7 @@ def summary_table(path: Path) -> Group:
 def _salts_told(path: Path) -> list[Text]:
     """What salts say of each channel's triggers."""
     with open_run(path) as run:
-        rows = run.salts()
-        found = {
-            c.name: efficiency_of(salts_by_energy(rows, i)) for i, c in enumerate(run.channels)
-        }
-    return [Text(f"{name}: {efficiency_text(one)}") for name, one in found.items() if one]
+        return [Text(f"{name}: {efficiency_text(e)}") for name, e in efficiencies(run).items()]
 
 
 def _tagged(told: RunSummary) -> str:
