@@ -13,7 +13,7 @@ from rich.text import Text
 
 from daq.report.show import RunSummary, causes_of, summary
 from daq.services.doctor import Finding, first_broken
-from daq.services.efficiency import efficiency_text
+from daq.services.efficiency import efficiencies, efficiency_text
 from daq.store.reader import open_run
 from daq.store.verify import Report, verify
 
