@@ -126,6 +126,15 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         raise StorageError(f"{path}: expected to write it: {error.strerror}") from error
 
 
+def run_energies(run: Run, channel: str) -> F64:
+    """Energies [eV] of a channel's records by the calibration that the run was taken with."""
+    calibration = Calibration.from_json(run.calibration.encode()) if run.calibration else None
+    table = run.records(channel)[0]
+    if calibration is None:
+        return np.full(len(table), np.nan)
+    return energies_of(calibration, channel, table)
+
+
 def energies_of(calibration: Calibration, channel: str, table: Rows) -> F64:
     """Energies [eV] of RECORD rows by the curves valid at their times; else not-a-number."""
     heights: dict[str, npt.ArrayLike] = {

@@ -40,8 +40,10 @@ from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
 from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, unended_runs
+from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
@@ -119,6 +121,8 @@ class Core:
         # silence is judged by when a turn began: what stalls us within a turn is found first
         self._inputs = Inputs(settings, lambda: self._turned)
         self._streams, self._clocks = self._inputs.streams, self._inputs.clocks
+        self._calibration = calibration_of(settings)
+        self._spectra = Spectra(self._calibration)
         self._idle: dict[str, Idle] = {}
         self._recording: Recording | None = None
         self._failed, self._problem = False, ""
@@ -258,6 +262,9 @@ class Core:
                 recording.commit()
             for batch in recording.fresh():
                 self._show(batch, recording.facts.channels)
+                for records in batch.records:
+                    name = recording.facts.channels[records.channel].name
+                    self._spectra.count(name, records.table)
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
@@ -342,6 +349,7 @@ class Core:
         if arguments.duration_s is not None:
             recording.reason = f"{arguments.duration_s:g} s are over"
         self._recording, self._failed, self._problem = recording, False, ""
+        self._spectra = Spectra(self._calibration)
         self._inbox.begin(recording)
         for stream in self._streams.values():
             if self._inputs.can_wait(stream.name):
@@ -364,6 +372,7 @@ class Core:
             host=socket.gethostname(),
             user=getpass.getuser(),
             t_ns=self._now_ns(),
+            calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -525,6 +534,7 @@ class Core:
             "set_triggers": Verb(SetTriggers, self._set_triggers),
             "note": Verb(Note, self._note),
             "readings": Verb(Readings, lambda r: self._inbox.take(r, self._recording)),
+            "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }
         self._commands = CommandServer(endpoint("core.commands"), verbs)

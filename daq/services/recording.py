@@ -57,6 +57,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     user: str
     t_ns: int
+    calibration: str = ""  # the text of the file that energies are by; empty: none
 
 
 class Totals(msgspec.Struct):

@@ -8,9 +8,20 @@ import numpy as np
 
 from daq.errors import UsageError
 from daq.model.channel import Salting
+from daq.readout.calibration import Calibration
 from daq.services.calibrate import read_calibration
 from daq.services.filterfile import read_filters
+from daq.settings.loader import Settings
+from daq.settings.sections import Experiment
 from daq.settings.sections import Salting as Section
+
+
+def calibration_of(settings: Settings) -> Calibration:
+    """The calibration that the config names, beside it; an empty one where it names none."""
+    name = settings.section(Experiment).calibration
+    if not name:
+        return Calibration([])
+    return read_calibration(settings.path.absolute().parent / name)
 
 
 def salting_of(

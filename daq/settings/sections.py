@@ -30,6 +30,7 @@ class Experiment(Section):
     )
     comment: str = Field("", max_length=2000, description="Goes into every run.")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Of everything random in the core.")
+    calibration: str = Field("", description="Calibration file beside the config; empty: none.")
 
 
 def _place(endpoint: str) -> str:

@@ -44,6 +44,7 @@ class RunStart:
     user: str
     t_ns: int
     plan: Plan = field(default_factory=Plan)
+    calibration: str = ""  # the text of the file that energies are by; empty: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from daq.errors import CheckError, UsageError
-from daq.services.calibrate import Known, calibrate_runs, energies_of, read_calibration
+from daq.readout.calibration import Calibration
+from daq.services.calibrate import (
+    Known,
+    calibrate_runs,
+    energies_of,
+    read_calibration,
+    run_energies,
+)
 from daq.services.cli import app
 from tests import filters as made
 from tests.offline import T_NS, channel, record
@@ -52,6 +59,17 @@ def test_lines_of_a_run_give_energies(run, tmp_path):
         near = energies[np.abs(energies - line) < 100]
         assert near.size > 30
         assert near.mean() == pytest.approx(line, rel=0.005)
+
+
+def test_a_run_knows_its_energies_by_the_curve_it_was_taken_with(run, tmp_path):
+    found = calibrate_runs([run.folder], None, Known(lines_ev=LINES, heater_ev=[]))
+    text = Calibration([found[0].curve]).to_json().decode()
+    samples = np.zeros((1, 30_000), np.int16)
+    samples[0, 10_000:] += made.adc(height(1000.0) * made.template(20_000, 128, RATE_HZ), 0)
+    one = record(tmp_path, [channel("A", 0, RATE_HZ)], samples, number=2, calibration=text)
+    energies, table = run_energies(one, "A"), one.records("A")[0]
+    assert energies[table["height"] > 100] == pytest.approx([1000.0], rel=0.02)
+    assert np.isnan(run_energies(run, "A")).all()
 
 
 def test_a_second_calibration_keeps_the_first_for_its_time(run, tmp_path):
