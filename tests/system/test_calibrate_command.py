@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import numpy as np
 import pytest
@@ -18,11 +19,23 @@ from daq.services.calibrate import (
     run_energies,
 )
 from daq.services.cli import app
+from daq.services.demo import connected
+from daq.settings.loader import load
 from tests import filters as made
 from tests.offline import T_NS, channel, record
+from tests.system.test_levels_command import CONFIG
 
 RATE_HZ, RMS, COUNTS_PER_EV = 2500.0, 4.0, 0.5
 LINES = (1000.0, 3000.0)
+
+
+SALTED = """
+[kinds.k.salting]
+rate_hz = 1.0
+energies_ev = [10.0]
+filters = "f"
+calibration = "/c.json"
+"""
 
 
 def height(energy_ev: float) -> float:
@@ -92,3 +105,13 @@ def test_what_cannot_be_calibrated_is_said(run, tmp_path):
         app, ["calibrate", str(run.folder), "--heater", "20;30", "--out", str(tmp_path / "c")]
     )
     assert "expected energies such as 20,100,500, found '20;30'" in str(result.exception)
+
+
+def test_a_demo_finds_the_files_beside_its_config(tmp_path):
+    text = CONFIG.replace('name = "t"', 'name = "t"\ncalibration = "cal.json"') + SALTED
+    (tmp_path / "c.toml").write_text(text)
+    made_of_it = connected(load(tmp_path / "c.toml"), [], tmp_path)
+    told = tomllib.loads(made_of_it)
+    assert told["experiment"]["calibration"] == str(tmp_path / "cal.json")
+    salting = told["kinds"]["k"]["salting"]
+    assert (salting["filters"], salting["calibration"]) == (str(tmp_path / "f"), "/c.json")
