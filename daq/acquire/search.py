@@ -139,10 +139,11 @@ class Search:
     def _decimate(self, tapes: Tapes, at: int, out: F32) -> None:
         begin = at * self.factor - self._reach
         x = tapes.read(begin, begin + (out.shape[1] - 1) * self.factor + self._taps.size)
-        if self.factor == 1:
-            kernels.to_floats(x, out)
-        else:
-            kernels.low_pass(x, self._taps, self.factor, out)
+        for row, target in zip(x, out, strict=True):
+            if self.factor == 1:
+                kernels.to_floats(row, target)
+            else:
+                kernels.low_pass(row, self._taps, self.factor, target)
 
     def _filtered(self) -> list[F32]:
         """The block's outputs, [channel, output] for some channels at a time."""
@@ -210,12 +211,13 @@ class _Peaks:
         self._told = first  # all before this output were given
         self._at = np.empty(0, np.int64)
         self._height = self._shift = np.empty(0, np.float32)
+        self._room = _peak_room(0)  # kept: fresh memory costs page faults
 
     def search(self, y: F32, begin: int, level: float) -> None:
         """Find those in y[1:-1], where y[0] is output `begin`."""
-        room = y.size // 2 + 1
-        at, height = np.empty(room, np.int64), np.empty(room, np.float32)
-        shift = np.empty(room, np.float32)
+        if y.size // 2 >= self._room[0].size:
+            self._room = _peak_room(y.size // 2 + 1)
+        at, height, shift = self._room
         n = kernels.tops(y, level, at, height, shift)
         if n:
             self._at = np.concatenate([self._at, at[:n] + begin])
@@ -236,6 +238,10 @@ class _Peaks:
         near = self._at >= self._told - channel.after.size
         self._at, self._height, self._shift = self._at[near], self._height[near], self._shift[near]
         return result
+
+
+def _peak_room(n: int) -> tuple[I64, F32, F32]:
+    return np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32)
 
 
 def _block_size(span: int, times: int) -> int:

@@ -45,5 +45,5 @@ class Tapes:
             size *= 2
         same = size == self._buffer.shape[1]
         target = self._buffer if same else np.empty((self._buffer.shape[0], size), np.int16)
-        target[:, :held] = self._buffer[:, self._front : self._back].copy()
+        target[:, :held] = self._buffer[:, self._front : self._back]  # moves by more than `held`
         self._buffer, self._front, self._back = target, 0, held
