@@ -18,11 +18,11 @@ import scipy.fft
 from daq.acquire.filters import Filter
 from daq.acquire.kernels import C128, F32, F64, FIR_SHIFT, I16, low_pass, misfit, to_floats
 
-FACTORS = (16, 8, 4, 2)
+FACTORS = (32, 16, 8, 4, 2)
 TAPS_PER_FACTOR = 8
 KAISER_BETA = 5.0
 PASS, STOP = 0.30, 0.45  # edges of the kernel's taper, in cycles per decimated sample
-LOST = 0.01  # of (height / sigma)^2 may lie above the pass band
+LOST = 0.02  # of the filtered noise's variance may lie above the pass band
 RINGING = 8  # decimated samples by which the taper lengthens the kernel at each end
 MARGIN = 1.5  # side lobes are taken so much higher than the template's: pulses differ from it
 SIGMAS_BELOW = 3.0  # of what decimation loses of the noise, by which the search reaches deeper
@@ -37,7 +37,7 @@ def lost(one: Filter, factor: int) -> float:
     """Share of the filtered noise's variance above the pass band; 1 where none could be left."""
     if one.length < 64 * factor:
         return 1.0
-    shares = one.signal_to_noise
+    shares = one.noise_shares
     cycles = one.frequencies_hz * (factor / one.rate_hz)
     return float(shares[cycles > PASS].sum() / shares.sum())
 
@@ -96,11 +96,9 @@ class Coarse:
 
     def blind(self, amplitude: float) -> int:
         """Record samples on either side in which a pulse raises the threshold by over a sigma."""
-        longest = 0
-        for envelope in (self.before, self.after):
-            falling = envelope[::-1] * np.float32(amplitude)
-            longest = max(longest, envelope.size - int(np.searchsorted(falling, self.sigma)))
-        return longest * self.factor
+        least = self.sigma / amplitude
+        longest = max(np.count_nonzero(side >= least) for side in (self.before, self.after))
+        return int(longest) * self.factor
 
     def chi2(
         self, x: I16, begins: Sequence[int], offsets: Sequence[float], heights: Sequence[float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ LENGTH, PRETRIGGER, SHAPE_RATE_HZ = 16384, 4096, 50e3  # 16384 samples hold the 
 RATE_HZ = 1e6
 CHUNK = 65536
 SIGMAS = 6.0
-FILTER = tes_filter(LENGTH, PRETRIGGER, SHAPE_RATE_HZ)
+FILTER = replace(tes_filter(LENGTH, PRETRIGGER, SHAPE_RATE_HZ), rate_hz=RATE_HZ)
 
 
 def stream(channels: int, seconds: float = 1.0) -> np.ndarray:
