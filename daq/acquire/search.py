@@ -15,7 +15,7 @@ from daq.acquire.kernels import C64, F32, I16, I64
 from daq.acquire.tapes import Tapes
 
 AT_ONCE = 16  # channels per FFT
-LENGTHS = (16, 8, 4)  # of the filter in a block: the first that is not too long to wait for
+LENGTHS = (8, 4)  # of the filter in a block: the first that is not too long to wait for
 LONG_S = 0.5
 
 
