@@ -18,11 +18,11 @@ import scipy.fft
 from daq.acquire.filters import Filter
 from daq.acquire.kernels import C128, F32, F64, FIR_SHIFT, I16, low_pass, misfit, to_floats
 
-FACTORS = (16, 8, 4, 2)
+FACTORS = (32, 16, 8, 4, 2)
 TAPS_PER_FACTOR = 8
 KAISER_BETA = 5.0
 PASS, STOP = 0.30, 0.45  # edges of the kernel's taper, in cycles per decimated sample
-LOST = 0.01  # of (height / sigma)^2 may lie above the pass band
+LOST = 0.02  # of the filtered noise's variance may lie above the pass band
 RINGING = 8  # decimated samples by which the taper lengthens the kernel at each end
 MARGIN = 1.5  # side lobes are taken so much higher than the template's: pulses differ from it
 SIGMAS_BELOW = 3.0  # of what decimation loses of the noise, by which the search reaches deeper
@@ -37,25 +37,30 @@ def lost(one: Filter, factor: int) -> float:
     """Share of the filtered noise's variance above the pass band; 1 where none could be left."""
     if one.length < 64 * factor:
         return 1.0
-    shares = one.signal_to_noise
+    shares = one.noise_shares
     cycles = one.frequencies_hz * (factor / one.rate_hz)
     return float(shares[cycles > PASS].sum() / shares.sum())
 
 
 @cache
 def taps(factor: int) -> I16:
-    """The low-pass: symmetric, of odd length, integers whose sum is 2^15; one tap for factor 1."""
+    """The low-pass: integers whose sum is 2^15, the middle one at `reach`; one for factor 1.
+
+    Symmetric but for a 0 in front, which makes their number one for whole SIMD registers.
+    """
+    if factor == 1:
+        return np.array([2**FIR_SHIFT - 1], np.int16)
     half = reach(factor)
-    x = np.arange(-half, half + 1) / factor
-    ideal = np.sinc(x) * np.kaiser(2 * half + 1, KAISER_BETA)
+    x = np.arange(1 - half, half) / factor
+    ideal = np.sinc(x) * np.kaiser(x.size, KAISER_BETA)
     result = np.round(ideal / ideal.sum() * 2**FIR_SHIFT).astype(np.int64)
-    result[half] += 2**FIR_SHIFT - int(result.sum())
-    return np.asarray(np.minimum(result, 2**FIR_SHIFT - 1), np.int16)
+    result[half - 1] += 2**FIR_SHIFT - int(result.sum())
+    return np.concatenate([[0], result]).astype(np.int16)
 
 
 def reach(factor: int) -> int:
     """Record samples that a decimated one needs on each side of its own."""
-    return 0 if factor == 1 else TAPS_PER_FACTOR * factor // 2 - 1
+    return 0 if factor == 1 else TAPS_PER_FACTOR * factor // 2
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,11 +96,9 @@ class Coarse:
 
     def blind(self, amplitude: float) -> int:
         """Record samples on either side in which a pulse raises the threshold by over a sigma."""
-        longest = 0
-        for envelope in (self.before, self.after):
-            falling = envelope[::-1] * np.float32(amplitude)
-            longest = max(longest, envelope.size - int(np.searchsorted(falling, self.sigma)))
-        return longest * self.factor
+        least = self.sigma / amplitude
+        longest = max(np.count_nonzero(side >= least) for side in (self.before, self.after))
+        return int(longest) * self.factor
 
     def chi2(
         self, x: I16, begins: Sequence[int], offsets: Sequence[float], heights: Sequence[float]
@@ -118,11 +121,11 @@ class Coarse:
 def decimate_record(x: I16, begin: int, factor: int, out: F32) -> None:
     """Decimated samples from that at x[begin] on; x must reach as far as the low-pass does."""
     edge = reach(factor)
-    window = x[None, begin - edge : begin + (out.size - 1) * factor + edge + 1]
+    window = x[begin - edge : begin + (out.size - 1) * factor + edge + 1]
     if factor == 1:
-        to_floats(window, out[None])
+        to_floats(window, out)
     else:
-        low_pass(window, taps(factor), factor, out[None])
+        low_pass(window, taps(factor), factor, out)
 
 
 def coarse(one: Filter, threshold: float, factor: int) -> Coarse:
@@ -157,7 +160,7 @@ def _gain(cycles: F64, factor: int) -> F64:
     size = 2 * (cycles.size - 1)
     h = np.zeros(size)
     half = reach(factor)
-    h[np.arange(-half, half + 1)] = taps(factor) / 2**FIR_SHIFT
+    h[np.arange(-half, half)] = taps(factor) / 2**FIR_SHIFT
     return np.asarray(scipy.fft.rfft(h).real)
 
 
@@ -228,4 +231,4 @@ def _decimated(x: F64, factor: int, n: int) -> F64:
     if factor == 1:
         return x[:n]
     weights = taps(factor) / 2**FIR_SHIFT
-    return np.asarray(np.convolve(x, weights, "valid")[::factor][:n])
+    return np.asarray(np.correlate(x, weights, "valid")[::factor][:n])

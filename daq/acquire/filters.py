@@ -3,13 +3,17 @@
 With S the template's spectrum and J the one-sided noise density, the filter is S*/J without the
 constant, and the resolution of the amplitude is (sum of 4 |S|^2 / J df)^-1/2 (Gatti & Manfredi
 1986; Szymkowiak et al. 1993). All frequencies are those of a record's real FFT.
+
+Pulses that rise within a few samples look different with the time within a sample at which they
+come: what lies near the Nyquist frequency is folded. Heights then depend on that time, by more
+than the noise for large pulses. A low-pass that costs 1 % of the resolution takes most of it away.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
@@ -34,6 +38,7 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     falling: bool
     counts_per_ev: float | None
     provenance: list[tuple[str, str]]
+    low_pass_hz: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +48,8 @@ class Filter:
     `template` is float32 [sample], of unit height and positive also for falling pulses, without
     baseline; its sample `pretrigger` stands at the trigger. `psd` is float64 [frequency],
     one-sided, counts^2/Hz, at the frequencies of the template's real FFT.
-    `counts_per_ev` is the pulse height of 1 eV, where that is known.
+    `counts_per_ev` is the pulse height of 1 eV, where that is known. `low_pass_hz` is where a
+    Gaussian low-pass within the filter has fallen to 1/e, None for the filter of least noise.
     """
 
     template: F32
@@ -53,11 +59,13 @@ class Filter:
     falling: bool = False
     counts_per_ev: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+    low_pass_hz: float | None = None
 
     def __post_init__(self) -> None:
         template = np.array(self.template, np.float32)
         psd = np.array(self.psd, np.float64)
-        _refuse(template, psd, self.pretrigger, self.rate_hz, self.counts_per_ev)
+        _refuse(template, psd, self.pretrigger, self.rate_hz)
+        _refuse_not_above_0(counts_per_ev=self.counts_per_ev, low_pass_hz=self.low_pass_hz)
         for name, values in (("template", template), ("psd", psd)):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
@@ -96,18 +104,30 @@ class Filter:
         return np.asarray(scipy.fft.rfft(self.template.astype(np.float64)))
 
     @cached_property
-    def signal_to_noise(self) -> F64:
-        """Share of each frequency in (height / resolution)^2 of a pulse of one count."""
-        shares = self.sides * np.abs(self.spectrum) ** 2 / self.power
-        shares[0] = 0.0
-        return np.asarray(shares)
+    def weights(self) -> C128:
+        """The filter at each frequency, the complex conjugate of it; of no particular scale."""
+        weights = self.spectrum / self.power
+        if self.low_pass_hz is not None:
+            weights *= np.exp(-((self.frequencies_hz / self.low_pass_hz) ** 2))
+        weights[0] = 0.0
+        return np.asarray(weights)
+
+    @cached_property
+    def noise_shares(self) -> F64:
+        """Share of each frequency in the variance of the filtered noise, of the weights' scale."""
+        shares = np.zeros(self.psd.size)
+        shares[1:] = (self.sides * np.abs(self.weights) ** 2)[1:] * self.power[1:]
+        return shares
+
+    @cached_property
+    def signal_shares(self) -> F64:
+        """Share of each frequency in the filtered pulse's height, of the weights' scale."""
+        return np.asarray(self.sides * (np.conj(self.weights) * self.spectrum).real)
 
     @cached_property
     def kernel(self) -> F64:
         """h [sample]: sum of h times a record is the height of the pulse in it; sum of h is 0."""
-        weights = self.spectrum / self.power
-        weights[0] = 0.0
-        h = np.asarray(scipy.fft.irfft(weights, self.length))
+        h = np.asarray(scipy.fft.irfft(self.weights, self.length))
         h -= h.mean()
         return np.asarray(h / np.dot(h, self.template.astype(np.float64)))
 
@@ -126,7 +146,7 @@ class Filter:
     @property
     def sigma(self) -> float:
         """Resolution of the height, as a standard deviation [counts]."""
-        return float(self.signal_to_noise.sum() ** -0.5)
+        return float(np.sqrt(self.noise_shares.sum()) / self.signal_shares.sum())
 
     @property
     def sigma_ev(self) -> float | None:
@@ -135,17 +155,31 @@ class Filter:
 
     @property
     def f_rms_hz(self) -> float:
-        """Root mean square frequency of the filtered noise, which is that of |S|^2 / J."""
-        shares = self.signal_to_noise
-        return float(np.sqrt((self.frequencies_hz**2 * shares).sum() / shares.sum()))
+        """Root mean square frequency of the filtered noise; without low-pass that of |S|^2 / J."""
+        return self._rms_hz(self.noise_shares)
 
     def noise_rate_hz(self, threshold: float) -> float:
         """Upward crossings of `threshold` [counts] by filtered noise alone (Rice 1945)."""
         return self.f_rms_hz * math.exp(-((threshold / self.sigma) ** 2) / 2)
 
     def time_sigma_s(self, amplitude: float) -> float:
-        """Resolution of the time of a pulse of `amplitude` [counts]."""
-        return self.sigma / (2 * math.pi * self.f_rms_hz * amplitude)
+        """Resolution of the time of a pulse of `amplitude` [counts]: noise slope over curvature."""
+        curvature = self._rms_hz(self.signal_shares) ** 2
+        return self.sigma * self.f_rms_hz / (2 * math.pi * curvature * amplitude)
+
+    def affordable_low_pass_hz(self, cost: float = 0.01) -> float:
+        """The low-pass that makes the resolution worse by this share and no more."""
+        from scipy.optimize import brentq  # here: it takes a second, and only training needs it
+
+        most = self.sigma * (1 + cost)
+
+        def excess(hz: float) -> float:
+            return replace(self, low_pass_hz=hz).sigma - most
+
+        lowest, highest = self.frequencies_hz[1], self.rate_hz * 8  # the latter as good as none
+        if excess(lowest) < 0:
+            return float(lowest)
+        return float(brentq(excess, lowest, highest, rtol=1e-3))
 
     def counts(self, *, sigmas: float | None = None, ev: float | None = None) -> float:
         """A threshold in sigmas or in eV, as the height in counts that the search takes."""
@@ -172,6 +206,7 @@ class Filter:
                 self.falling,
                 None if self.counts_per_ev is None else float(self.counts_per_ev),
                 sorted(self.provenance.items()),
+                None if self.low_pass_hz is None else float(self.low_pass_hz),
             )
         )
 
@@ -187,12 +222,16 @@ class Filter:
             falling=found.falling,
             counts_per_ev=found.counts_per_ev,
             provenance=dict(found.provenance),
+            low_pass_hz=found.low_pass_hz,
         )
 
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the bytes, in hex."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def _rms_hz(self, shares: F64) -> float:
+        return float(np.sqrt((self.frequencies_hz**2 * shares).sum() / shares.sum()))
 
 
 def frequency_sides(length: int) -> F64:
@@ -219,9 +258,7 @@ def _decode(stored: bytes) -> _Stored:
     return found
 
 
-def _refuse(
-    template: F32, psd: F64, pretrigger: int, rate_hz: float, counts_per_ev: float | None
-) -> None:
+def _refuse(template: F32, psd: F64, pretrigger: int, rate_hz: float) -> None:
     """One sentence for what a filter cannot be made of."""
     n = template.size
     if template.ndim != 1 or n < 16:
@@ -236,5 +273,9 @@ def _refuse(
         raise UsageError(f"expected a pretrigger within the template, found {pretrigger} of {n}")
     if not (math.isfinite(rate_hz) and rate_hz > 0):
         raise UsageError(f"expected a rate above 0 Hz, found {rate_hz}")
-    if counts_per_ev is not None and not (math.isfinite(counts_per_ev) and counts_per_ev > 0):
-        raise UsageError(f"expected counts per eV above 0, found {counts_per_ev}")
+
+
+def _refuse_not_above_0(**optional: float | None) -> None:
+    for name, value in optional.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(f"expected {name} above 0 in a filter, found {value}")

@@ -40,8 +40,7 @@ def fit_amplitude(record: npt.NDArray[np.number], one: Filter, *, search: int | 
 
 def _amplitudes(x: npt.NDArray[np.complex128], one: Filter) -> F64:
     """Height by shift, cyclic."""
-    weights = np.conj(one.spectrum) / one.power
-    weights[0] = 0.0
+    weights = np.conj(one.weights)
     norm = scipy.fft.irfft(weights * one.spectrum, one.length)[0]
     return np.asarray(scipy.fft.irfft(x * weights, one.length) / norm)
 

@@ -22,6 +22,7 @@ C128 = npt.NDArray[np.complex128]
 
 SKIP = 512  # samples whose maximum is taken at once
 RAIL_HIGH, RAIL_LOW = 32767, -32768
+LOOK = 3  # samples on either side of a summit in which there may be a higher one
 FIR_SHIFT = 15  # filter coefficients are integers in units of 2^-15
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: a kernel's own signature stands beside it
@@ -127,12 +128,13 @@ def _first_below(x: I16, start: int, level: int) -> int:
 def _first_step_at_least(x: I16, span: int, start: int, level: int) -> int:
     i, n = start, x.size
     while i + SKIP <= n:
-        late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
-        top = np.int32(-65536)
-        for k in range(SKIP):
-            top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
-        if top >= level:
-            break
+        if _range(x[i - span : i + SKIP]) >= level:  # else no difference in it can be so large
+            late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
+            top = np.int32(-65536)
+            for k in range(SKIP):
+                top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
+            if top >= level:
+                break
         i += SKIP
     while i < n and np.int32(x[i]) - np.int32(x[i - span]) < level:
         i += 1
@@ -145,6 +147,14 @@ def _first_step_below(x: I16, span: int, start: int, level: int) -> int:
     while i < n and np.int32(x[i]) - np.int32(x[i - span]) >= level:
         i += 1
     return i
+
+
+@_compile
+def _range(x: I16) -> int:
+    high, low = x[0], x[0]
+    for k in range(x.size):
+        high, low = max(high, x[k]), min(low, x[k])
+    return int(np.int64(high) - np.int64(low))
 
 
 @_compile
@@ -205,29 +215,26 @@ def describe(samples: I16, pretrigger: int, falling: bool, out: F32) -> None:
 
 @_compile
 def low_pass(x: I16, taps: I16, factor: int, out: F32) -> None:
-    """out[channel, j] = sum_k taps[k] x[channel, j factor + k] / 2^15, exact until the division.
+    """out[j] = sum_k taps[k] x[j factor + k] / 2^15, exact until the division.
 
-    The sum of |taps| must stay below 2^16, as in `decimate`.
+    The sum of |taps| must stay below 2^16, as in `decimate`; fastest for a multiple of 16 taps.
+    One row at a time: of a strided [channel, sample] LLVM would not know that rows are contiguous.
     """
     n = taps.size
     scale = np.float32(1 / (1 << FIR_SHIFT))
-    for c in range(out.shape[0]):
-        row = x[c]
-        for j in range(out.shape[1]):
-            window = row[j * factor : j * factor + n]
-            total = np.int32(0)
-            for k in range(n):
-                total = np.int32(total + np.int32(np.int32(window[k]) * np.int32(taps[k])))
-            out[c, j] = np.float32(total) * scale
+    for j in range(out.size):
+        window = x[j * factor : j * factor + n]
+        total = np.int32(0)
+        for k in range(n):
+            total = np.int32(total + np.int32(np.int32(window[k]) * np.int32(taps[k])))
+        out[j] = np.float32(total) * scale
 
 
 @_compile
 def to_floats(x: I16, out: F32) -> None:
-    """out = x, both [channel, sample]."""
-    for c in range(out.shape[0]):
-        source, target = x[c], out[c]
-        for k in range(target.size):
-            target[k] = np.float32(source[k])
+    """out = x, of one channel."""
+    for k in range(out.size):
+        out[k] = np.float32(x[k])
 
 
 @_compile
@@ -310,21 +317,24 @@ def weighed(x: I16, weights: F32) -> float:
 def climb(x: I16, weights: F32, guess: int, least: int, most: int) -> tuple[int, float, float]:
     """The nearest maximum over t in [least, most] of the sum of weights times x[t:].
 
-    Uphill from `guess`, one sample at a time. Returns the sample, where beside it the top of the
-    parabola through its neighbours is (within half a sample), and how high that is.
+    Uphill from `guess`, looking LOOK samples to both sides: noise makes small summits beside the
+    top. Returns the sample, where beside it the top of the parabola through its neighbors is
+    (within half a sample), and how high that is.
     """
-    n = weights.size
     t = min(max(guess, least), most)
-    a = weighed(x[t - 1 : t - 1 + n], weights)
-    b = weighed(x[t : t + n], weights)
-    c = weighed(x[t + 1 : t + 1 + n], weights)
-    while (a > b and t > least) or (c > b and t < most):
-        if a > b and (a >= c or t == most):
-            t -= 1
-            a, b, c = weighed(x[t - 1 : t - 1 + n], weights), a, b
-        else:
-            t += 1
-            a, b, c = b, c, weighed(x[t + 1 : t + 1 + n], weights)
+    known = np.full(most - least + 3, np.nan)  # of t from least - 1 to most + 1
+    summit = False
+    while not summit:
+        summit = True
+        here = _height(x, weights, t, least, known)
+        for step in range(2, 2 * LOOK + 2):
+            beside = t + (step // 2 if step % 2 else -(step // 2))
+            if least <= beside <= most and _height(x, weights, beside, least, known) > here:
+                t, summit = beside, False
+                break
+    a = _height(x, weights, t - 1, least, known)
+    b = _height(x, weights, t, least, known)
+    c = _height(x, weights, t + 1, least, known)
     bend = a - b + (c - b)
     if not bend < 0:
         return t, 0.0, b
@@ -332,12 +342,22 @@ def climb(x: I16, weights: F32, guess: int, least: int, most: int) -> tuple[int,
     return t, aside, b - 0.5 * (a - c) * aside + 0.5 * bend * aside * aside
 
 
+@_compile_float
+def _height(x: I16, weights: F32, t: int, least: int, known: F64) -> float:
+    """The sum of weights times x[t:], worked out once."""
+    i = t - least + 1
+    if np.isnan(known[i]):
+        known[i] = weighed(x[t : t + weights.size], weights)
+    return float(known[i])
+
+
 @_compile
 def misfit(x: C64, spectrum: C128, power: F64, height: float, turn: float) -> float:
     """Sum over frequencies k from 1 on of |x - height spectrum exp(-i turn k)|^2 / power."""
-    total = 0.0
+    total, step = 0.0, complex(np.cos(turn), -np.sin(turn))
+    turned = complex(height, 0.0)
     for k in range(1, spectrum.size):
-        model = height * spectrum[k] * complex(np.cos(turn * k), -np.sin(turn * k))
-        away = x[k] - model
+        turned *= step
+        away = x[k] - turned * spectrum[k]
         total += (away.real * away.real + away.imag * away.imag) / power[k]
     return total

@@ -227,6 +227,10 @@ def _sample(found: _Found) -> int:
 
 
 def _candidates(found: Sequence[_Found]) -> Candidates:
+    return _columns(found) if found else _NONE
+
+
+def _columns(found: Sequence[_Found]) -> Candidates:
     pulses = [f.pulse for f in found]
     return Candidates(
         sample=np.array([p.sample for p in pulses], np.int64),
@@ -238,6 +242,9 @@ def _candidates(found: Sequence[_Found]) -> Candidates:
         near=np.array([Near.LARGER * p.lifted for p in pulses], np.uint8),
         generation=np.array([f.by.number for f in found], np.uint16),
     )
+
+
+_NONE = _columns([])
 
 
 def _refuse(filters: Sequence[Filter], thresholds: Sequence[float]) -> None:

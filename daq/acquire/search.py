@@ -14,8 +14,9 @@ from daq.acquire.filters import Filter
 from daq.acquire.kernels import C64, F32, I16, I64
 from daq.acquire.tapes import Tapes
 
-AT_ONCE = 8  # channels per FFT
-LONG_S = 1.0  # blocks of 8 filter lengths where they are shorter than this, else of 4
+AT_ONCE = 16  # channels per FFT
+LENGTHS = (8, 4)  # of the filter in a block: the first that is not too long to wait for
+LONG_S = 0.5
 
 
 class Pulse(NamedTuple):
@@ -47,7 +48,7 @@ class Search:
         self.lobe = max(c.lobe for c in self.channels)
         self._taps, self._reach = taps(self.factor), reach(self.factor)
         self._first, self._span = self.channels[0].first, self.channels[0].kernel.size
-        self._size = _block_size(self._span, 8 if one.length / one.rate_hz < LONG_S / 8 else 4)
+        self._size = _block_size(self._span, one.length / one.rate_hz)
         self._hop = self._size - self._span + 1
         self._wait = self.channels[0].after.size  # a peak is compared with those so near
         self._spectra = self._kernel_spectra()
@@ -139,10 +140,11 @@ class Search:
     def _decimate(self, tapes: Tapes, at: int, out: F32) -> None:
         begin = at * self.factor - self._reach
         x = tapes.read(begin, begin + (out.shape[1] - 1) * self.factor + self._taps.size)
-        if self.factor == 1:
-            kernels.to_floats(x, out)
-        else:
-            kernels.low_pass(x, self._taps, self.factor, out)
+        for row, target in zip(x, out, strict=True):
+            if self.factor == 1:
+                kernels.to_floats(row, target)
+            else:
+                kernels.low_pass(row, self._taps, self.factor, target)
 
     def _filtered(self) -> list[F32]:
         """The block's outputs, [channel, output] for some channels at a time."""
@@ -170,16 +172,17 @@ class Search:
         skip = max(self._searched - 1 - begin, 0) if not self._tails[0].size else 0
         rows = [y for outputs in filtered for y in outputs]
         for i, row in enumerate(rows):
-            tail, y = self._tails[i], row[skip:n]
-            peaks, level = self._peaks[i], self.channels[i].level
-            peaks.search(np.concatenate([tail, y[:2]]), begin + skip - tail.size, level)
-            peaks.search(y, begin + skip, level)
-            self._tails[i] = np.concatenate([tail, y[-2:]])[-2:]
+            tail = self._tails[i]
+            y = np.concatenate([tail, row[skip:n]])
+            self._peaks[i].search(y, begin + skip - tail.size, self.channels[i].level)
+            self._tails[i] = y[-2:]
         self._searched = begin + n - 1
 
 
 def _refined(x: I16, x_start: int, channel: Coarse, at: I64, shift: F32, lift: F32) -> list[Pulse]:
     """The peaks that are high enough also at full rate, from record samples x."""
+    if not at.size:
+        return []
     begins, found, factor = [], [], channel.factor
     for m, aside, more in zip(at.tolist(), shift.tolist(), lift.tolist(), strict=True):
         middle = m * factor - channel.pretrigger - x_start
@@ -210,12 +213,13 @@ class _Peaks:
         self._told = first  # all before this output were given
         self._at = np.empty(0, np.int64)
         self._height = self._shift = np.empty(0, np.float32)
+        self._room = _peak_room(0)  # kept: fresh memory costs page faults
 
     def search(self, y: F32, begin: int, level: float) -> None:
         """Find those in y[1:-1], where y[0] is output `begin`."""
-        room = y.size // 2 + 1
-        at, height = np.empty(room, np.int64), np.empty(room, np.float32)
-        shift = np.empty(room, np.float32)
+        if y.size // 2 >= self._room[0].size:
+            self._room = _peak_room(y.size // 2 + 1)
+        at, height, shift = self._room
         n = kernels.tops(y, level, at, height, shift)
         if n:
             self._at = np.concatenate([self._at, at[:n] + begin])
@@ -238,6 +242,11 @@ class _Peaks:
         return result
 
 
-def _block_size(span: int, times: int) -> int:
-    """A power of two near `times` kernels."""
+def _peak_room(n: int) -> tuple[I64, F32, F32]:
+    return np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32)
+
+
+def _block_size(span: int, kernel_s: float) -> int:
+    """A power of two near some kernels."""
+    times = next((n for n in LENGTHS if n * kernel_s <= LONG_S), LENGTHS[-1])
     return 1 << max(round(float(np.log2(times * span))), int(np.ceil(np.log2(2 * span))))

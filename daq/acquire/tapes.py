@@ -11,7 +11,7 @@ class Tapes:
     """Contiguous samples [channel, start to stop); the front is forgotten when told to.
 
     As `tape.Tape` for several channels at once. The rest moves to the front only when the spare
-    room is used up, and there is as much of that as is held.
+    room is used up, and there is three times what is held.
     """
 
     def __init__(self, channels: int, start: int) -> None:
@@ -41,9 +41,9 @@ class Tapes:
 
     def _make_room(self, n: int) -> None:
         held, size = self._back - self._front, self._buffer.shape[1]
-        while size < 2 * (held + n):
+        while size < 4 * (held + n):
             size *= 2
         same = size == self._buffer.shape[1]
         target = self._buffer if same else np.empty((self._buffer.shape[0], size), np.int16)
-        target[:, :held] = self._buffer[:, self._front : self._back].copy()
+        target[:, :held] = self._buffer[:, self._front : self._back]  # moves by more than `held`
         self._buffer, self._front, self._back = target, 0, held

@@ -11,7 +11,7 @@ by its own fitted time, between samples too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +75,14 @@ def train(
     rate_hz: float,
     falling: bool = False,
     counts_per_ev: float | None = None,
+    low_pass_cost: float | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> tuple[Filter, Cut, Cut]:
-    """The filter of noise and pulse records [record, sample], and the cuts of either."""
+    """The filter of noise and pulse records [record, sample], and the cuts of either.
+
+    `low_pass_cost` is the share of the resolution to give away for a low-pass, for pulses that
+    rise within a few samples (see `daq.acquire.filters`).
+    """
     _refuse(pulses, LEAST_PULSES, "pulse")
     if noise.shape[1:] != pulses.shape[1:]:
         raise UsageError(
@@ -103,6 +108,8 @@ def train(
         counts_per_ev=counts_per_ev,
         provenance=told | dict(provenance or {}),
     )
+    if low_pass_cost is not None:
+        result = replace(result, low_pass_hz=result.affordable_low_pass_hz(low_pass_cost))
     return result, noise_cut, pulse_cut
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
+import venv
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +23,8 @@ LENGTH, PRETRIGGER, SHAPE_RATE_HZ = 16384, 4096, 50e3  # 16384 samples hold the 
 RATE_HZ = 1e6
 CHUNK = 65536
 SIGMAS = 6.0
-FILTER = tes_filter(LENGTH, PRETRIGGER, SHAPE_RATE_HZ)
+PEERS = Path(__file__).parents[2] / "build" / "peers-venv"
+FILTER = replace(tes_filter(LENGTH, PRETRIGGER, SHAPE_RATE_HZ), rate_hz=RATE_HZ)
 
 
 def stream(channels: int, seconds: float = 1.0) -> np.ndarray:
@@ -53,6 +60,47 @@ def test_sixteen_channels():
         name = f"optimum filter, 16 ch, 16384 samples, 5 pulses/s/ch, {name}"
         note(name, per_s / 1e6, "MS/s per CPU second", copy * per_s, "memcpy")
         assert found > 16 * 3
+
+
+def peers_python() -> Path | None:
+    """Python with the peers, made at the first time; None where they cannot be installed."""
+    python = PEERS / "bin" / "python"
+    if not python.exists():
+        venv.create(PEERS, with_pip=True)
+    install = [python, "-m", "pip", "install", "-q", "detprocess==0.7.3", "lmfit", "cait==1.3.0"]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=900)
+    return python if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("peer", ["detprocess", "cait"])
+def test_peers(peer, tmp_path):
+    """The same four channels of a second, single-threaded; ours found in the same run."""
+    python, x = peers_python(), stream(4)
+    if python is None:
+        pytest.skip(f"{peer} cannot be installed here: its ratio is left out")
+    np.savez(
+        tmp_path / "stream.npz",
+        **{name: getattr(FILTER, name) for name in ("template", "psd", "rate_hz", "pretrigger")},
+        x=x,
+        sigma=FILTER.sigma,
+        sigmas=SIGMAS,
+    )
+    run = [python, "-W", "ignore", Path(__file__).with_name("peers.py"), peer]
+    done = subprocess.run(
+        [*run, tmp_path / "stream.npz"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    per_s = x.size / theirs["cpu_s"]
+    note(f"optimum filter, 4 ch, {peer}", per_s / 1e6, "MS/s per CPU second")
+    for name, factor in (("decimated", None), ("full rate", 1)):
+        ours, found = rate(x, factor)
+        note(f"optimum filter, 4 ch, {name}, for {peer}", ours / 1e6, "MS/s", ours / per_s, peer)
+    assert theirs["found"] == pytest.approx(found, rel=0.5)  # they merge and cut ends otherwise
 
 
 def test_cost_by_channels():

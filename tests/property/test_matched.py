@@ -188,7 +188,7 @@ def by_hand(one: Filter, threshold: float, x: np.ndarray, start: int, factor: in
     """(sample, amplitude, larger one near) of every pulse, straight from the rule's sentences."""
     c = coarse.coarse(one, threshold, factor)
     taps, edge = coarse.taps(factor) / 2**15, coarse.reach(factor)
-    smooth = x.astype(float) if factor == 1 else np.convolve(x, taps, "valid")
+    smooth = x.astype(float) if factor == 1 else np.correlate(x, taps, "valid")
     at0 = -(-(start + edge) // factor)
     low = smooth[at0 * factor - edge - start :: factor]
     y = np.correlate(low, c.kernel, "valid")
@@ -212,11 +212,11 @@ def by_hand(one: Filter, threshold: float, x: np.ndarray, start: int, factor: in
             continue
         middle = m * factor - start - one.pretrigger
         t = round(middle + s * factor)
-        while fine[t + 1] > fine[t] or fine[t - 1] > fine[t]:
-            step = 1 if fine[t + 1] > fine[t - 1] else -1
-            if abs(t + step - middle) > factor:
-                break
-            t += step
+        near = (-1, 1, -2, 2, -3, 3)
+        while higher := [
+            t + s for s in near if abs(t + s - middle) <= factor and fine[t + s] > fine[t]
+        ]:
+            t = higher[0]
         a, b, d = fine[t - 1 : t + 2]
         s = np.clip(0.5 * (a - d) / (a - 2 * b + d), -0.5, 0.5)
         amplitude = b - 0.5 * (a - d) * s + 0.5 * (a - 2 * b + d) * s * s
