@@ -19,10 +19,11 @@ from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
 from daq.acquire.kernels import I16
 from daq.acquire.piles import NOISE, Piles, PilesState, Shot
 from daq.acquire.records import Beside, Cutter
+from daq.acquire.salts import Salter
 from daq.acquire.tape import Tape
 from daq.model.batch import RecordBatch, Rows
 from daq.model.channel import Channel, TriggerSettings
-from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, Cause, plain
+from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
 
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
@@ -55,6 +56,8 @@ class ChainState(msgspec.Struct):
     drops: dict[str, int] = {}  # triggers without a record, by cause
     triggers: tuple[TriggerSettings, ...] | None = None  # where they were changed in the run
     dead: dict[str, list[Interval]] = {}
+    salted: int = LONG_AGO  # salts before this record sample were told
+    salts_found: list[int] = []  # record samples of those that are not told and have a trigger
     windows: list[list[Interval]] = []  # what each of the plan's windows tags
 
 
@@ -68,7 +71,8 @@ class Chain:
         triggers = channel.triggers if state.triggers is None else state.triggers
         self._finder = Finder(channel, triggers, seed, state.finder, self._dead)
         self._piles = Piles(channel, state.piles, self._dead["holdoff"])
-        self._cutter = Cutter(index, channel, self._dead)
+        self._salter = Salter(channel, seed)
+        self._cutter = Cutter(index, channel, self._dead, self._salter)
         self._row_samples = round(channel.sample_rate_hz)
         self._past = [
             Tape.holding(c.start, np.frombuffer(c.samples, np.int16)) for c in state.closed
@@ -81,6 +85,7 @@ class Chain:
         entries = [EntryState() for _ in channel.triggers]
         state = ChainState(start, start, start, FinderState(entries))
         state.windows = [[] for _ in range(windows)]
+        state.salted = -(-start // channel.decimation)
         chain = cls(index, channel, seed, state)
         chain._open_stretch(start)
         return chain
@@ -144,7 +149,8 @@ class Chain:
         """Take the next digitizer samples of the stretch in."""
         self._search_rails(samples)
         self._fed += samples.size
-        self._tape.append(self._decimator.feed(samples))
+        fresh = self._decimator.feed(samples)
+        self._tape.append(self._salter.add(fresh, self._tape.stop))
         self.state.reached = max(self.state.reached, self._tape.stop)
 
     def gap(self, start: int, stop: int, cause: str) -> None:
@@ -232,7 +238,14 @@ class Chain:
         for one in own:
             if one.dropped:
                 self._drop("throttled")
+            elif self.is_salt(one):
+                self._note_salt(one.found.sample)
         return own
+
+    def _note_salt(self, sample: int) -> None:
+        salt = self._salter.of(sample)
+        if salt is not None and salt.sample not in self.state.salts_found:
+            self.state.salts_found.append(salt.sample)
 
     def records(self, until: int) -> list[RecordBatch]:
         """The records that can be cut now, as one batch or none; no trigger before the record
@@ -245,6 +258,38 @@ class Chain:
         if batch or self._past or self._tape.stop >= self._forget_at:
             self._forget()
         return batch
+
+    def is_salt(self, own: Own) -> bool:
+        """Whether a trigger is of a pulse that software added, so that nobody else may hear."""
+        return bool(self._salter.active and PULSES >> own.found.cause & 1) and (
+            self._salter.of(own.found.sample) is not None
+        )
+
+    def salts(self) -> Rows:
+        """Those of which it is settled what became of them, since the last time; t_ns is 0."""
+        factor = self.channel.decimation
+        start, stop = self.state.salted, self.settled // factor - self._salter.near
+        if not self._salter.active or stop <= start:
+            return np.zeros(0, plain(SALT))
+        self.state.salted = stop
+        told = self._salter.between(start, stop)
+        found = self.state.salts_found
+        self.state.salts_found = [sample for sample in found if sample >= stop]
+        rows = np.zeros(len(told), plain(SALT))
+        for row, salt in zip(rows, told, strict=True):
+            row["channel"], row["sample"] = self.index, salt.sample * factor
+            row["energy_ev"], row["height"] = salt.energy_ev, salt.height
+            row["found"] = salt.sample in found
+            row["counts"] = row["found"] or not self._is_dead(salt.sample * factor)
+        return rows
+
+    def _is_dead(self, sample: int) -> bool:
+        """Whether it could not trigger there, for any cause that stops a trigger."""
+        return any(
+            self._dead[cause].holds(sample)
+            for cause in DEAD_CAUSES
+            if cause not in ("vetoed", "salted")
+        )
 
     def ledger(self, until: int) -> Rows:
         """Rows of one second each that are settled, where nothing before the digitizer sample
@@ -429,14 +474,26 @@ class Chain:
         return until * self.channel.decimation if until < FOREVER else FOREVER
 
     def _fill_row(self, row: np.void, start: int, stop: int) -> None:
+        self._account_salts(start, stop)
         taken = shares([self._dead[cause] for cause in DEAD_CAUSES], start, stop)
         row["channel"], row["start"], row["stop"] = self.index, start, stop
         row["live"] = stop - start - sum(taken)
         for cause, n in zip(DEAD_CAUSES, taken, strict=True):
             row[cause] = n
-        needed = min(stop, self._flags_need())
+        needed = min(stop, self._flags_need()) - self._salter.near * self.channel.decimation
         for parts in self._dead.values():
             parts.forget_before(needed)
+
+    def _account_salts(self, start: int, stop: int) -> None:
+        """Where a record would hold a part of a salt."""
+        c = self.channel
+        if not self._salter.active:
+            return
+        first, last = start // c.decimation, stop // c.decimation + 1
+        reach = first - c.pretrigger, last - c.pretrigger + c.record_length
+        for salt in self._salter.beside(*reach):
+            a, b = self._salter.span(salt, c.pretrigger, c.record_length)
+            self._dead["salted"].add(max(a * c.decimation, start), min(b * c.decimation, stop))
 
     def _flags_need(self) -> int:
         """Saturation and pauses must be known as far back as a record can begin."""

@@ -81,7 +81,7 @@ class Exchange:
         released: dict[int, list[Own]] = {}
         first = [chain for chain in self._chains if chain.index not in self._listening]
         for chain in first:
-            released[chain.index] = chain.release()
+            released[chain.index] = _without_salts(chain)
         for chain, entry, line in self._lines:
             self._order(chain, entry, line, [own.found.sample for own in released[line.index]])
         self._settle_orders()
@@ -89,7 +89,7 @@ class Exchange:
             chain.line_reaches(entry, self._until(line, chain))
         for index in self._listening:
             self._chains[index].search()
-            released[index] = self._chains[index].release()
+            released[index] = _without_salts(self._chains[index])
         self._read_out(released)
         self._tag(released if any(released.values()) else {})
 
@@ -252,6 +252,11 @@ class Exchange:
         error_ns = min(error_ns, MAX_UNCERTAINTY_NS)
         start = clock.first_at(edge.t_ns - plan.before_ns - error_ns)
         return start, clock.first_at(edge.t_ns + plan.after_ns + error_ns + 1)
+
+
+def _without_salts(chain: Chain) -> list[Own]:
+    """What a channel has to say to others: nothing of pulses that software added."""
+    return [own for own in chain.release() if not chain.is_salt(own)]
 
 
 class _Group:

@@ -23,7 +23,7 @@ from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, plain
+from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
 
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
@@ -256,6 +256,7 @@ class Pipeline:
         self._exchange.run()
         for chain in self._chains:
             self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
+        self._keep_salts()
         self._keep_ledger()
         events, members = self._builder.take(self._complete_ns(), self._absent)
         batch, self._out = self._out.batch(events, members), _Collected()
@@ -325,11 +326,18 @@ class Pipeline:
                 int(row["record"]),
                 int(row["trigger"]),
                 clock.uncertainty_ns(int(row["trigger"])),
-                bool(row["causes"] & PULSES),
+                bool(row["causes"] & PULSES) and bool(np.isnan(row["salt_ev"])),
                 float(row["height"]),
             )
             for row in table
         ]
+
+    def _keep_salts(self) -> None:
+        for chain in self._chains:
+            rows, clock = chain.salts(), self._clocks[chain.channel.digitizer]
+            if len(rows):
+                rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
+                self._out.salts.append(rows)
 
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
@@ -382,6 +390,7 @@ class _Collected:
     def __init__(self) -> None:
         self.records: list[RecordBatch] = []
         self.ledger: list[Rows] = []
+        self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
 
@@ -394,4 +403,5 @@ class _Collected:
             gaps=np.array(self.gaps, plain(GAP)),
             ledger=np.concatenate([no_rows(LEDGER), *self.ledger]),
             anchors=np.array(self.anchors, plain(ANCHOR)),
+            salts=np.concatenate([no_rows(SALT), *self.salts]),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,7 @@ from daq.acquire import kernels
 from daq.acquire.intervals import Intervals
 from daq.acquire.kernels import F32, I16, I64
 from daq.acquire.piles import Shot
+from daq.acquire.salts import Salter
 from daq.acquire.secondpulse import second_pulses
 from daq.acquire.tape import Tape
 from daq.model.batch import RecordBatch, Rows
@@ -35,8 +37,11 @@ class Beside(msgspec.Struct, frozen=True):
 class Cutter:
     """Makes the records of one channel."""
 
-    def __init__(self, index: int, channel: Channel, dead: Mapping[str, Intervals]) -> None:
+    def __init__(
+        self, index: int, channel: Channel, dead: Mapping[str, Intervals], salter: Salter
+    ) -> None:
         self._index, self._channel, self._dead = index, channel, dead
+        self._salter = salter
 
     def beside(self, shot: Shot, crossings: Sequence[tuple[int, int]]) -> Beside:
         """The other pulses that the channel's triggers found in the record of a shot.
@@ -114,6 +119,7 @@ class Cutter:
             nexts = [at for at in (beside.next_pulse, second) if at >= 0]
             row["next_pulse"] = min(nexts, default=-1)
             row["valid"] = c.record_length
+            row["salt_ev"] = self._salt_ev(shot)
             flags = self._flags(shot)
             if beside.piled_up or second >= 0:
                 flags |= Flag.PILED_UP
@@ -122,11 +128,18 @@ class Cutter:
                 row["valid"] = min(nexts)
             row["flags"] = flags
 
+    def _salt_ev(self, shot: Shot) -> float:
+        salt = self._salter.of(shot.sample) if shot.causes & PULSES else None
+        return math.nan if salt is None else salt.energy_ev
+
     def _flags(self, shot: Shot) -> int:
         c, flags = self._channel, 0
         start = (shot.sample - c.pretrigger) * c.decimation
         if self._dead["saturated"].within(start, start + c.record_length * c.decimation):
             flags |= Flag.SATURATED
+        first = shot.sample - c.pretrigger
+        if self._salter.beside(first, first + c.record_length):
+            flags |= Flag.SALTED
         for cause, flag in FLAG_OF.items():
             if self._dead[cause].holds(shot.sample * c.decimation):
                 flags |= flag

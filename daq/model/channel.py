@@ -31,6 +31,23 @@ class TriggerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Salting:
+    """Pulses of known energy that software adds to a channel, at random with a mean rate.
+
+    Each has one of `energies_ev` by chance, and its one of `heights` [counts, negative where
+    pulses fall]. `template` is little-endian float32 at the record rate, of height 1, its sample
+    `pretrigger` at the trigger. A trigger within `near` record samples of one is the salt's.
+    """
+
+    rate_hz: float
+    energies_ev: tuple[float, ...]
+    heights: tuple[float, ...]
+    template: bytes
+    pretrigger: int
+    near: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation.
 
@@ -59,6 +76,7 @@ class Channel:
     recorded: bool = True
     mass_g: float = 0.0
     counts_offset: int = 0
+    salting: Salting | None = None
 
     @property
     def record_rate_hz(self) -> float:

@@ -42,6 +42,7 @@ class Flag(IntEnum):
     UNLOCKED = 8  # the SQUID was not locked
     HEATER = 16  # within a heater pulse
     TEMPERATURE = 32  # the temperature was out of its band
+    SALTED = 64  # a pulse that software added reaches into it
 
 
 def described(fields: Sequence[tuple[str, str, str]]) -> np.dtype[np.void]:
@@ -87,6 +88,7 @@ RECORD = described(
         ("amplitude", "<f4", "of the optimal filter, not-a-number without one [ADC counts]"),
         ("chi2", "<f4", "of the optimal filter, per degree of freedom; not-a-number where none"),
         ("offset_s", "<f4", "refined time of the pulse after `trigger`; not-a-number: none [s]"),
+        ("salt_ev", "<f4", "energy of the salt that triggered it; not-a-number: none did [eV]"),
         ("next_pulse", "<i4", "sample of the record at which the next pulse begins, -1 for none"),
         ("valid", "<u4", "samples from the first that are free of a next record's pulse"),
         ("crc", "<u4", "CRC-32 of the record's samples as little-endian bytes"),
@@ -148,6 +150,7 @@ DEAD = {
     "edge": "samples too near a start, gap or stop for a whole record",
     "holdoff": "samples around a trigger in which no other could have its own record",
     "vetoed": "samples in which a record would be tagged as vetoed",
+    "salted": "samples in which a pulse that software added would reach into a record",
 }
 DEAD_CAUSES = tuple(DEAD)
 
@@ -158,6 +161,18 @@ LEDGER = described(
         ("stop", "<i8", "one past its last; live + all causes = stop - start"),
         ("live", "<i8", "samples in which the channel's first pulse trigger could fire"),
         *((cause, "<i8", meaning) for cause, meaning in DEAD.items()),
+    ]
+)
+
+SALT = described(
+    [
+        ("channel", "<u2", "index into the channel table"),
+        ("sample", "<i8", "digitizer sample at which the added pulse begins"),
+        ("t_ns", "<i8", "UTC of it by the clock anchors [ns]"),
+        ("energy_ev", "<f4", "its energy [eV]"),
+        ("height", "<f4", "its height [ADC counts]"),
+        ("found", "<u1", "1 where a trigger of the channel found it"),
+        ("counts", "<u1", "1 where the channel could trigger: the others say nothing"),
     ]
 )
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
+from daq.services import calibrate_commands, filter_commands, levels_command
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -33,6 +34,10 @@ app.add_typer(run_app, name="run")
 app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
+app.add_typer(filter_commands.app, name="filters")
+app.command("train")(filter_commands.train)
+app.command("levels")(levels_command.levels)
+app.command("calibrate")(calibrate_commands.calibrate)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]

@@ -2,9 +2,11 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "drops" by cause}}, "epoch" of the settings, "gaps", "lost_samples",
-"safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz", "next",
-"refused"}}, "disk_hours_left": number or null, "problem"}.
+"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
+found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
+"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
+"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
+are those no salt reaches into.
 State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
 """
 
@@ -38,15 +40,18 @@ from daq.model.block import Block
 from daq.model.channel import Channel
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
+from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
 from daq.services.rawstream import raw_channels
 from daq.services.readings import ReadingInbox, Readings
-from daq.services.recording import Recording, RunFacts, record_bytes, unended_runs
+from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
+from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
@@ -147,6 +152,8 @@ class Core:
         # silence is judged by when a turn began: what stalls us within a turn is found first
         self._inputs = Inputs(settings, lambda: self._turned)
         self._streams, self._clocks = self._inputs.streams, self._inputs.clocks
+        self._calibration = calibration_of(settings)
+        self._spectra = Spectra(self._calibration)
         self._idle: dict[str, Idle] = {}
         self._recording: Recording | None = None
         self._disk, self._paused = DiskWatch(settings, clock), Paused()
@@ -291,6 +298,9 @@ class Core:
                 recording.commit()
             for batch in recording.fresh():
                 self._show(batch, recording.facts.channels)
+                for records in batch.records:
+                    name = recording.facts.channels[records.channel].name
+                    self._spectra.count(name, records.table)
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
@@ -429,6 +439,7 @@ class Core:
         if arguments.duration_s is not None:
             recording.reason = f"{arguments.duration_s:g} s are over"
         self._recording, self._failed, self._problem = recording, False, ""
+        self._spectra = Spectra(self._calibration)
         self._inbox.begin(recording)
         for stream in self._streams.values():
             if self._inputs.can_wait(stream.name):
@@ -452,6 +463,7 @@ class Core:
             user=getpass.getuser(),
             t_ns=self._now_ns(),
             raw=raw_channels(self._settings),
+            calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -643,7 +655,8 @@ class Core:
             live_s = totals.livetime[name] / rate if totals else 0.0
             table[name] = {
                 "rate_hz": self._eyes.rate_hz(channel) if channel else 0.0,
-                "records": totals.records[name] if totals else 0,
+                "records": _unsalted(totals, name) if totals else 0,
+                "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
                 "throttled": name in throttled,
@@ -665,6 +678,7 @@ class Core:
             "record": Verb(OrderRecord, self._order_record, "act"),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
             "readings": Verb(Readings, self._readings),
+            "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
         }
         self._lease = LeaseWatch(endpoint("run.state"))
@@ -682,3 +696,8 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
+
+
+def _unsalted(totals: Totals, channel: str) -> int:
+    """Records that no salt reaches into."""
+    return totals.records[channel] - totals.salted.get(channel, 0)

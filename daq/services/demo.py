@@ -62,12 +62,24 @@ def connected(settings: Settings, told: list[dict[str, Any]], out: Path) -> str:
     """The config's text with the resources that a bench announced, and without the bench."""
     document: Any = tomlkit.parse(settings.text)  # Any: tomlkit's tables are typed as unions
     document["experiment"]["data_dir"] = str(out)
+    _name_files_in_full(document, settings.path.absolute().parent)
     document.pop("bench", None)
     for instrument in told:
         for part in ("digitizers", "instruments"):
             if instrument["name"] in document.get(part, {}):
                 document[part][instrument["name"]]["resource"] = instrument["resource"]
     return tomlkit.dumps(document)
+
+
+# Any: tomlkit's tables are typed as unions
+def _name_files_in_full(document: Any, home: Path) -> None:
+    """What lies beside the config does not lie beside the one that is made of it."""
+    named = [(document["experiment"], "calibration")]
+    for kind in document["kinds"].values():
+        named += [(kind.get("salting", {}), key) for key in ("filters", "calibration")]
+    for table, key in named:
+        if table.get(key):
+            table[key] = str(home / table[key])
 
 
 def _tell(outcome: Outcome, console: Console) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from daq.report.show import RunSummary, causes_of, summary
 from daq.services.doctor import Finding, first_broken
+from daq.services.efficiency import efficiencies, efficiency_text
 from daq.store.reader import open_run
 from daq.store.verify import Report, verify
 
@@ -33,7 +34,7 @@ def verify_all(paths: list[Path]) -> Report:
 def summary_json(path: Path) -> dict[str, Any]:
     """What `show --json` prints."""
     with open_run(path) as run:
-        return asdict(summary(run))
+        return {**asdict(summary(run)), "efficiency": efficiencies(run)}
 
 
 def summary_table(path: Path) -> Group:
@@ -54,7 +55,13 @@ def summary_table(path: Path) -> Group:
         ("size", f"{told.n_bytes / 1e6:.2f} MB"),
     ):
         head.add_row(label, str(value))
-    return Group(head, _channel_table(told))
+    return Group(head, _channel_table(told), *_salts_told(path))
+
+
+def _salts_told(path: Path) -> list[Text]:
+    """What salts say of each channel's triggers."""
+    with open_run(path) as run:
+        return [Text(f"{name}: {efficiency_text(e)}") for name, e in efficiencies(run).items()]
 
 
 def _tagged(told: RunSummary) -> str:
@@ -104,7 +111,25 @@ def status_table(told: dict[str, Any]) -> Group:
         pid = str(row["pid"] or "")
         table.add_row(name, pid, _colored(row["state"]), restarts, escape(row.get("problem", "")))
     problem = [Text(told["problem"], style="red")] if told["problem"] else []
-    return Group(Text.from_markup(head), table, *problem)
+    return Group(Text.from_markup(head), table, *_channels_told(told), *problem)
+
+
+# Any: the JSON of `status`
+def _channels_told(told: dict[str, Any]) -> list[Table]:
+    """Exposure of the targets and what salts say of their triggers, in a run."""
+    channels = told.get("channels") or {}
+    rows = [(n, c) for n, c in channels.items() if c.get("exposure_g_d") or c.get("efficiency")]
+    if not rows:
+        return []
+    table = Table(box=None)
+    for column in ("channel", "live s", "g d", "threshold"):
+        table.add_column(column)
+    for name, c in rows:
+        threshold = efficiency_text(c["efficiency"]) if c.get("efficiency") else ""
+        table.add_row(name, f"{c['livetime_s']:.1f}", f"{c['exposure_g_d']:.6f}", threshold)
+    total = sum(c["exposure_g_d"] for _, c in rows)
+    table.add_row("all", "", f"{total:.6f}", "")
+    return [table]
 
 
 def findings_table(findings: list[Finding]) -> Group:

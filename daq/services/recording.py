@@ -25,7 +25,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import MESSAGE, READING, RECORD, plain
+from daq.model.record import MESSAGE, READING, RECORD, Flag, plain
 from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
@@ -60,6 +60,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     t_ns: int
     raw: list[str] = []  # channels whose whole stream is recorded
+    calibration: str = ""  # the text of the file that energies are by; empty: none
 
 
 class Totals(msgspec.Struct):
@@ -68,13 +69,22 @@ class Totals(msgspec.Struct):
     records: dict[str, int]
     livetime: dict[str, int]
     n_bytes: int = 0
+    salted: dict[str, int] = {}  # records that a salt reaches into
+    salts: dict[str, dict[float, tuple[int, int]]] = {}  # by energy: could be found, were found
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
         for records in batch.records:
             self.records[channels[records.channel].name] += len(records.table)
+            name, flags = channels[records.channel].name, records.table["flags"]
+            salted = int(np.count_nonzero(flags & Flag.SALTED))
+            self.salted[name] = self.salted.get(name, 0) + salted
             self.n_bytes += records.table.nbytes + records.samples.nbytes
         self.n_bytes += sum(raw.samples.nbytes for raw in batch.raw)
+        for row in batch.salts[batch.salts["counts"] > 0]:
+            of = self.salts.setdefault(channels[int(row["channel"])].name, {})
+            placed, found = of.get(float(row["energy_ev"]), (0, 0))
+            of[float(row["energy_ev"])] = placed + 1, found + int(row["found"])
         for row in batch.ledger:
             self.livetime[channels[int(row["channel"])].name] += int(row["live"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -9,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from daq.errors import UsageError
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
+from daq.services.salting import salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
     ChannelEntry,
@@ -32,14 +34,15 @@ def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
     kinds = settings.section(Kinds).root
     found = []
     for name, entry in settings.section(Channels).root.items():
-        if entry.digitizer != hello.digitizer:
+        if entry.digitizer != hello.digitizer or not entry.enabled:
             continue
         if entry.input >= len(hello.channels):
             raise UsageError(
                 f"channels.{name}.input: expected below {len(hello.channels)}, the inputs that "
                 f"{hello.digitizer} has, found {entry.input}"
             )
-        found.append(_channel(name, entry, kinds[entry.kind], hello))
+        channel = _channel(name, entry, kinds[entry.kind], hello)
+        found.append(_salted(channel, kinds[entry.kind], settings))
     return found
 
 
@@ -64,6 +67,17 @@ def _channel(name: str, entry: ChannelEntry, kind: Kind, hello: StreamHello) -> 
         mass_g=entry.mass_g,
         counts_offset=entry.counts_offset,
     )
+
+
+def _salted(channel: Channel, kind: Kind, settings: Settings) -> Channel:
+    """The channel with what its kind is salted with; files are relative to the config."""
+    if kind.salting is None:
+        return channel
+    home = settings.path.absolute().parent
+    salting = salting_of(
+        kind.salting, channel.name, channel.record_rate_hz, channel.pretrigger, home
+    )
+    return replace(channel, salting=salting)
 
 
 def log_settings(settings: Settings) -> LogSettings:
@@ -113,7 +127,11 @@ def _window(settings: Settings, name: str, veto: Veto) -> Window:
 def _named(settings: Settings, members: list[str]) -> tuple[str, ...]:
     """The channels that are named, or whose kind is, in the order of the config."""
     channels = settings.section(Channels).root
-    return tuple(n for n, entry in channels.items() if n in members or entry.kind in members)
+    return tuple(
+        n
+        for n, entry in channels.items()
+        if entry.enabled and (n in members or entry.kind in members)
+    )
 
 
 def _ns(seconds: float) -> int:

@@ -63,7 +63,7 @@ class Settings:
     @property
     def channel_names(self) -> tuple[str, ...]:
         """Channels in the order of the config."""
-        return tuple(self.section(Channels).root)
+        return tuple(n for n, c in self.section(Channels).root.items() if c.enabled)
 
     @property
     def digitizer_names(self) -> tuple[str, ...]:

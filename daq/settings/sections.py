@@ -39,6 +39,7 @@ class Experiment(Section):
     )
     comment: str = Field("", max_length=2000, description="Goes into every run.")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Of everything random in the core.")
+    calibration: str = Field("", description="Calibration file beside the config; empty: none.")
 
 
 def _place(endpoint: str) -> str:
@@ -269,6 +270,17 @@ Trigger = Annotated[
 ]
 
 
+class Salting(Section):
+    """Pulses of known energy that software adds, tagged, to measure what the triggers find."""
+
+    rate_hz: float = Field(gt=0, le=100, description="Mean rate in each channel.")
+    energies_ev: Annotated[
+        list[Annotated[float, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=32)
+    ] = Field(description="Each salt has one of these energies [eV].")
+    filters: str = Field(min_length=1, description="Filter file with the templates of the pulses.")
+    calibration: str = Field(min_length=1, description="Calibration that gives their heights.")
+
+
 class Kind(Section):
     """What channels of one kind share."""
 
@@ -298,6 +310,7 @@ class Kind(Section):
     max_rate_hz: float = Field(
         0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
     )
+    salting: Salting | None = Field(None, description="Pulses that software adds; none without.")
     recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 
     @model_validator(mode="after")
@@ -332,6 +345,7 @@ class ChannelEntry(Section):
     digitizer: Name = Field(description="Which of [digitizers] reads it.")
     input: int = Field(ge=0, le=1023, description="Input of that digitizer, from 0.")
     mass_g: float = Field(0.0, ge=0, le=1e6, description="Mass of the crystal [g]; 0: no target.")
+    enabled: bool = Field(True, description="False: it is left out, as if it were not here.")
     counts_offset: int = Field(
         0, ge=-65536, le=65536, description="Added to a sample gives the source's own counts."
     )

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     LEDGER = 20
     ANCHORS = 21
     RAW = 22
+    SALTS = 23
     RUN_START = 32
     INPUT = 33
     READINGS = 34

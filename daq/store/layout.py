@@ -19,6 +19,7 @@ from daq.model.record import (
     MESSAGE,
     READING,
     RECORD,
+    SALT,
     described,
     titles,
 )
@@ -131,6 +132,9 @@ TABLES = {
     "gaps": TableLayout(GAP, "samples lost at the digitizers"),
     "livetime": TableLayout(LEDGER, "the ledger of live time, without holes, in samples"),
     "anchors": TableLayout(ANCHOR, "what relates sample numbers to UTC"),
+    "salts": TableLayout(
+        SALT, "pulses of known energy that software added, and what became of them"
+    ),
     "readings": TableLayout(READING, "what the instruments said"),
     "messages": TableLayout(MESSAGE, "what happened"),
     "inputs": TableLayout(INPUT, "everything that entered the acquisition and is no sample"),
@@ -141,6 +145,7 @@ TABLE_OF = {
     Kind.GAPS: "gaps",
     Kind.LEDGER: "livetime",
     Kind.ANCHORS: "anchors",
+    Kind.SALTS: "salts",
     Kind.READINGS: "readings",
     Kind.MESSAGES: "messages",
 }

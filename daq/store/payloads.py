@@ -24,6 +24,7 @@ from daq.model.record import (
     MESSAGE,
     READING,
     RECORD,
+    SALT,
     plain,
 )
 from daq.store.disk import Buffer
@@ -36,6 +37,7 @@ ROWS = {
     Kind.GAPS: plain(GAP),
     Kind.LEDGER: plain(LEDGER),
     Kind.ANCHORS: plain(ANCHOR),
+    Kind.SALTS: plain(SALT),
     Kind.READINGS: plain(READING),
     Kind.MESSAGES: plain(MESSAGE),
 }
@@ -63,6 +65,7 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
         Kind.GAPS: batch.gaps,
         Kind.LEDGER: batch.ledger,
         Kind.ANCHORS: batch.anchors,
+        Kind.SALTS: batch.salts,
     }
     for kind, rows in tables.items():
         _expect(kind.name.lower(), rows, ROWS[kind], (len(rows),))

@@ -154,6 +154,11 @@ class Run:
         return self._start.settings_toml
 
     @property
+    def calibration(self) -> str:
+        """The text of the calibration that was in force; empty where there was none."""
+        return self._start.calibration
+
+    @property
     def settings(self) -> dict[str, Any]:  # Any: whatever the config's sections hold
         """The validated configuration."""
         return self._start.settings
@@ -238,6 +243,10 @@ class Run:
     def anchors(self) -> Rows:
         """ANCHOR rows."""
         return self._table("anchors")
+
+    def salts(self) -> Rows:
+        """SALT rows."""
+        return self._table("salts")
 
     def readings(self) -> Rows:
         """READING rows."""

@@ -46,6 +46,7 @@ class RunStart:
     t_ns: int
     plan: Plan = field(default_factory=Plan)
     raw: tuple[str, ...] = ()  # channels whose whole stream is recorded
+    calibration: str = ""  # the text of the file that energies are by; empty: none
 
     @property
     def compression(self) -> Compression:

@@ -21,7 +21,7 @@ from daq.acquire.traces import TraceMaker
 from daq.acquire.trigger import EdgeTrigger, LevelTrigger
 from daq.model.batch import Batch, RecordBatch
 from daq.model.block import Block, Gap
-from daq.model.channel import Channel, TriggerSettings
+from daq.model.channel import Channel, Salting, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import DEAD_CAUSES, LEDGER, Flag
@@ -45,11 +45,15 @@ A = Channel(
 )
 B = replace(A, name="B", row=1, decimation=1, record_length=50, pretrigger=8, triggers=(EDGE,))
 C = replace(A, name="C", digitizer="e", row=0, triggers=(replace(LEVEL, direction="falling"),))
+SALTS = Salting(rate_hz=2.0, energies_ev=(50.0, 100.0), heights=(60.0, 120.5),
+                template=np.linspace(1, 0, 40).astype("<f4").tobytes(), pretrigger=0,
+                near=6)  # fmt: skip
 # all kinds at once, on two clocks
 MIXED = [
     replace(A, triggers=(LEVEL, RANDOM), merge_window=20, pile_up="shorten", second_pulse_sigma=6.0,
-            second_pulse_span=4, max_rate_hz=2.0),
-    replace(B, triggers=(EDGE, PERIODIC, replace(LEVEL, direction="both")), pile_up="isolated"),
+            second_pulse_span=4, max_rate_hz=2.0, salting=SALTS),
+    replace(B, triggers=(EDGE, PERIODIC, replace(LEVEL, direction="both")), pile_up="isolated",
+            salting=SALTS),
     replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one"),
     replace(A, name="D", row=1, triggers=(TriggerSettings(kind="external", line="G", holdoff=5),
                                           RANDOM, EDGE), merge_window=10),
@@ -256,6 +260,7 @@ def flat(batches: list[Batch]) -> dict[str, list[object]]:
         "members": [row.tobytes() for b in batches for row in b.members],
         "gaps": sorted(tuple(row.tolist()) for b in batches for row in b.gaps),
         "ledger": sorted(tuple(row.tolist()) for b in batches for row in b.ledger),
+        "salts": sorted(tuple(row.tolist()) for b in batches for row in b.salts),
         "anchors": sorted(tuple(row.tolist()) for b in batches for row in b.anchors),
     }
 

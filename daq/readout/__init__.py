@@ -1,0 +1,1 @@
+"""What volts mean: energies from pulse heights."""
