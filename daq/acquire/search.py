@@ -176,7 +176,7 @@ class Search:
             tail = self._tails[i]
             y = np.concatenate([tail, row[skip:n]])
             self._peaks[i].search(y, begin + skip - tail.size, self.channels[i].level)
-            self._tails[i] = y[-2:]
+            self._tails[i] = y[-2:].copy()
         self._searched = begin + n - 1
 
 
