@@ -15,8 +15,9 @@ from daq.acquire.kernels import C64, F32, I16, I64
 from daq.acquire.tapes import Tapes
 
 AT_ONCE = 16  # channels per FFT
-LENGTHS = (8, 4)  # of the filter in a block: the first that is not too long to wait for
+LONG, SHORT = 8, 4  # lengths of the filter in a block: long where it is cached and soon full
 LONG_S = 0.5
+CACHED = 32768  # samples of a block of AT_ONCE channels that the second-level cache holds
 
 
 class Pulse(NamedTuple):
@@ -175,7 +176,7 @@ class Search:
             tail = self._tails[i]
             y = np.concatenate([tail, row[skip:n]])
             self._peaks[i].search(y, begin + skip - tail.size, self.channels[i].level)
-            self._tails[i] = y[-2:]
+            self._tails[i] = y[-2:].copy()
         self._searched = begin + n - 1
 
 
@@ -248,5 +249,6 @@ def _peak_room(n: int) -> tuple[I64, F32, F32]:
 
 def _block_size(span: int, kernel_s: float) -> int:
     """A power of two near some kernels."""
-    times = next((n for n in LENGTHS if n * kernel_s <= LONG_S), LENGTHS[-1])
+    short = LONG * kernel_s <= LONG_S and LONG * span <= CACHED
+    times = LONG if short else SHORT
     return 1 << max(round(float(np.log2(times * span))), int(np.ceil(np.log2(2 * span))))
