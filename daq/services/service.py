@@ -27,6 +27,7 @@ A = TypeVar("A", bound=msgspec.Struct)
 Result = dict[str, Any]
 Answer = Result | Future[Result]
 Kind = Literal["ask", "act", "safe"]
+DONE = "done"
 Guard = Callable[[Request], None]  # raises RefusedError for who may not command now
 Audit = Callable[[Request, str], None]  # takes a command and what became of it
 
@@ -108,6 +109,8 @@ class CommandServer:
             raise UsageError(f"expected one of the verbs {known}, found {request.verb!r}")
         if verb.kind == "act":
             self._guard(request)
+        if verb.kind == "safe":  # told first: what it ends may be what it is told to
+            self._audit(request, "asked")
         return verb.act(_converted(verb, request))
 
     def _answer(self, peer: bytes, request: Request, result: Callable[[], Result]) -> None:
@@ -116,7 +119,7 @@ class CommandServer:
         except Exception as error:
             self._fail(peer, request, error)
         else:
-            self._tell(request, "done")
+            self._tell(request, DONE)
 
     def _fail(self, peer: bytes, request: Request, error: Exception) -> None:
         """A mistake of ours answers one request with its sentence, and must not end the service."""
@@ -128,7 +131,8 @@ class CommandServer:
 
     def _tell(self, request: Request, outcome: str) -> None:
         verb = self._verbs.get(request.verb)
-        if verb is not None and verb.kind != "ask":
+        told_first = verb is not None and verb.kind == "safe" and outcome == DONE
+        if verb is not None and verb.kind != "ask" and not told_first:
             self._audit(request, outcome)
 
     def _send(self, peer: bytes, reply: Reply) -> None:
