@@ -21,6 +21,7 @@ from daq.model.record import (
     MESSAGE,
     READING,
     RECORD,
+    SALT,
     plain,
 )
 from daq.store.frames import Kind
@@ -106,6 +107,7 @@ def batch_of(sizes: Sequence[int], k: int, raw: bool = False) -> Batch:
         gaps=gaps,
         ledger=_ledger(k, int((gaps["stop"] - gaps["start"]).sum())),
         anchors=_anchors(k),
+        salts=_salts(k),
     )
 
 
@@ -196,6 +198,15 @@ def _ledger(k: int, lost: int) -> Rows:
     rows["start"] = [start + k * SPAN for start in STARTS.values()]
     rows["stop"], rows["gap"], rows["holdoff"] = rows["start"] + SPAN, [lost, 0], [160, 16]
     rows["live"] = SPAN - rows["gap"] - rows["holdoff"]
+    return rows
+
+
+def _salts(k: int) -> Rows:
+    rows = np.zeros(2, plain(SALT))
+    rows["sample"] = STARTS["targets"] + k * SPAN + np.array([100, 9000])
+    rows["t_ns"] = T_NS + k * 10**9 + np.array([1, 2])
+    rows["energy_ev"], rows["height"] = 20.0, 6.8
+    rows["found"], rows["counts"] = [1, 0], 1
     return rows
 
 

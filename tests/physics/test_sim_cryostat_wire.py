@@ -15,6 +15,8 @@ from sim_hardware.bench import OpenBench
 from sim_hardware.settings import Bench
 from sim_hardware.world.thermal import MIXING_S
 
+pytestmark = pytest.mark.alone  # a reading's time is a hundred times the wall's
+
 SPEED = 100.0  # bench seconds per second: a reading's time is known to about a second of 100
 MIXING = 6
 

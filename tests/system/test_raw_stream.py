@@ -16,6 +16,7 @@ from daq.errors import FormatError, SettingsError, UsageError
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
+from daq.model.plan import Plan
 from daq.services.rawreplay import replay_run
 from daq.services.rawstream import raw_channels
 from daq.services.recording import DigitizerFacts, Recording, RunFacts
@@ -143,9 +144,7 @@ def test_a_stream_with_a_hole_is_refused(runtime, tmp_path, monkeypatch):
 
 
 def facts(raw: list[str]) -> RunFacts:
-    trigger = TriggerSettings(
-        kind="level", threshold=90.0, rearm=20.0, falling=False, edge_span=4, holdoff=100
-    )
+    trigger = TriggerSettings(kind="level", threshold=90.0, rearm=20.0, edge_span=4, holdoff=100)
     channels = [
         Channel(
             name=f"{name}{row}",
@@ -156,7 +155,7 @@ def facts(raw: list[str]) -> RunFacts:
             record_length=64,
             pretrigger=16,
             volts_per_count=1e-4,
-            trigger=trigger,
+            triggers=(trigger,),
             mass_g=0.0,
         )
         for name in RATE_HZ
@@ -168,8 +167,8 @@ def facts(raw: list[str]) -> RunFacts:
     ]
     return RunFacts(
         run=1, name="t", comment="", settings_toml="", settings={}, channels=channels,
-        digitizers=digitizers, window_ns=3_000_000, software="s", host="h", user="u", t_ns=T0_NS,
-        raw=raw,
+        digitizers=digitizers, plan=Plan(window_ns=3_000_000), software="s", host="h", user="u",
+        t_ns=T0_NS, raw=raw,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import h5py
@@ -295,49 +293,6 @@ def test_an_output_folder_that_cannot_be_is_a_storage_error(runtime, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_full_disk_ends_in_one_sentence_and_what_was_safe_is_whole(runtime, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(disk)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs")
-    try:
-        config = tmp_path / "often.toml"
-        text = Path("config/bench.toml").read_text()
-        config.write_text(text.replace("rotate_s = 60.0", "rotate_s = 5.0"))
-        command = [
-            *(str(SCHEELITE), "demo", "--seconds", "60"),
-            *("--out", str(disk / "runs"), "--config", str(config)),
-        ]
-        child = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        until(lambda: list(disk.glob("runs/run_*/log/000001.log")), "the run to begin")
-        fill(disk / "ballast")
-        _, error = child.communicate(timeout=60)
-        assert child.returncode == 4, error
-        assert "No space left" in error
-        assert len(error.strip().splitlines()) == 1
-        with open_run(disk / "runs" / "run_000001") as run:
-            assert sum(run.n_records().values()) > 50
-            for channel in run.channels:
-                table, samples = run.records(channel.name)
-                assert [zlib.crc32(row.tobytes()) for row in samples[:]] == table["crc"].tolist()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Leave no room on a disk."""
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
-
-
 def test_the_bench_announces_each_instrument(runtime, tmp_path):
     text = Path("config/bench.toml").read_text()
     text = re.sub(r"^port = \d+", "port = 0", text, flags=re.MULTILINE)

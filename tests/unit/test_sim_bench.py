@@ -86,7 +86,8 @@ def test_the_bench_announces_what_it_serves_and_ends_when_told(tmp_path: Path) -
         assert squids.startswith("ASRLsocket://127.0.0.1:")
         assert squids.endswith("::INSTR")
         greeting = hello(targets)
-        assert (greeting["channels"], greeting["oldest"]) == (["C11", "SI"], 0)
+        assert greeting["channels"] == ["C11", "SI"]
+        assert 0 <= greeting["oldest"] <= greeting["next"]
         assert greeting["anchor"] == [0, 1_782_864_000 * 10**9]
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0

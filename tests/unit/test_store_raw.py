@@ -83,7 +83,7 @@ def test_a_hole_that_is_no_gap_is_named(folder: Path) -> None:
     start = STARTS["targets"]
     assert problem == (
         f"raw stream of channel C11: expected samples or a gap from {start} to {start + SPAN}, "
-        "found 0 samples in gap"
+        "found 0 samples in gaps"
     )
 
 
