@@ -1,4 +1,4 @@
-"""The compiled loops over samples; all integer arithmetic, so that replays agree to the bit.
+"""The compiled loops over samples; the same samples always give the same bits.
 
 Each is a pure function of its arguments. Loops are written so that LLVM vectorizes them: a block's
 maximum is taken first and looked into only where it can matter (block skip).
@@ -16,9 +16,13 @@ from numba import njit
 I16 = npt.NDArray[np.int16]
 I64 = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+C64 = npt.NDArray[np.complex64]
+C128 = npt.NDArray[np.complex128]
 
 SKIP = 512  # samples whose maximum is taken at once
 RAIL_HIGH, RAIL_LOW = 32767, -32768
+LOOK = 3  # samples on either side of a summit in which there may be a higher one
 FIR_SHIFT = 15  # filter coefficients are integers in units of 2^-15
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: a kernel's own signature stands beside it
@@ -27,6 +31,12 @@ F = TypeVar("F", bound=Callable[..., Any])  # Any: a kernel's own signature stan
 def _compile(kernel: F) -> F:
     """Compiled at the first call, kept on disk, without the interpreter's lock."""
     return cast(F, njit(cache=True, nogil=True, boundscheck=False)(kernel))
+
+
+def _compile_float(kernel: F) -> F:
+    """The same for sums of floats, which LLVM may order as suits the machine, always alike."""
+    allowed = {"reassoc", "contract", "nsz"}
+    return cast(F, njit(cache=True, nogil=True, boundscheck=False, fastmath=allowed)(kernel))
 
 
 @_compile
@@ -118,12 +128,13 @@ def _first_below(x: I16, start: int, level: int) -> int:
 def _first_step_at_least(x: I16, span: int, start: int, level: int) -> int:
     i, n = start, x.size
     while i + SKIP <= n:
-        late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
-        top = np.int32(-65536)
-        for k in range(SKIP):
-            top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
-        if top >= level:
-            break
+        if _range(x[i - span : i + SKIP]) >= level:  # else no difference in it can be so large
+            late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
+            top = np.int32(-65536)
+            for k in range(SKIP):
+                top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
+            if top >= level:
+                break
         i += SKIP
     while i < n and np.int32(x[i]) - np.int32(x[i - span]) < level:
         i += 1
@@ -136,6 +147,14 @@ def _first_step_below(x: I16, span: int, start: int, level: int) -> int:
     while i < n and np.int32(x[i]) - np.int32(x[i - span]) >= level:
         i += 1
     return i
+
+
+@_compile
+def _range(x: I16) -> int:
+    high, low = x[0], x[0]
+    for k in range(x.size):
+        high, low = max(high, x[k]), min(low, x[k])
+    return int(np.int64(high) - np.int64(low))
 
 
 @_compile
@@ -192,3 +211,153 @@ def describe(samples: I16, pretrigger: int, falling: bool, out: F32) -> None:
         out[r, 0] = mean
         out[r, 1] = np.sqrt(max(variance, 0.0))
         out[r, 2] = mean - low if falling else high - mean
+
+
+@_compile
+def low_pass(x: I16, taps: I16, factor: int, out: F32) -> None:
+    """out[j] = sum_k taps[k] x[j factor + k] / 2^15, exact until the division.
+
+    The sum of |taps| must stay below 2^16, as in `decimate`; fastest for a multiple of 16 taps.
+    One row at a time: of a strided [channel, sample] LLVM would not know that rows are contiguous.
+    """
+    n = taps.size
+    scale = np.float32(1 / (1 << FIR_SHIFT))
+    for j in range(out.size):
+        window = x[j * factor : j * factor + n]
+        total = np.int32(0)
+        for k in range(n):
+            total = np.int32(total + np.int32(np.int32(window[k]) * np.int32(taps[k])))
+        out[j] = np.float32(total) * scale
+
+
+@_compile
+def to_floats(x: I16, out: F32) -> None:
+    """out = x, of one channel."""
+    for k in range(out.size):
+        out[k] = np.float32(x[k])
+
+
+@_compile
+def multiply_spectra(x: C64, kernel: C64) -> None:
+    """x *= kernel, both complex64 [channel, frequency]."""
+    for c in range(x.shape[0]):
+        a, b = x[c], kernel[c]
+        for k in range(a.size):
+            re = a[k].real * b[k].real - a[k].imag * b[k].imag
+            im = a[k].real * b[k].imag + a[k].imag * b[k].real
+            a[k] = complex(re, im)
+
+
+@_compile
+def tops(y: F32, level: float, at: I64, height: F32, shift: F32) -> int:
+    """Local maxima of y[1:-1] whose parabola through three points reaches `level`; how many.
+
+    `at` is the index into y, `shift` where the parabola's top is beside it, `height` how high that
+    is. Room for half of y is always enough.
+    """
+    count, i, stop = 0, 1, y.size - 1
+    least = np.float32(level * 8 / 9)  # a parabola's top is at most 9/8 of its middle point
+    while i < stop:
+        if i + SKIP <= stop:
+            block = y[i : i + SKIP]
+            top = block[0]
+            for k in range(SKIP):
+                top = max(top, block[k])
+            if top < least:
+                i += SKIP
+                continue
+        end = min(i + SKIP, stop)
+        while i < end:
+            a, b, c = y[i - 1], y[i], y[i + 1]
+            if b >= least and b > a and b >= c:
+                bend = a - b + (c - b)
+                aside = np.float32(0.5) * (a - c) / bend
+                up = b - np.float32(0.25) * (a - c) * aside
+                if up >= level:
+                    at[count], height[count], shift[count] = i, up, aside
+                    count += 1
+            i += 1
+    return count
+
+
+@_compile
+def raised(at: I64, height: F32, before: F32, after: F32, out: F32) -> None:
+    """out[i]: how much higher peak i must be because of the side lobes of higher peaks near it.
+
+    `at` is ascending. `before` and `after` are the envelopes of the filter's response at
+    distances [0, reach) before and after a pulse of unit height.
+    """
+    n, reach = at.size, after.size
+    for i in range(n):
+        most = np.float32(0)
+        j = i - 1
+        while j >= 0 and at[i] - at[j] < reach:
+            if height[j] >= height[i]:
+                most = max(most, after[at[i] - at[j]] * height[j])
+            j -= 1
+        j = i + 1
+        while j < n and at[j] - at[i] < reach:
+            if height[j] > height[i]:
+                most = max(most, before[at[j] - at[i]] * height[j])
+            j += 1
+        out[i] = most
+
+
+@_compile_float
+def weighed(x: I16, weights: F32) -> float:
+    """Sum of weights times (x - x[0]); the weights sum to nothing, so that x[0] is no matter."""
+    origin = np.int32(x[0])
+    total = np.float32(0)
+    for k in range(weights.size):
+        total += weights[k] * np.float32(np.int32(x[k]) - origin)
+    return float(total)
+
+
+@_compile_float
+def climb(x: I16, weights: F32, guess: int, least: int, most: int) -> tuple[int, float, float]:
+    """The nearest maximum over t in [least, most] of the sum of weights times x[t:].
+
+    Uphill from `guess`, looking LOOK samples to both sides: noise makes small summits beside the
+    top. Returns the sample, where beside it the top of the parabola through its neighbors is
+    (within half a sample), and how high that is.
+    """
+    t = min(max(guess, least), most)
+    known = np.full(most - least + 3, np.nan)  # of t from least - 1 to most + 1
+    summit = False
+    while not summit:
+        summit = True
+        here = _height(x, weights, t, least, known)
+        for step in range(2, 2 * LOOK + 2):
+            beside = t + (step // 2 if step % 2 else -(step // 2))
+            if least <= beside <= most and _height(x, weights, beside, least, known) > here:
+                t, summit = beside, False
+                break
+    a = _height(x, weights, t - 1, least, known)
+    b = _height(x, weights, t, least, known)
+    c = _height(x, weights, t + 1, least, known)
+    bend = a - b + (c - b)
+    if not bend < 0:
+        return t, 0.0, b
+    aside = min(max(0.5 * (a - c) / bend, -0.5), 0.5)
+    return t, aside, b - 0.5 * (a - c) * aside + 0.5 * bend * aside * aside
+
+
+@_compile_float
+def _height(x: I16, weights: F32, t: int, least: int, known: F64) -> float:
+    """The sum of weights times x[t:], worked out once."""
+    i = t - least + 1
+    if np.isnan(known[i]):
+        known[i] = weighed(x[t : t + weights.size], weights)
+    return float(known[i])
+
+
+@_compile
+def misfit(x: C64, spectrum: C128, power: F64, height: float, turn: float) -> float:
+    """Sum over frequencies k from 1 on of |x - height spectrum exp(-i turn k)|^2 / power."""
+    total, step = 0.0, complex(np.cos(turn), -np.sin(turn))
+    turned = complex(height, 0.0)
+    for k in range(1, spectrum.size):
+        turned *= step
+        away = x[k] - turned * spectrum[k]
+        total += (away.real * away.real + away.imag * away.imag) / power[k]
+    return total
