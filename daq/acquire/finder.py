@@ -145,6 +145,7 @@ class Finder:
     def change(self, triggers: tuple[TriggerSettings, ...]) -> None:
         """Other triggers from the next sample to be searched on; what was accepted stays.
 
+        A matched one stays in its place, with its threshold, and goes on.
         Where a peak is not known yet, the holdoff counts from the trigger.
         """
         for i, entry in enumerate(self.state.entries):

@@ -392,7 +392,7 @@ def test_what_a_filter_finds_later_waits_for_nothing_but_is_waited_for(second):
     """A pulse whose dead time begins in the second before it, with another in its record."""
     x = {name: np.zeros((2, N)) for name in ("d", "e")}
     k = np.arange(400)
-    for at, height in ((second + 12, 3000), (second + 42, 2500)):
+    for at, height in ((second + 22, 3000), (second + 52, 2500)):
         x["d"][1, at : at + k.size] += height * (np.exp(-k / 60) - np.exp(-k / 3))
     digitized = {name: rows.astype(np.int16) for name, rows in x.items()}
     channels = [replace(MATCHED[0], sample_rate_hz=second, max_rate_hz=0.0, triggers=
