@@ -189,7 +189,8 @@ class Chain:
         """Other triggers from the next sample on, in a new settings epoch."""
         self.search()
         self._finder.change(triggers)
-        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
+        if not self._finder.by_filter:  # which goes on as it was
+            self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self.state.triggers = triggers
         self.new_epoch(epoch)
 

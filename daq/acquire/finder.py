@@ -93,6 +93,11 @@ class Finder:
         self.lines = {i: LONG_AGO for i, kind in enumerate(kinds) if kind == "external"}
 
     @property
+    def by_filter(self) -> bool:
+        """Whether the channel's first pulse trigger is its filter, so that live means by that."""
+        return self._main >= 0 and self._main == self._by_filter
+
+    @property
     def history(self) -> int:
         """Record samples before the searched ones that a search looks at."""
         return max((s.history for s in self._searches if isinstance(s, Threshold)), default=0)
@@ -100,7 +105,7 @@ class Finder:
     @property
     def main_history(self) -> int:
         """Those of the channel's first pulse trigger."""
-        if self._filtered is not None and self._main == self._by_filter:
+        if self._filtered is not None and self.by_filter:
             return self._filtered.head
         search = self._searches[self._main] if self._main >= 0 else None
         return search.history if isinstance(search, Threshold) else 0
@@ -108,7 +113,7 @@ class Finder:
     @property
     def tail(self) -> int:
         """Record samples before the end of a stretch in which the first pulse trigger is blind."""
-        if self._filtered is not None and self._main == self._by_filter:
+        if self._filtered is not None and self.by_filter:
             return self._filtered.tail
         return 0
 
@@ -122,7 +127,7 @@ class Finder:
 
     def settled(self, first_of_stretch: int) -> int:
         """Nothing before this record sample will become dead by a trigger that still comes."""
-        if self._filtered is None or self._main != self._by_filter:
+        if self._filtered is None or not self.by_filter:
             return self.until
         behind = max(self._filtered.reach, self.channel.record_length - self.channel.pretrigger)
         return min(self.until, max(self.crossed - behind, first_of_stretch))

@@ -376,6 +376,31 @@ def test_nor_do_they_to_what_optimum_filters_find(seed, cuts_d, cuts_e, kills, s
     assert flat(result(x, order, kills, MATCHED, MATCHED_PLAN)) == undisturbed
 
 
+@settings(max_examples=25)
+@given(seeds, cuts, st.sets(st.integers(0, 30), max_size=3), st.integers(100, N - 100))
+@example(1, [1500, 1600], {0, 1}, 1450)
+def test_nor_where_other_triggers_are_set_beside_a_filter(seed, cuts, kills, at):
+    x = {"d": stream(seed), "e": stream(seed + 1)}
+    assert flat(changed(x, cuts, kills, at)) == flat(changed(x, [], set(), at))
+
+
+def changed(x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int) -> list[Batch]:
+    """The level trigger beside a filter makes way for a random one at sample `at`."""
+    pipeline, batches = fresh(MATCHED, MATCHED_PLAN), []
+    feed(pipeline, "e", x["e"], 0, N)
+    for step, (start, stop) in enumerate(pieces(sorted([*cuts, at]))):
+        feed(pipeline, "d", x["d"], start, stop)
+        batches.append(pipeline.take())
+        if stop == at:
+            pipeline.set_triggers("M", (MATCHED_TRIGGER, RANDOM))
+        if step in kills:
+            pipeline = Pipeline.resumed(MATCHED, MATCHED_PLAN, pipeline.checkpoint(), FILTERS)
+            for name, reached in (("e", N), ("d", stop)):
+                feed(pipeline, name, x[name], pipeline.resumes_at(name), reached)
+    assert pipeline.done
+    return batches
+
+
 def in_any_order(cuts_d, cuts_e, shuffle) -> list[tuple[str, int]]:
     """(digitizer, stop) of every piece, each digitizer's in order."""
     order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]
