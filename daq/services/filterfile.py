@@ -10,7 +10,7 @@ from pathlib import Path
 from daq.acquire.filters import Filter
 from daq.acquire.filterset import filters_from_bytes, filters_to_bytes
 from daq.errors import FormatError, StorageError, UsageError
-from daq.store import disk
+from daq.store import disk, names
 
 
 def write_filters(path: Path, filters: Mapping[str, Filter]) -> None:
@@ -47,14 +47,14 @@ def digest_of(filters: Mapping[str, Filter]) -> str:
 def keep_filters(folder: Path, filters: Mapping[str, Filter]) -> None:
     """Put a run's filters into its folder, durable when this returns."""
     if filters:
-        disk.publish(_kept_path(folder, digest_of(filters)), filters_to_bytes(filters))
+        disk.publish(names.filters_path(folder, digest_of(filters)), filters_to_bytes(filters))
 
 
 def kept_filters(folder: Path, digest: str) -> dict[str, Filter]:
     """The filters that a run began with; StorageError where they are not there as they were."""
     if not digest:
         return {}
-    path = _kept_path(folder, digest)
+    path = names.filters_path(folder, digest)
     try:
         filters = read_filters(path)
     except FormatError as error:
@@ -63,7 +63,3 @@ def kept_filters(folder: Path, digest: str) -> dict[str, Filter]:
         found = digest_of(filters)[:12]
         raise StorageError(f"{path}: expected the filters {digest[:12]} of its run, found {found}")
     return filters
-
-
-def _kept_path(folder: Path, digest: str) -> Path:
-    return folder / f"filters-{digest[:16]}"
