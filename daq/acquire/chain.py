@@ -14,6 +14,8 @@ import numpy as np
 
 from daq.acquire import kernels
 from daq.acquire.decimate import Decimator, reach
+from daq.acquire.filtered import Filtered
+from daq.acquire.filters import Filter
 from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
 from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
 from daq.acquire.kernels import I16
@@ -21,6 +23,7 @@ from daq.acquire.piles import NOISE, Piles, PilesState, Shot
 from daq.acquire.records import Beside, Cutter
 from daq.acquire.salts import Salter
 from daq.acquire.tape import Tape
+from daq.errors import UsageError
 from daq.model.batch import RecordBatch, Rows
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
@@ -64,12 +67,20 @@ class ChainState(msgspec.Struct):
 class Chain:
     """One channel of one run: digitizer samples go in, records and ledger rows come out."""
 
-    def __init__(self, index: int, channel: Channel, seed: int, state: ChainState) -> None:
+    def __init__(
+        self,
+        index: int,
+        channel: Channel,
+        seed: int,
+        state: ChainState,
+        one: Filter | None = None,
+    ) -> None:
         self.index, self.channel, self.state = index, channel, state
         self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in DEAD_CAUSES}
         self.windows = [Intervals(parts) for parts in state.windows]
         triggers = channel.triggers if state.triggers is None else state.triggers
-        self._finder = Finder(channel, triggers, seed, state.finder, self._dead)
+        self._filtered = self._search_by(one, triggers)
+        self._finder = Finder(channel, triggers, seed, state.finder, self._dead, self._filtered)
         self._piles = Piles(channel, state.piles, self._dead["holdoff"])
         self._salter = Salter(channel, seed)
         self._cutter = Cutter(index, channel, self._dead, self._salter)
@@ -80,13 +91,21 @@ class Chain:
         self._begin(state.start)
 
     @classmethod
-    def fresh(cls, index: int, channel: Channel, seed: int, windows: int, start: int) -> Chain:
+    def fresh(
+        cls,
+        index: int,
+        channel: Channel,
+        seed: int,
+        windows: int,
+        start: int,
+        one: Filter | None = None,
+    ) -> Chain:
         """A chain whose run begins at digitizer sample `start`; so many windows may tag it."""
         entries = [EntryState() for _ in channel.triggers]
         state = ChainState(start, start, start, FinderState(entries))
         state.windows = [[] for _ in range(windows)]
         state.salted = -(-start // channel.decimation)
-        chain = cls(index, channel, seed, state)
+        chain = cls(index, channel, seed, state, one)
         chain._open_stretch(start)
         return chain
 
@@ -124,7 +143,7 @@ class Chain:
         c, state = self.channel, self.state
         if state.stop < FOREVER:
             return min(state.stop, self._until_digitizer())
-        whole = (state.reached - c.record_length + c.pretrigger) * c.decimation
+        whole = (state.reached - self._room_after) * c.decimation
         return min(max(whole, state.start), self._until_digitizer())
 
     @property
@@ -150,7 +169,10 @@ class Chain:
         self._search_rails(samples)
         self._fed += samples.size
         fresh = self._decimator.feed(samples)
-        self._tape.append(self._salter.add(fresh, self._tape.stop))
+        fresh = self._salter.add(fresh, self._tape.stop)
+        self._tape.append(fresh)
+        if self._filtered is not None:
+            self._filtered.feed(fresh)
         self.state.reached = max(self.state.reached, self._tape.stop)
 
     def gap(self, start: int, stop: int, cause: str) -> None:
@@ -173,7 +195,8 @@ class Chain:
         """Other triggers from the next sample on, in a new settings epoch."""
         self.search()
         self._finder.change(triggers)
-        self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
+        if not self._finder.by_filter:  # which goes on as it was
+            self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self.state.triggers = triggers
         self.new_epoch(epoch)
 
@@ -317,13 +340,35 @@ class Chain:
 
     # --- stretches ---
 
+    @property
+    def _first_of_stretch(self) -> int:
+        factor = self.channel.decimation
+        return -(-(self.state.start + reach(factor)) // factor)
+
+    @property
+    def _room_after(self) -> int:
+        """Record samples that must follow a trigger for it to be found and have its record."""
+        return max(self.channel.record_length - self.channel.pretrigger, self._finder.tail)
+
+    def _search_by(
+        self, one: Filter | None, triggers: tuple[TriggerSettings, ...]
+    ) -> Filtered | None:
+        """The search by the channel's filter, where a trigger asks for it."""
+        threshold = next((t.threshold for t in triggers if t.kind == "matched"), None)
+        if threshold is None:
+            return None
+        if one is None:
+            raise UsageError(f"expected a filter for {self.channel.name}, found none")
+        return Filtered(one, threshold, self._first_of_stretch)
+
     def _begin(self, start: int) -> None:
         self._fed = start
         self._decimator = Decimator(self.channel.decimation, start)
         self._tape = Tape(self._decimator.first)
         self._forget_at = self._tape.stop
-        factor = self.channel.decimation
-        self._decimator_first = -(-(self.state.start + reach(factor)) // factor)
+        self._decimator_first = self._first_of_stretch
+        if self._filtered is not None:
+            self._filtered.begin(self._decimator_first, self._tape.start)
 
     def _open_stretch(self, start: int) -> None:
         """A new contiguous stretch: nothing is known of what was before it."""
@@ -338,9 +383,9 @@ class Chain:
     def _close_stretch(self, stop: int) -> None:
         """The stretch ends at `stop`: what has no room for its record there has none."""
         self.search()
-        self._finder.close(self._tape)
+        self._finder.close(self._tape, self._decimator_first)
         c, state = self.channel, self.state
-        last = state.reached - c.record_length + c.pretrigger
+        last = state.reached - self._room_after
         self._dead["edge"].add(max((last + 1) * c.decimation, state.start), stop)
         for cause in ("edge", "saturated", "holdoff"):
             self._dead[cause].end_at(stop)
@@ -396,6 +441,8 @@ class Chain:
         while pending:
             tape = self._tape_of(pending[0])
             if tape is None and not self._is_cut_off(pending[0]):
+                break
+            if tape is not None and self._span(pending[0])[1] > self._finder.crossed:
                 break
             shot = pending.pop(0)
             if tape is None:
@@ -453,7 +500,8 @@ class Chain:
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
         keep = self._oldest()
-        self.state.keep = max(self.state.keep, min(keep, self._tape.stop))
+        again = keep if self._filtered is None else self.state.reached - self._filtered.history
+        self.state.keep = max(self.state.keep, min(keep, again, self._tape.stop))
         self._tape.forget_before(keep)
         self._forget_at = self._tape.stop + FORGET_EVERY
         if self._past:
@@ -468,7 +516,7 @@ class Chain:
     # --- the ledger ---
 
     def _until_digitizer(self) -> int:
-        until = self._finder.until
+        until = self._finder.settled(self._decimator_first)
         if self.channel.pile_up == "one":
             until = min(until, self._piles.first)
         return until * self.channel.decimation if until < FOREVER else FOREVER

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from daq.acquire import trigger
+from daq.acquire.filtered import Filtered
 from daq.acquire.intervals import FOREVER, LONG_AGO, Intervals
 from daq.acquire.tape import Tape
 from daq.acquire.trigger import Blind, Crossings, Threshold
@@ -40,6 +41,7 @@ class EntryState(msgspec.Struct):
     held: int = LONG_AGO  # none is accepted before this sample
     peaking: int = LONG_AGO  # accepted, and its peak is not known yet
     waiting: list[int] = []  # found, and not decided yet
+    filtered: int = LONG_AGO  # of a filter: its pulses before this sample were taken
 
 
 class FinderState(msgspec.Struct):
@@ -71,8 +73,10 @@ class Finder:
         seed: int,
         state: FinderState,
         dead: Mapping[str, Intervals],
+        filtered: Filtered | None = None,
     ) -> None:
         self.channel, self.state, self._dead, self._seed = channel, state, dead, seed
+        self._filtered = filtered
         self.lines: dict[int, int] = {}  # entry -> its line is known up to here
         self._second = round(channel.sample_rate_hz)
         self._set(triggers)
@@ -85,7 +89,13 @@ class Finder:
         ]
         kinds = [t.kind for t in triggers]
         self._main = next((i for i, kind in enumerate(kinds) if kind in PULSE_KINDS), -1)
+        self._by_filter = kinds.index("matched") if "matched" in kinds else -1
         self.lines = {i: LONG_AGO for i, kind in enumerate(kinds) if kind == "external"}
+
+    @property
+    def by_filter(self) -> bool:
+        """Whether the channel's first pulse trigger is its filter, so that live means by that."""
+        return self._main >= 0 and self._main == self._by_filter
 
     @property
     def history(self) -> int:
@@ -95,13 +105,37 @@ class Finder:
     @property
     def main_history(self) -> int:
         """Those of the channel's first pulse trigger."""
+        if self._filtered is not None and self.by_filter:
+            return self._filtered.head
         search = self._searches[self._main] if self._main >= 0 else None
         return search.history if isinstance(search, Threshold) else 0
 
     @property
+    def tail(self) -> int:
+        """Record samples before the end of a stretch in which the first pulse trigger is blind."""
+        if self._filtered is not None and self.by_filter:
+            return self._filtered.tail
+        return 0
+
+    @property
+    def crossed(self) -> int:
+        """Every pulse before this record sample is in `crossings`."""
+        state = self.state
+        if self._by_filter < 0:
+            return state.searched
+        return min(state.searched, state.entries[self._by_filter].filtered)
+
+    def settled(self, first_of_stretch: int) -> int:
+        """Nothing before this record sample will become dead by a trigger that still comes."""
+        if self._filtered is None or not self.by_filter:
+            return self.until
+        behind = max(self._filtered.reach, self.channel.record_length - self.channel.pretrigger)
+        return min(self.until, max(self.crossed - behind, first_of_stretch))
+
+    @property
     def until(self) -> int:
         """No trigger before this record sample will still be accepted."""
-        until = self.state.searched
+        until = self.crossed
         for entry in self.state.entries:
             if entry.peaking > LONG_AGO:
                 until = min(until, entry.peaking + 1)
@@ -116,6 +150,7 @@ class Finder:
     def change(self, triggers: tuple[TriggerSettings, ...]) -> None:
         """Other triggers from the next sample to be searched on; what was accepted stays.
 
+        A matched one stays in its place, with its threshold, and goes on.
         Where a peak is not known yet, the holdoff counts from the trigger.
         """
         for i, entry in enumerate(self.state.entries):
@@ -125,8 +160,11 @@ class Finder:
                     self._hold(i, sample, sample)
                 if entry.waiting:
                     self._consider(i, entry.waiting.pop(0))
+        before = self.state.entries
         self.state.entries = [EntryState() for _ in triggers]
         self._set(triggers)
+        if self._by_filter >= 0:  # which stays in its place
+            self.state.entries[self._by_filter] = before[self._by_filter]
         for entry, search in zip(self.state.entries, self._searches, strict=True):
             entry.armed = [False] * (search.arms if isinstance(search, Threshold) else 0)
 
@@ -138,14 +176,22 @@ class Finder:
             entry.peaking = LONG_AGO
             if search is not None:  # a line may go on across the gap
                 entry.held = LONG_AGO
+        if self._by_filter >= 0:
+            entry = self.state.entries[self._by_filter]
+            entry.held, entry.filtered = LONG_AGO, first
 
-    def close(self, tape: Tape) -> None:
+    def close(self, tape: Tape, first_of_stretch: int) -> None:
         """The stretch is over: what waits for a peak takes the highest that there is."""
+        if self._filtered is not None:
+            self._filtered.finish()
+            self._take_filtered(self._filtered, first_of_stretch)
         self._decide(tape, final=True)
 
     def end(self) -> None:
         """The run is over: nothing more will be found."""
         self.state.searched = FOREVER
+        if self._by_filter >= 0:
+            self.state.entries[self._by_filter].filtered = FOREVER
 
     def offer(self, entry: int, sample: int) -> bool:
         """A line's trigger, in order; false where it comes too late."""
@@ -172,6 +218,8 @@ class Finder:
                 elif search is not None:
                     self._search(i, search, tape, first_of_stretch)
             state.searched = tape.stop
+        if self._filtered is not None:
+            self._take_filtered(self._filtered, first_of_stretch)
         self._decide(tape, final=False)
 
     def release(self) -> list[Own]:
@@ -200,6 +248,30 @@ class Finder:
             state.crossings += [(sample, i) for sample in found.at]
             earliest = first_of_stretch + self.channel.pretrigger
             entry.waiting += [sample for sample in found.at if sample >= earliest]
+
+    def _take_filtered(self, filtered: Filtered, first_of_stretch: int) -> None:
+        """Take the pulses that the filter has found, each once."""
+        i, c = self._by_filter, self.channel
+        entry = self.state.entries[i]
+        for sample, height, chi2, offset_s, blind in filtered.take():
+            if sample < entry.filtered:
+                continue  # again, in a restart
+            self.state.crossings.append((sample, i))
+            if i == self._main:
+                self._account_blind(max(sample - blind, first_of_stretch), sample, blind)
+            if sample >= max(entry.held, first_of_stretch + c.pretrigger):
+                found = Found(sample, i, Cause.MATCHED, height, chi2, offset_s)
+                self.state.accepted.append(found)
+                self._hold(i, sample, sample)
+        entry.filtered = max(entry.filtered, filtered.complete_until)
+
+    def _account_blind(self, first: int, sample: int, blind: int) -> None:
+        """Beside a pulse another must be higher than the threshold to be seen."""
+        factor = self.channel.decimation
+        self._dead["holdoff"].add(first * factor, sample * factor)
+        self._dead["holdoff"].add((sample + 1) * factor, (sample + blind + 1) * factor)
+        if self.channel.pile_up == "isolated":
+            self._account_isolated(sample)
 
     def _account(self, found: Crossings, armed: list[bool], first: int, stop: int) -> None:
         """Between firing and arming again, and until first armed, none can fire."""

@@ -90,6 +90,21 @@ class MatchedFilters:
         """Record samples before the last fed one that a restart needs again."""
         return max(g.search.history + g.search.lobe for g in self._generations)
 
+    @property
+    def head(self) -> int:
+        """Record samples from a stretch's start on in which a pulse may not be found."""
+        return max(g.search.head for g in self._generations)
+
+    @property
+    def tail(self) -> int:
+        """Record samples before its end in which it may not."""
+        return max(g.search.tail for g in self._generations)
+
+    @property
+    def reach(self) -> int:
+        """Record samples on either side of a pulse beyond which it raises no threshold."""
+        return max(g.search.reach for g in self._generations)
+
     def feed(self, samples: I16) -> None:
         """Take the next record samples [channel, sample] in."""
         self._tapes.append(samples)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from daq.acquire.chain import Chain, ChainState, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
 from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
+from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
 from daq.model.batch import Batch, RecordBatch, Rows, no_rows
 from daq.model.block import Block, Gap, Samples
@@ -25,6 +27,8 @@ from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
 
+Filters = Mapping[str, Filter]  # by channel
+NO_FILTERS: Filters = MappingProxyType({})
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
@@ -65,12 +69,18 @@ class PipelineState(msgspec.Struct):
 class Pipeline:
     """All channels of one run; the order of `channels` gives their index in every table."""
 
-    def __init__(self, channels: Sequence[Channel], plan: Plan, state: PipelineState) -> None:
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        plan: Plan,
+        state: PipelineState,
+        filters: Filters = NO_FILTERS,
+    ) -> None:
         self._state, self._plan = state, plan
         self._names = list(state.digitizers)
         self._clocks = {name: Clock(d.clock) for name, d in state.digitizers.items()}
         self._chains = [
-            Chain(i, c, plan.seed, s)
+            Chain(i, c, plan.seed, s, filters.get(c.name))
             for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
         self._by_name = {chain.channel.name: chain for chain in self._chains}
@@ -84,26 +94,47 @@ class Pipeline:
         self._out = _Collected()
 
     @classmethod
-    def fresh(cls, channels: Sequence[Channel], plan: Plan, starts: Iterable[Start]) -> Pipeline:
-        """A pipeline at the beginning of a run."""
+    def fresh(
+        cls,
+        channels: Sequence[Channel],
+        plan: Plan,
+        starts: Iterable[Start],
+        filters: Filters = NO_FILTERS,
+    ) -> Pipeline:
+        """A pipeline at the beginning of a run; `filters` of its matched channels."""
         by_name = {start.digitizer: start for start in starts}
         digitizers = {
             name: DigitizerState(s.sample, s.sample, Clock.at_rate(s.rate_hz, s.anchors).state)
             for name, s in by_name.items()
         }
         chains = [
-            Chain.fresh(i, c, plan.seed, len(plan.windows), by_name[c.digitizer].sample)
+            Chain.fresh(
+                i,
+                c,
+                plan.seed,
+                len(plan.windows),
+                by_name[c.digitizer].sample,
+                filters.get(c.name),
+            )
             for i, c in enumerate(channels)
         ]
         states = [chain.checkpoint() for chain in chains]
         exchange = ExchangeState([Waiting() for _ in channels])
-        return cls(channels, plan, PipelineState(digitizers, states, EventsState(), exchange))
+        state = PipelineState(digitizers, states, EventsState(), exchange)
+        return cls(channels, plan, state, filters)
 
     @classmethod
-    def resumed(cls, channels: Sequence[Channel], plan: Plan, checkpoint: bytes) -> Pipeline:
-        """The pipeline that `checkpoint` was taken of; feed it from `resumes_at` on."""
+    def resumed(
+        cls,
+        channels: Sequence[Channel],
+        plan: Plan,
+        checkpoint: bytes,
+        filters: Filters = NO_FILTERS,
+    ) -> Pipeline:
+        """The pipeline that `checkpoint` was taken of, with the same filters; feed it from
+        `resumes_at` on."""
         state = msgspec.msgpack.decode(checkpoint, type=PipelineState)
-        pipeline = cls(channels, plan, state)
+        pipeline = cls(channels, plan, state, filters)
         needed = {name: pipeline.needed_from(name) for name in pipeline._names}
         for chain in pipeline._chains:
             chain.restart(needed[chain.channel.digitizer])

@@ -67,6 +67,21 @@ class Search:
         """No pulse before this record sample will still come."""
         return (max(self._searched - self._wait, self._decidable) - 1) * self.factor
 
+    @property
+    def head(self) -> int:
+        """Record samples from a stretch's start on in which a pulse may not be found."""
+        return (2 - self._first) * self.factor + self._reach
+
+    @property
+    def tail(self) -> int:
+        """Record samples before its end in which it may not."""
+        return (self._first + self._span + 1) * self.factor + self._reach
+
+    @property
+    def reach(self) -> int:
+        """A pulse raises the threshold no farther than these record samples."""
+        return max(max(c.before.size, c.after.size) for c in self.channels) * self.factor
+
     def begin(self, start: int, first: int) -> None:
         """A stretch that began at record sample `start`, of which samples come from `first` on."""
         first = max(start, first)

@@ -10,10 +10,11 @@ class TriggerSettings:
     """One trigger of a channel; levels in ADC counts, lengths in record samples.
 
     `kind` is "level" (an absolute level), "edge" (difference over `edge_span` samples), "random"
-    (Poisson, at `rate_hz`), "periodic" (every `period` samples from `phase` on) or "external"
-    (where the channel `line` triggers). `rearm` is where it arms again: threshold - rearm is the
-    hysteresis. `direction` is "rising", "falling" or "both". `holdoff` is the shortest distance
-    between two of them; counted from the highest of the `peak_search` samples from the trigger on
+    (Poisson, at `rate_hz`), "periodic" (every `period` samples from `phase` on), "external"
+    (where the channel `line` triggers) or "matched" (where its optimum filter finds a height of
+    `threshold`). `rearm` is where it arms again: threshold - rearm is the hysteresis. `direction`
+    is "rising", "falling" or "both". `holdoff` is the shortest distance between two of them;
+    counted from the highest of the `peak_search` samples from the trigger on
     where that is not 0.
     """
 

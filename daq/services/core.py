@@ -42,6 +42,7 @@ from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
+from daq.services.filterfile import digest_of
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
@@ -254,7 +255,8 @@ class Core:
         self._send(stream, stream.want(start, self._clock()))
 
     def _fresh_idle(self, name: str, start: int) -> Idle:
-        return Idle(name, self._inputs.channels[name], start, self._clocks[name].anchors())
+        channels, anchors = self._inputs.channels[name], self._clocks[name].anchors()
+        return Idle(name, channels, start, anchors, self._inputs.filters)
 
     def _send(self, stream: Stream, message: Message) -> None:
         sockets.offer(self._blocks, stream.peer, codec.encode(message))
@@ -435,7 +437,8 @@ class Core:
             for d in facts.digitizers
             if arguments.duration_s is not None
         }
-        recording = Recording.begin(folder, facts, log_settings(self._settings), stops)
+        logging_as, filters = log_settings(self._settings), self._inputs.filters
+        recording = Recording.begin(folder, facts, logging_as, stops, filters)
         if arguments.duration_s is not None:
             recording.reason = f"{arguments.duration_s:g} s are over"
         self._recording, self._failed, self._problem = recording, False, ""
@@ -464,6 +467,7 @@ class Core:
             t_ns=self._now_ns(),
             raw=raw_channels(self._settings),
             calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
+            filters=digest_of(self._inputs.filters),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -528,7 +532,7 @@ class Core:
     def _set_triggers(self, arguments: SetTriggers) -> Result:
         recording = self._recorded([arguments.channel])
         of = next(c for c in recording.facts.channels if c.name == arguments.channel)
-        triggers = triggers_of(arguments.triggers, of)
+        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name))
         return {"from": recording.set_triggers(of.name, triggers)}
 
     def _recorded(self, channels: list[str]) -> Recording:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from daq.acquire.pipeline import Pipeline, Start
+from daq.acquire.pipeline import Filters, Pipeline, Start
 from daq.model.batch import Batch
 from daq.model.block import Block, Gap
 from daq.model.channel import Channel
@@ -16,7 +16,12 @@ class Idle:
     """The pipeline of one digitizer from `start` on, without a log."""
 
     def __init__(
-        self, digitizer: str, channels: list[Channel], start: int, anchors: Sequence[Anchor]
+        self,
+        digitizer: str,
+        channels: list[Channel],
+        start: int,
+        anchors: Sequence[Anchor],
+        filters: Filters,
     ) -> None:
         self._digitizer, self._channels = digitizer, channels
         rate_hz = channels[0].sample_rate_hz
@@ -26,7 +31,7 @@ class Idle:
             sample=start,
             anchors=tuple(anchors) or (Anchor(0, 0),),
         )
-        self._pipeline = Pipeline.fresh(channels, Plan(), [begin])
+        self._pipeline = Pipeline.fresh(channels, Plan(), [begin], filters)
 
     def feed(self, gaps: list[Gap], block: Block) -> list[Batch]:
         """What a block leads to."""

@@ -11,7 +11,7 @@ from daq.errors import NotConnectedError, UsageError
 from daq.model.channel import Channel
 from daq.services.raw import Source
 from daq.services.recording import DigitizerFacts
-from daq.services.setup import channels_of, silent_after_s
+from daq.services.setup import channels_of, filters_of, silent_after_s
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
 from daq.wire.schemas import StreamHello
@@ -25,12 +25,13 @@ class Inputs:
         self.streams = {name: Stream(name) for name in settings.digitizer_names}
         self.channels: dict[str, list[Channel]] = {}
         self.clocks: dict[str, Clock] = {}
+        self.filters = filters_of(settings)
 
     def greet(self, stream: Stream, peer: bytes, hello: StreamHello) -> bool:
         """Take a hello; true where the stream is new and must be asked for."""
         if not stream.greet(peer, hello):
             return False
-        self.channels[stream.name] = channels_of(self._settings, hello)
+        self.channels[stream.name] = channels_of(self._settings, hello, self.filters)
         self.clocks[stream.name] = Clock.at_rate(hello.rate_hz, stream.anchors)
         return True
 

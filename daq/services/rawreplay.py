@@ -20,6 +20,7 @@ from daq.model.batch import Rows
 from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
+from daq.services.filterfile import kept_filters
 from daq.services.recording import Recording, RunFacts
 from daq.store import numbers
 from daq.store.folder import Folder
@@ -112,7 +113,8 @@ def _record(run: Run, folder: Path, facts: RunFacts) -> None:
     # a stop that nobody asked for later was known from the start
     asked = {name for change in run.inputs() for name in change.get("stops", {})}
     stops = {name: run.stops[name] for name in run.stops if name in names and name not in asked}
-    recording = Recording.begin(folder, facts, LogSettings(), stops)
+    filters = kept_filters(run.folder, facts.filters)
+    recording = Recording.begin(folder, facts, LogSettings(), stops, filters)
     recording.reason = run.reason
     try:
         _play(run, recording, facts)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from daq.acquire.pipeline import Pipeline, Start
+from daq.acquire.pipeline import NO_FILTERS, Filters, Pipeline, Start
 from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch, Rows
 from daq.model.block import Block, Gap
@@ -26,6 +26,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import MESSAGE, READING, RECORD, Flag, plain
+from daq.services.filterfile import keep_filters, kept_filters
 from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
@@ -61,6 +62,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     t_ns: int
     raw: list[str] = []  # channels whose whole stream is recorded
     calibration: str = ""  # the text of the file that energies are by; empty: none
+    filters: str = ""  # SHA-256 of the matched channels' filters, which the run folder has
 
 
 class Totals(msgspec.Struct):
@@ -129,7 +131,9 @@ class Recording:
         totals: Totals,
         writer: LogWriter,
         durable: _Durable,
+        filters: Filters,
     ) -> None:
+        self.filters = filters
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
@@ -145,17 +149,23 @@ class Recording:
 
     @classmethod
     def begin(
-        cls, folder: Path, facts: RunFacts, settings: LogSettings, stops: Mapping[str, int]
+        cls,
+        folder: Path,
+        facts: RunFacts,
+        settings: LogSettings,
+        stops: Mapping[str, int],
+        filters: Filters = NO_FILTERS,
     ) -> Recording:
-        """A new run: its facts are durable before the first sample is taken in."""
-        pipeline = Pipeline.fresh(facts.channels, facts.plan, _starts(facts))
+        """A new run: its facts and filters are durable before the first sample is taken in."""
+        pipeline = Pipeline.fresh(facts.channels, facts.plan, _starts(facts), filters)
         pipeline.stop_at(stops)
         names = [c.name for c in facts.channels]
         totals = Totals(dict.fromkeys(names, 0), dict.fromkeys(names, 0))
         durable = _Durable()
         writer = LogWriter(folder, settings, durable.reach, time.monotonic)
-        recording = cls(folder, facts, pipeline, totals, writer, durable)
+        recording = cls(folder, facts, pipeline, totals, writer, durable, filters)
         try:
+            keep_filters(folder, filters)
             writer.external(Kind.RUN_START, msgspec.json.encode(facts))
             recording.commit()
             writer.sync()
@@ -175,8 +185,13 @@ class Recording:
             raise StorageError(f"{folder}: its log ends before the run began")
         facts = msgspec.json.decode(recovery.run_start, type=RunFacts)
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
-        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline)
-        recording = cls(folder, facts, pipeline, saved.totals, writer, durable)
+        try:
+            filters = kept_filters(folder, facts.filters)
+        except StorageError:
+            writer.close()
+            raise
+        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
+        recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:

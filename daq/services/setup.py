@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from daq.acquire.filters import Filter
 from daq.errors import UsageError
-from daq.model.channel import Channel, TriggerSettings
+from daq.model.channel import PULSE_KINDS, Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
+from daq.services.filterfile import read_filters
 from daq.services.salting import salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
@@ -18,8 +23,10 @@ from daq.settings.sections import (
     Digitizers,
     Events,
     Experiment,
+    Filters,
     Kind,
     Kinds,
+    MatchedTrigger,
     PeriodicTrigger,
     Storage,
     Trigger,
@@ -28,8 +35,14 @@ from daq.settings.sections import (
 from daq.store.log import LogSettings
 from daq.wire.schemas import StreamHello
 
+ByChannel = Mapping[str, Filter]
+NO_FILTERS: ByChannel = MappingProxyType({})
+SAME_RATE = 1e-6  # relative: rates of one digitizer and record length that are told with all digits
 
-def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
+
+def channels_of(
+    settings: Settings, hello: StreamHello, filters: ByChannel = NO_FILTERS
+) -> list[Channel]:
     """The channels of the config that a digitizer reads, in the order of the config."""
     kinds = settings.section(Kinds).root
     found = []
@@ -41,13 +54,17 @@ def channels_of(settings: Settings, hello: StreamHello) -> list[Channel]:
                 f"channels.{name}.input: expected below {len(hello.channels)}, the inputs that "
                 f"{hello.digitizer} has, found {entry.input}"
             )
-        channel = _channel(name, entry, kinds[entry.kind], hello)
+        channel = _channel(name, entry, kinds[entry.kind], hello, filters.get(name))
         found.append(_salted(channel, kinds[entry.kind], settings))
     return found
 
 
-def _channel(name: str, entry: ChannelEntry, kind: Kind, hello: StreamHello) -> Channel:
-    triggers = [trigger_settings(t, hello.rate_hz / kind.decimation) for t in kind.triggers]
+def _channel(
+    name: str, entry: ChannelEntry, kind: Kind, hello: StreamHello, one: Filter | None
+) -> Channel:
+    rate_hz = hello.rate_hz / kind.decimation
+    _check_rate(name, one, rate_hz)
+    triggers = [trigger_settings(t, rate_hz, one) for t in kind.triggers]
     return Channel(
         name=name,
         digitizer=hello.digitizer,
@@ -78,6 +95,48 @@ def _salted(channel: Channel, kind: Kind, settings: Settings) -> Channel:
         kind.salting, channel.name, channel.record_rate_hz, channel.pretrigger, home
     )
     return replace(channel, salting=salting)
+
+
+def filters_of(settings: Settings) -> dict[str, Filter]:
+    """The filters of the config's matched channels; UsageError or FormatError naming what is not
+    as the channels need it."""
+    kinds = settings.section(Kinds).root
+    matched = {
+        name: kinds[entry.kind]
+        for name, entry in settings.section(Channels).root.items()
+        if any(isinstance(t, MatchedTrigger) for t in kinds[entry.kind].triggers)
+    }
+    if not matched:
+        return {}
+    path = Path(settings.section(Filters).file).expanduser()
+    known = read_filters(path)
+    for name, kind in matched.items():
+        _check_filter(path, name, known.get(name), kind)
+    return {name: known[name] for name in matched}
+
+
+def _check_filter(path: Path, name: str, one: Filter | None, kind: Kind) -> None:
+    if one is None:
+        raise UsageError(f"{path}: expected a filter for {name}, found none")
+    expected, found = (kind.record_length, kind.pretrigger), (one.length, one.pretrigger)
+    if expected != found:
+        raise UsageError(
+            f"{path}: expected the filter of {name} for records of {expected[0]} samples, "
+            f"{expected[1]} before the trigger, found {found[0]} and {found[1]}"
+        )
+    trigger = next(t for t in kind.triggers if isinstance(t, MatchedTrigger))
+    try:
+        one.counts(sigmas=trigger.threshold_sigma, ev=trigger.threshold_ev)
+    except UsageError as error:
+        raise UsageError(f"{path}: filter of {name}: {error}") from error
+
+
+def _check_rate(name: str, one: Filter | None, rate_hz: float) -> None:
+    if one is not None and abs(one.rate_hz / rate_hz - 1) > SAME_RATE:
+        raise UsageError(
+            f"channels.{name}: expected a filter for records of {rate_hz:g} Hz, found one for "
+            f"{one.rate_hz:g} Hz"
+        )
 
 
 def log_settings(settings: Settings) -> LogSettings:
@@ -139,14 +198,17 @@ def _ns(seconds: float) -> int:
 
 
 # Any: what came in a message, checked here
-def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerSettings, ...]:
+def triggers_of(
+    given: list[dict[str, Any]], channel: Channel, one: Filter | None = None
+) -> tuple[TriggerSettings, ...]:
     """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
     try:
         checked = _TRIGGERS.validate_python(given)
     except ValidationError as error:
         told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UsageError(f"triggers of {channel.name}: {'; '.join(told)}") from error
-    triggers = tuple(trigger_settings(trigger, channel.record_rate_hz) for trigger in checked)
+    rate_hz = channel.record_rate_hz
+    triggers = tuple(trigger_settings(trigger, rate_hz, one) for trigger in checked)
     before, after = (
         [(i, t.line) for i, t in enumerate(some) if t.line] for some in (channel.triggers, triggers)
     )
@@ -155,15 +217,43 @@ def triggers_of(given: list[dict[str, Any]], channel: Channel) -> tuple[TriggerS
             f"triggers of {channel.name}: expected the external ones to stay in their places in "
             f"a run, {before}, found {after}"
         )
+    _check_matched(channel, triggers)
     return triggers
+
+
+def _check_matched(channel: Channel, triggers: tuple[TriggerSettings, ...]) -> None:
+    """A filter goes on across the change, and is the first of the pulse triggers or is not."""
+    before, after = (_matched(some) for some in (channel.triggers, triggers))
+    if before != after:
+        raise UsageError(
+            f"triggers of {channel.name}: expected the matched one to stay as it is and in its "
+            f"place in a run, {before}, found {after}"
+        )
+
+
+def _matched(triggers: tuple[TriggerSettings, ...]) -> tuple[int, int, float] | None:
+    """Place in the list and among the pulse triggers, and threshold [counts]."""
+    kinds = [t.kind for t in triggers]
+    if "matched" not in kinds:
+        return None
+    at = kinds.index("matched")
+    return at, sum(kind in PULSE_KINDS for kind in kinds[:at]), triggers[at].threshold
 
 
 _TRIGGERS = TypeAdapter(Annotated[list[Trigger], Field(max_length=8)])
 
 
-def trigger_settings(trigger: Trigger, record_rate_hz: float) -> TriggerSettings:
-    """A trigger of the config with its times in record samples."""
+def trigger_settings(
+    trigger: Trigger, record_rate_hz: float, one: Filter | None = None
+) -> TriggerSettings:
+    """A trigger of the config with its times in record samples and its levels in counts."""
     given = trigger.model_dump()
+    if isinstance(trigger, MatchedTrigger):
+        if one is None:
+            raise UsageError("expected a filter for a matched trigger, found none")
+        sigmas, ev = given.pop("threshold_sigma"), given.pop("threshold_ev")
+        given["threshold"] = one.counts(sigmas=sigmas, ev=ev)
+        given["direction"] = "falling" if one.falling else "rising"
     if isinstance(trigger, PeriodicTrigger):
         given["period"] = max(round(given.pop("period_s") * record_rate_hz), 1)
         given["phase"] = round(given.pop("phase_s") * record_rate_hz)

@@ -22,7 +22,9 @@ from daq.settings.sections import (
     Events,
     Experiment,
     ExternalTrigger,
+    Filters,
     Kinds,
+    MatchedTrigger,
     Security,
 )
 
@@ -123,7 +125,7 @@ def parse(text: str, path: Path) -> Settings:
     return Settings(path, text, sections)
 
 
-_DEFAULTED = ("endpoints", "storage", "events")
+_DEFAULTED = ("endpoints", "storage", "events", "filters")
 
 
 def _read(path: Path) -> str:
@@ -208,6 +210,7 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
             yield f"{place}.input: {channel.input} of {channel.digitizer} is already {other}'s"
     if isinstance(kinds, Kinds):
         yield from _lines(channels, kinds)
+        yield from _unfiltered(channels, kinds, sections.get("filters"))
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -246,6 +249,16 @@ def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:
                 yield f"kinds.{name}.triggers: expected line to be one of {known}, found {line!r}"
             elif external.get(of.kind):
                 yield f"kinds.{name}.triggers: expected a line without external triggers, {line}"
+
+
+def _unfiltered(channels: Channels, kinds: Kinds, filters: BaseModel | None) -> Iterable[str]:
+    """Matched triggers without a file of filters."""
+    if isinstance(filters, Filters) and filters.file:
+        return
+    used = {channel.kind for channel in channels.root.values()}
+    for name, kind in kinds.root.items():
+        if name in used and any(isinstance(t, MatchedTrigger) for t in kind.triggers):
+            yield f"kinds.{name}.triggers: expected filters.file for a matched trigger, found none"
 
 
 def _members(events: Events, channels: Channels) -> Iterable[str]:

@@ -264,8 +264,28 @@ class ExternalTrigger(_Trigger):
     line: Name = Field(description="The channel; its own triggers must not be external.")
 
 
+class MatchedTrigger(_Trigger):
+    """Fires where the channel's optimum filter finds a pulse."""
+
+    kind: Literal["matched"]
+    threshold_sigma: float | None = Field(
+        None, gt=0, le=1000, description="Lowest pulse height, in resolutions of the filter."
+    )
+    threshold_ev: float | None = Field(
+        None, gt=0, le=1e9, description="The same as an energy, where the filter knows it [eV]."
+    )
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> MatchedTrigger:
+        given = [self.threshold_sigma, self.threshold_ev]
+        if given.count(None) != 1:
+            found = "both" if None not in given else "neither"
+            raise ValueError(f"expected threshold_sigma or threshold_ev, found {found}")
+        return self
+
+
 Trigger = Annotated[
-    LevelTrigger | EdgeTrigger | RandomTrigger | PeriodicTrigger | ExternalTrigger,
+    LevelTrigger | EdgeTrigger | RandomTrigger | PeriodicTrigger | ExternalTrigger | MatchedTrigger,
     Field(discriminator="kind"),
 ]
 
@@ -323,6 +343,13 @@ class Kind(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_filter(self) -> Kind:
+        n = sum(isinstance(trigger, MatchedTrigger) for trigger in self.triggers)
+        if n > 1:
+            raise ValueError(f"expected at most one matched trigger, found {n}")
+        return self
+
+    @model_validator(mode="after")
     def _noise_before_the_second_pulse(self) -> Kind:
         if self.second_pulse_sigma and self.pretrigger < 3 * self.second_pulse_span:
             raise ValueError(
@@ -330,6 +357,12 @@ class Kind(Section):
                 f"where a second pulse is looked for, found {self.pretrigger}"
             )
         return self
+
+
+class Filters(Section):
+    """Where the optimum filters of the matched triggers are."""
+
+    file: str = Field("", description="What scheelite train wrote; relative to the working folder.")
 
 
 class Kinds(RootModel[dict[Name, Kind]]):

@@ -202,7 +202,7 @@ def sealed(folder: Path) -> list[Path]:
     found = list(names.segments(folder).values())
     if names.complete_path(folder).exists():
         rest = (names.master_path(folder), names.manifest_path(folder), names.complete_path(folder))
-        found += [path for path in rest if path.exists()]
+        found += [*names.filters(folder), *(path for path in rest if path.exists())]
     return found
 
 

@@ -13,6 +13,7 @@ LOG = re.compile(r"(\d{6,})\.log")
 DAMAGED = re.compile(r"(\d{6,})\.damaged")
 SEGMENT = re.compile(r"segment_(\d{6,})\.h5")
 DRAFT = re.compile(r"segment_(\d{6,})\.h5\.part")
+FILTERS = re.compile(r"filters-[0-9a-f]{16}")
 DAMAGED_SEGMENT = re.compile(r"segment_(\d{6,})\.damaged")
 
 
@@ -62,6 +63,16 @@ def manifest_path(folder: Path) -> Path:
 def complete_path(folder: Path) -> Path:
     """The marker that is written last."""
     return folder / "complete"
+
+
+def filters_path(folder: Path, digest: str) -> Path:
+    """The filters that a run began with, whose SHA-256 in hex is `digest`."""
+    return folder / f"filters-{digest[:16]}"
+
+
+def filters(folder: Path) -> list[Path]:
+    """The files of filters in a run's folder: one, where it has matched triggers."""
+    return sorted(path for path in folder.iterdir() if FILTERS.fullmatch(path.name))
 
 
 def logs(folder: Path) -> dict[int, Path]:

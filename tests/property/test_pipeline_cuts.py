@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from daq.acquire import chain as chain_module
 from daq.acquire.chain import Chain
 from daq.acquire.decimate import Decimator, reach, taps
+from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
 from daq.acquire.pipeline import Pipeline, Start
 from daq.acquire.tape import Tape
@@ -24,7 +25,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, Salting, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
-from daq.model.record import DEAD_CAUSES, LEDGER, Flag
+from daq.model.record import DEAD_CAUSES, LEDGER, Cause, Flag
 
 LEVEL = TriggerSettings(kind="level", threshold=60, rearm=20, holdoff=40)
 EDGE = TriggerSettings(kind="edge", threshold=50, rearm=25, edge_span=6, holdoff=10)
@@ -75,6 +76,24 @@ PLAN = Plan(
     ),
     seed=SEED,
 )  # fmt: skip
+# optimum filters, on both clocks, at the full rate and at a third of it, searched decimated and not
+MATCHED_TRIGGER = TriggerSettings(kind="matched", threshold=60.0, holdoff=20)
+MATCHED = [
+    replace(B, name="M", record_length=64, pretrigger=16, triggers=(MATCHED_TRIGGER, LEVEL),
+            merge_window=12, max_rate_hz=4.0),
+    replace(A, name="I", triggers=(MATCHED_TRIGGER,), pile_up="isolated"),
+    replace(C, name="F", record_length=128, pretrigger=16, decimation=1, pile_up="one",
+            triggers=(RANDOM, replace(MATCHED_TRIGGER, direction="falling"))),
+    replace(A, name="X", row=0, triggers=(TriggerSettings(kind="external", line="M"), LEVEL,
+                                          MATCHED_TRIGGER), pile_up="shorten"),
+]  # fmt: skip
+MATCHED_PLAN = Plan(
+    window_ns=5_000_000,
+    windows=(Window(name="v", kind="veto", sources=("M", "F"), tagged=("I", "F", "X"),
+                    before_ns=40_000_000, after_ns=70_000_000),),
+    groups=(Group(name="g", sources=("M", "I"), receivers=("I", "F"), causes=("matched",)),),
+    seed=SEED,
+)  # fmt: skip
 N = 3000
 SATURATED = LEDGER.names.index("saturated")
 
@@ -92,6 +111,22 @@ def stream(seed: int, rows: int = 2) -> np.ndarray:
             height = rng.choice([150, 400, -300, 60_000])
             row[at : at + k.size] += height * (np.exp(-k / 60) - np.exp(-k / 3))
     return np.clip(np.rint(x), -32768, 32767).astype(np.int16)
+
+
+def filter_of(channel: Channel) -> Filter:
+    """Of the pulses of `stream` in white noise, at the channel's record rate."""
+    k = (np.arange(channel.record_length) - channel.pretrigger) * channel.decimation
+    pulse = np.where(k > 0, np.exp(-k / 60) - np.exp(-k / 3), 0.0)
+    return Filter(
+        template=(pulse / pulse.max()).astype(np.float32),
+        psd=np.full(channel.record_length // 2 + 1, 8.0**2 / (channel.record_rate_hz / 2)),
+        pretrigger=channel.pretrigger,
+        rate_hz=channel.record_rate_hz,
+        falling=channel.direction == "falling",
+    )
+
+
+FILTERS = {channel.name: filter_of(channel) for channel in MATCHED}
 
 
 def pieces(cuts: list[int], stop: int = N) -> list[tuple[int, int]]:
@@ -274,7 +309,7 @@ GAPS = {"d": (1200, 1300), "e": (700, 701)}
 
 def fresh(channels: list[Channel], plan: Plan) -> Pipeline:
     starts = [Start(digitizer=d, rate_hz=1000.0, sample=0, anchors=()) for d in ("d", "e")]
-    pipeline = Pipeline.fresh(channels, plan, starts)
+    pipeline = Pipeline.fresh(channels, plan, starts, FILTERS)
     pipeline.stop_at({"d": N - 10, "e": N - 30})
     return pipeline
 
@@ -307,7 +342,7 @@ def result(
         batches.append(pipeline.take())
         if step in kills:
             needed = {name: pipeline.needed_from(name) for name in at}
-            pipeline = Pipeline.resumed(channels, plan, pipeline.checkpoint())
+            pipeline = Pipeline.resumed(channels, plan, pipeline.checkpoint(), FILTERS)
             at = {name: pipeline.resumes_at(name) for name in at}
             assert at == needed  # what is before may be gone
             for name, again in at.items():
@@ -331,17 +366,95 @@ def _little_is_kept() -> Iterator[None]:
 @example(1, [1250], [], {0, 1}, None)
 def test_cuts_kills_and_arrival_order_make_no_difference(seed, cuts_d, cuts_e, kills, shuffle):
     x = {"d": stream(seed), "e": stream(seed + 1)}
-    order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]
-    if shuffle is not None:
-        names = [name for name, _ in order]
-        shuffle.shuffle(names)
-        stops = {
-            "d": iter([s for n, s in order if n == "d"]),
-            "e": iter([s for n, s in order if n == "e"]),
-        }
-        order = [(name, next(stops[name])) for name in names]
+    order = in_any_order(cuts_d, cuts_e, shuffle)
     undisturbed = flat(result(x, [("d", N), ("e", N)], set()))
     assert flat(result(x, order, kills)) == undisturbed
+
+
+@settings(max_examples=60)
+@given(seeds, cuts, cuts, st.sets(st.integers(0, 30), max_size=4), st.randoms())
+@example(1, [1250], [], {0, 1}, None)
+def test_nor_do_they_to_what_optimum_filters_find(seed, cuts_d, cuts_e, kills, shuffle):
+    x = {"d": stream(seed), "e": stream(seed + 1)}
+    order = in_any_order(cuts_d, cuts_e, shuffle)
+    undisturbed = flat(result(x, [("d", N), ("e", N)], set(), MATCHED, MATCHED_PLAN))
+    assert flat(result(x, order, kills, MATCHED, MATCHED_PLAN)) == undisturbed
+
+
+@settings(max_examples=25)
+@given(seeds, cuts, st.sets(st.integers(0, 30), max_size=3), st.integers(100, N - 100))
+@example(1, [1500, 1600], {0, 1}, 1450)
+def test_nor_where_other_triggers_are_set_beside_a_filter(seed, cuts, kills, at):
+    x = {"d": stream(seed), "e": stream(seed + 1)}
+    assert flat(changed(x, cuts, kills, at)) == flat(changed(x, [], set(), at))
+
+
+def changed(x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int) -> list[Batch]:
+    """The level trigger beside a filter makes way for a random one at sample `at`."""
+    pipeline, batches = fresh(MATCHED, MATCHED_PLAN), []
+    feed(pipeline, "e", x["e"], 0, N)
+    for step, (start, stop) in enumerate(pieces(sorted([*cuts, at]))):
+        feed(pipeline, "d", x["d"], start, stop)
+        batches.append(pipeline.take())
+        if stop == at:
+            pipeline.set_triggers("M", (MATCHED_TRIGGER, RANDOM))
+        if step in kills:
+            pipeline = Pipeline.resumed(MATCHED, MATCHED_PLAN, pipeline.checkpoint(), FILTERS)
+            for name, reached in (("e", N), ("d", stop)):
+                feed(pipeline, name, x[name], pipeline.resumes_at(name), reached)
+    assert pipeline.done
+    return batches
+
+
+def in_any_order(cuts_d, cuts_e, shuffle) -> list[tuple[str, int]]:
+    """(digitizer, stop) of every piece, each digitizer's in order."""
+    order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]
+    if shuffle is None:
+        return order
+    names = [name for name, _ in order]
+    shuffle.shuffle(names)
+    stops = {name: iter([s for n, s in order if n == name]) for name in ("d", "e")}
+    return [(name, next(stops[name])) for name in names]
+
+
+@pytest.mark.parametrize("second", range(600, 1040, 20))
+def test_what_a_filter_finds_later_waits_for_nothing_but_is_waited_for(second):
+    """A pulse whose dead time begins in the second before it, with another in its record."""
+    x = {name: np.zeros((2, N)) for name in ("d", "e")}
+    k = np.arange(400)
+    for at, height in ((second + 22, 3000), (second + 52, 2500)):
+        x["d"][1, at : at + k.size] += height * (np.exp(-k / 60) - np.exp(-k / 3))
+    digitized = {name: rows.astype(np.int16) for name, rows in x.items()}
+    channels = [replace(MATCHED[0], sample_rate_hz=second, max_rate_hz=0.0, triggers=
+                        (MATCHED_TRIGGER,))]  # fmt: skip
+    undisturbed = flat(result(digitized, [("d", N), ("e", N)], set(), channels, Plan()))
+    order = [("d", stop) for stop in (*range(10, N, 10), N)]
+    assert flat(result(digitized, [*order, ("e", N)], set(), channels, Plan())) == undisturbed
+    assert len(undisturbed["records"]) == 2
+
+
+@given(seeds)
+def test_every_pulse_above_the_threshold_is_a_record_once(seed):
+    rng = np.random.default_rng(seed)
+    x = {name: rng.normal(0, 8, (2, N)) for name in ("d", "e")}
+    at, height = [300, 900, 1700, 2500], rng.uniform(150, 3000, 4)
+    k = np.arange(900)
+    pulse = np.exp(-k / 60) - np.exp(-k / 3)
+    for start, h in zip(at, height, strict=True):
+        stop = min(start + k.size, N)
+        x["d"][1, start:stop] += h * (pulse / pulse.max())[: stop - start]
+    digitized = {name: np.rint(rows).astype(np.int16) for name, rows in x.items()}
+    batches = result(digitized, [("d", N), ("e", N)], set(), MATCHED[:1], Plan())
+    rows = [row for b in batches for r in b.records for row in r.table if row["causes"] & 1 << 3]
+    assert [abs(int(row["trigger"]) - a) <= 1 for row, a in zip(rows, at, strict=True)] == [
+        True
+    ] * 4
+    sigma = FILTERS["M"].sigma
+    for row, h in zip(rows, height, strict=True):
+        assert abs(float(row["amplitude"]) - h) < 5 * sigma + 0.03 * h  # at the 900 before its tail
+        assert row["cause"] == Cause.MATCHED
+        assert np.isfinite(row["chi2"])
+        assert abs(float(row["offset_s"])) <= 0.5e-3
 
 
 @given(seeds)
@@ -355,19 +468,21 @@ def test_every_record_is_in_one_event_and_events_are_in_order_of_time(seed):
     assert times == sorted(times)
 
 
+@pytest.mark.parametrize(("channels", "plan"), [(MIXED, PLAN), (MATCHED, MATCHED_PLAN)])
 @given(seeds, cuts)
-def test_the_parts_of_every_channel_add_up_to_its_run(seed, cuts):
+def test_the_parts_of_every_channel_add_up_to_its_run(channels, plan, seed, cuts):
     x = {"d": stream(seed), "e": stream(seed + 1)}
-    batches = result(x, [*[("d", s) for _, s in pieces(cuts)], ("e", N)], set())
+    order = [*[("d", s) for _, s in pieces(cuts)], ("e", N)]
+    batches = result(x, order, set(), channels, plan)
     rows = [row for b in batches for row in b.ledger]
     stops = {"d": N - 10, "e": N - 30}
-    for index, channel in enumerate(MIXED):
+    for index, channel in enumerate(channels):
         stop = stops[channel.digitizer]
         mine = [r for r in rows if r["channel"] == index]
         parts = sum(int(r["live"]) + sum(int(r[c]) for c in DEAD_CAUSES) for r in mine)
         assert parts == stop
     lost = {d: b - a for d, (a, b) in GAPS.items()}
-    for index, channel in enumerate(MIXED):
+    for index, channel in enumerate(channels):
         gap = sum(int(r["gap"]) for r in rows if r["channel"] == index)
         assert gap == lost[channel.digitizer]
 

@@ -66,6 +66,14 @@ def test_every_sealed_file_is_copied_once_and_the_copy_is_a_whole_run(data: Path
     assert sorted(p.name for p in there.iterdir()) == sorted(read_journal(run_of(data, 7)))
 
 
+def test_the_filters_that_a_run_triggered_by_are_copied_with_it(data: Path) -> None:
+    path = names.filters_path(run_of(data, 7), "0123456789abcdef" * 4)
+    path.write_bytes(b"filters")
+    copying = copies(data)
+    assert "copied run_000007/filters-0123456789abcdef" in list(copying.steps())
+    assert (data.parent / "there" / "run_000007" / path.name).read_bytes() == b"filters"
+
+
 def test_of_a_run_being_recorded_only_sealed_segments_are_copied(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     record_run(tmp_path / "runs" / "run_000007", SIZES_CHECKED, LogSettings(rotate_bytes=5000))
