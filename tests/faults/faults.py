@@ -125,7 +125,7 @@ def wire(kind: str, seconds: float | None = None) -> Inject:
             if seconds is None:
                 until(lambda: night.instrument("fridge") != "ok", "the fridge's trouble")
             time.sleep(hold_s)
-            assert night.instrument("squids") == "ok"
+            assert night.instrument("squids1") == "ok"
         finally:
             night.control.clear("fridge")
 

@@ -13,7 +13,7 @@ from daq.services.rawreplay import replay_run
 from daq.store.names import run_number
 from daq.store.reader import Run, open_run
 from daq.store.verify import verify
-from sim_hardware.bench import digitizer_faces, prepared
+from sim_hardware.bench import OpenBench
 from sim_hardware.faces.digitizer import DigitizerFace
 from sim_hardware.settings import Bench
 from sim_hardware.source import Source
@@ -112,8 +112,15 @@ def _other_samples(night: Night, run: Run) -> list[str]:
 
 def sources_of(night: Night) -> dict[str, Source]:
     """The same samples that the bench of a night sends."""
-    bench = Bench.model_validate(night.spec)
-    faces = digitizer_faces(bench, prepared(bench), bench.start_ns(0))
+    devices = {
+        part: {name: {**each, "port": 0} for name, each in night.spec[part].items()}
+        for part in ("digitizers", "instruments")
+    }
+    spec = {**night.spec, **devices, "control_port": None, "truth_dir": None}
+    opened = OpenBench(Bench.model_validate(spec))
+    for each in opened.served:
+        each.listener.close()
+    faces = {each.name: each.face for each in opened.served}
     return {n: face.source for n, face in faces.items() if isinstance(face, DigitizerFace)}
 
 

@@ -172,7 +172,7 @@ class Night:
         for name, row in told["core"]["digitizers"].items():
             if row["state"] != "streaming" or row["next"] <= than.get(name, 0):
                 return f"{name} {row}"
-        if any(self.instrument(name) != "ok" for name in ("fridge", "squids")):
+        if any(self.instrument(name) != "ok" for name in ("fridge", "squids1")):
             return "an instrument is not ok"
         return ""
 
