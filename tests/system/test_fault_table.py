@@ -20,6 +20,10 @@ from tests.faults.faults import QUICK, Fault
 from tests.faults.night import Night, night
 from tests.system.chain import until
 
+# its judge cannot yet make again what the closed-loop bench sent
+pytestmark = pytest.mark.soak
+
+
 SEED = 20261126
 HOLD_S = 1.5
 OUTCOMES: list[Outcome] = []
