@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 class SmallDisk:
@@ -31,17 +32,26 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(path: Path, size: str) -> Iterator[SmallDisk]:
-    """A tmpfs where one may be mounted; else a folder that must not be filled."""
-    path.mkdir()
+def small_disk(size: str) -> Iterator[SmallDisk]:
+    """A tmpfs where one may be mounted; else a folder that must not be filled.
+
+    It stands outside the folders that pytest clears away: a test run that was killed
+    leaves the disk mounted, and the next one must not stumble over it.
+    """
+    with TemporaryDirectory(prefix="scheelite-disk-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        why_not = mount(path, size)
+        try:
+            yield SmallDisk(path, why_not)
+        finally:
+            if not why_not:  # lazily: a process on its way out may still hold a file
+                subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def mount(path: Path, size: str) -> str:
+    """Put a small tmpfs on a folder; why not, where that cannot be done."""
     if os.geteuid():
-        yield SmallDisk(path, "only root may mount a small disk")
-        return
+        return "only root may mount a small disk"
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "scheelite-test", str(path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        yield SmallDisk(path, "no disk may be mounted here")
-        return
-    try:
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"no disk may be mounted here: {done.stderr.strip()}" if done.returncode else ""

@@ -238,7 +238,7 @@ def night(
     runtime.mkdir(0o700)
     with (
         pytest.MonkeyPatch.context() as patch,
-        small_disk(folder / "disk", DISK) as disk,
+        small_disk(DISK) as disk,
         simulator("bench", spec, folder / "bench.log") as told,
     ):
         patch.setenv("SCHEELITE_RUNTIME", str(runtime))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from daq.settings.loader import Settings, parse
 from daq.store.folder import Folder
 from daq.store.reader import Run, open_run
 from daq.store.verify import verify
+from tests.faults.disk import small_disk
 from tests.system.test_core_service import (
     AT,
     CONFIG,
@@ -223,32 +222,6 @@ def test_run_control_follows_the_pause_and_says_what_may_be_asked(settings, disk
 # --- a real disk that is really full ---
 
 
-@contextmanager
-def small_disk(at: Path, size: str) -> Iterator[Path]:
-    """A tmpfs of its own."""
-    at.mkdir()
-    if os.geteuid():
-        pytest.skip("only root may mount a small disk")
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "scheelite-test", str(at)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no disk may be mounted here")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", str(at)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Take all that is free on the disk of a file."""
-    with path.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-                file.flush()
-        except OSError:
-            pass
-
-
 def stormy(n: int) -> np.ndarray:
     """A pulse every 300 samples: 1.3 MB of log for each million samples."""
     x = np.rint(np.random.default_rng(1).normal(0, 10, (2, n))).astype(np.int16)
@@ -257,8 +230,10 @@ def stormy(n: int) -> np.ndarray:
 
 
 def test_a_disk_that_is_full_to_the_last_byte_costs_nothing_that_was_safe(runtime, tmp_path):
-    with small_disk(tmp_path / "disk", "24m") as place:
-        settings = settings_in(place / "runs", reserve=0)
+    with small_disk("24m") as disk:
+        if disk.why_not:
+            pytest.skip(disk.why_not)
+        settings = settings_in(disk.path / "runs", reserve=0)
         samples = stormy(900_000)
         with (
             core_of(settings),
@@ -267,13 +242,13 @@ def test_a_disk_that_is_full_to_the_last_byte_costs_nothing_that_was_safe(runtim
             folder = start(settings)
             until(lambda: reached(settings) == 100_000, "samples")
             until(lambda: status(settings)["safe"]["records"] > 0, "records that are safe")
-            fill(place / "ballast")
+            disk.fill()
             digitizer.go_on.set()
             until(lambda: paused(settings), "the pause")
             safe = status(settings)["safe"]["records"]
             assert sum(open_run(folder).n_records().values()) >= safe > 0
             assert "No space left on device" in status(settings)["problem"]
-            (place / "ballast").unlink()
+            disk.empty()
             until(lambda: over(settings), "the end of the run")
             assert status(settings)["last"]["reason"] == "the stream ended"
         with whole(folder) as run:
