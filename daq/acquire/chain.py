@@ -23,12 +23,13 @@ from daq.acquire.piles import NOISE, Piles, PilesState, Shot
 from daq.acquire.records import Beside, Cutter
 from daq.acquire.salts import Salter
 from daq.acquire.tape import Tape
-from daq.model.batch import RecordBatch, Rows
+from daq.model.batch import RecordBatch, Rows, no_rows
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
 
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
+NO_SALTS = no_rows(SALT)
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
 
 
@@ -167,7 +168,8 @@ class Chain:
         self._search_rails(samples)
         self._fed += samples.size
         fresh = self._decimator.feed(samples)
-        fresh = self._salter.add(fresh, self._tape.stop)
+        if self._salter.active:
+            fresh = self._salter.add(fresh, self._tape.stop)
         self._tape.append(fresh)
         if self.filtered is not None:
             self.filtered.feed(fresh)
@@ -316,10 +318,12 @@ class Chain:
 
     def salts(self) -> Rows:
         """Those of which it is settled what became of them, since the last time; t_ns is 0."""
+        if not self._salter.active:
+            return NO_SALTS
         factor = self.channel.decimation
         start, stop = self.state.salted, self.settled // factor - self._salter.near
-        if not self._salter.active or stop <= start:
-            return np.zeros(0, plain(SALT))
+        if stop <= start:
+            return NO_SALTS
         self.state.salted = stop
         told = self._salter.between(start, stop)
         found = self.state.salts_found

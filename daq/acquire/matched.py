@@ -92,15 +92,15 @@ class MatchedFilters:
 
     def head(self, channel: int) -> int:
         """Record samples from a stretch's start on in which a channel's pulse may be missed."""
-        return max(turn.search.head for turn in self._channels[channel].turns)
+        return self._channels[channel].head
 
     def tail(self, channel: int) -> int:
         """Record samples before its end in which it may."""
-        return max(turn.search.tail for turn in self._channels[channel].turns)
+        return self._channels[channel].tail
 
     def reach(self, channel: int) -> int:
         """Record samples on either side of a pulse beyond which it raises no threshold."""
-        return max(turn.search.reach for turn in self._channels[channel].turns)
+        return self._channels[channel].reach
 
     def feed(self, samples: Rows) -> None:
         """Take the next record samples [channel][sample] in; they must not change afterwards."""
@@ -259,6 +259,8 @@ class _Channel:
         self.found: list[tuple[Pulse, _Turn]] = []  # not complete yet
         self.ready: list[tuple[Pulse, int]] = []  # to be taken
         self.until = self._opened = -FOREVER
+        self.head = self.tail = self.reach = 0  # see MatchedFilters
+        self._look_at_turns()
 
     @property
     def given(self) -> _Given:
@@ -283,12 +285,14 @@ class _Channel:
         last.guard = 0 if same else max(last.given.coarse.lobe, given.coarse.lobe)
         self.turns.append(_Turn(given, search, last.number + (not same), sample))
         self.turns[-1].previous = last
+        self._look_at_turns()
 
     def forget_ended(self, start: int) -> None:
         """A stretch begins: what ended before it has no pulses in it."""
         while self.turns[0].end <= start:
             self.turns.pop(0)
             self.turns[0].previous = None
+            self._look_at_turns()
 
     def begin(self) -> None:
         """Its searches were begun."""
@@ -310,9 +314,16 @@ class _Channel:
         """Make ready what is complete, without the pulses that two turns found."""
         while self.turns[0].over:
             self.turns.pop(0).previous = None
+            self._look_at_turns()
         first, *later = self.turns
         # pulses near a change are compared with those that the filters before it find
         self.finish(min([first.search.complete_until, *(turn.begin for turn in later)]))
+
+    def _look_at_turns(self) -> None:
+        searches = [turn.search for turn in self.turns]
+        self.head = max(search.head for search in searches)
+        self.tail = max(search.tail for search in searches)
+        self.reach = max(search.reach for search in searches)
 
     def finish(self, until: int) -> None:
         """Nothing before `until` will come any more."""

@@ -392,7 +392,8 @@ class Pipeline:
 
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
-            if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
+            fed = self.fed(name)  # nothing after it is settled
+            if any(c.state.told < c.next_row <= fed and c.next_row <= c.settled for c in chains):
                 until = self._exchange.tagged_until(name)
                 self._out.ledger += [chain.ledger(until) for chain in chains]
                 self._forget_windows(chains)
