@@ -10,7 +10,7 @@ import scipy.fft
 
 from daq.acquire import kernels
 from daq.acquire.coarse import FACTORS, LEAST, Coarse, chi2_of, reach, span_of, taps
-from daq.acquire.kernels import C64, F32, F64, I16, I64
+from daq.acquire.kernels import C64, F32, F64, I64
 from daq.acquire.tapes import Tapes
 
 AT_ONCE = 16  # channels per FFT
@@ -114,7 +114,7 @@ class Search:
         self._searched += self._wait
 
     def pulses(self, tapes: Tapes) -> list[tuple[int, Pulse]]:
-        """The pulses that are decided and were not given yet, each with its channel on the tapes."""
+        """The pulses that are decided and were not given yet, each with its tapes' channel."""
         stop = self._searched - self._wait
         climbed = [
             _Climbed(tapes, self.rows[i], channel, *summit)

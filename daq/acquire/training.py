@@ -110,7 +110,7 @@ def train(
     )
     if low_pass_cost is not None:
         result = replace(result, low_pass_hz=result.affordable_low_pass_hz(low_pass_cost))
-    return result, noise_cut, pulse_cut
+    return result.measured_on(noise[noise_cut.kept]), noise_cut, pulse_cut
 
 
 class _Average:

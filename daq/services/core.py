@@ -43,6 +43,7 @@ from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.filterload import at_sigmas, fitting, loaded_filters
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
@@ -122,6 +123,20 @@ class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     channel: str
     triggers: list[dict[str, Any]]  # Any: each kind of trigger has its own keys, checked there
+
+
+class SetFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_filters": a file that the core can read, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+    channels: list[str] = []  # none: all matched channels that the file has
+
+
+class SetThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_thresholds": of matched triggers, in resolutions of their filters."""
+
+    sigmas: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,8 +547,18 @@ class Core:
     def _set_triggers(self, arguments: SetTriggers) -> Result:
         recording = self._recorded([arguments.channel])
         of = next(c for c in recording.facts.channels if c.name == arguments.channel)
-        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name))
+        in_force = recording.pipeline.triggers(of.name)
+        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name), in_force)
         return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _set_filters(self, arguments: SetFilters) -> Result:
+        recording = self._recorded(arguments.channels)
+        found = loaded_filters(Path(arguments.file), arguments.sha256)
+        return recording.set_filters(*fitting(found, arguments.channels, recording))
+
+    def _set_thresholds(self, arguments: SetThresholds) -> Result:
+        recording = self._recorded(list(arguments.sigmas))
+        return recording.set_filters(*at_sigmas(arguments.sigmas, recording))
 
     def _recorded(self, channels: list[str]) -> Recording:
         """The recording that has these channels; RefusedError or UsageError where there is none."""
@@ -681,6 +706,8 @@ class Core:
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
+            "set_filters": Verb(SetFilters, self._set_filters, "act"),
+            "set_thresholds": Verb(SetThresholds, self._set_thresholds, "act"),
             "readings": Verb(Readings, self._readings),
             "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),

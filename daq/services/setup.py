@@ -199,9 +199,13 @@ def _ns(seconds: float) -> int:
 
 # Any: what came in a message, checked here
 def triggers_of(
-    given: list[dict[str, Any]], channel: Channel, one: Filter | None = None
+    given: list[dict[str, Any]],
+    channel: Channel,
+    one: Filter | None = None,
+    in_force: tuple[TriggerSettings, ...] | None = None,
 ) -> tuple[TriggerSettings, ...]:
-    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
+    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were, and a
+    matched one as it is `in_force` (default: the channel's own)."""
     try:
         checked = _TRIGGERS.validate_python(given)
     except ValidationError as error:
@@ -217,13 +221,15 @@ def triggers_of(
             f"triggers of {channel.name}: expected the external ones to stay in their places in "
             f"a run, {before}, found {after}"
         )
-    _check_matched(channel, triggers)
+    _check_matched(channel, channel.triggers if in_force is None else in_force, triggers)
     return triggers
 
 
-def _check_matched(channel: Channel, triggers: tuple[TriggerSettings, ...]) -> None:
+def _check_matched(
+    channel: Channel, in_force: tuple[TriggerSettings, ...], triggers: tuple[TriggerSettings, ...]
+) -> None:
     """A filter goes on across the change, and is the first of the pulse triggers or is not."""
-    before, after = (_matched(some) for some in (channel.triggers, triggers))
+    before, after = (_matched(some) for some in (in_force, triggers))
     if before != after:
         raise UsageError(
             f"triggers of {channel.name}: expected the matched one to stay as it is and in its "

@@ -97,6 +97,33 @@ def test_with_lines_between_the_frequencies_the_formula_is_on_the_safe_side():
     assert 0.7 < heights_of_noise(x, one).std() / one.sigma < 1.0
 
 
+def test_with_lines_thresholds_count_in_the_sigma_that_was_measured():
+    """Seed 3, 200 records to measure on, 300 more to judge by: 5 % and 4 % of statistics."""
+    n = 500 * LENGTH
+    x = noise(np.random.default_rng(3), n, density, RATE_HZ) + lines(n, RATE_HZ, 4)
+    records = adc(x).reshape(-1, LENGTH)
+    formula = learned(x[: 200 * LENGTH])
+    one = formula.measured_on(records[:200])
+    truth = float((records[200:] @ one.kernel).std())
+    assert truth < 0.9 * formula.sigma  # the formula alone is wrong by more than a tenth
+    assert one.noise_sigma == pytest.approx(truth, rel=0.15)
+    assert one.counts(sigmas=5) == pytest.approx(5 * one.noise_sigma)
+    assert one.noise_rate_hz(5 * truth) < formula.noise_rate_hz(5 * truth)
+
+
+def test_where_the_formula_holds_it_counts_and_few_records_measure_nothing():
+    x = noise(np.random.default_rng(3), 200 * LENGTH, density, RATE_HZ)
+    records, one = adc(x).reshape(-1, LENGTH), learned(x)
+    measured = one.measured_on(records)
+    assert measured.measured is not None
+    assert measured.noise_sigma == one.sigma
+    assert one.measured_on(records[:199]) is one
+    assert one.to_bytes() == replace(measured, measured=None).to_bytes()
+    again = Filter.from_bytes(measured.to_bytes())
+    assert again.measured == measured.measured
+    assert again.content_hash == measured.content_hash
+
+
 def test_noise_triggers_come_at_rices_rate():
     """Seed 7, 400 s of colored noise: within the 99.9 % interval of Poisson at 4 and 4.5 sigma."""
     n = int(400 * RATE_HZ)
