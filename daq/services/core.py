@@ -52,7 +52,7 @@ from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
 from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.setup import log_settings, plan_of, triggers_of, with_level
 from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
@@ -131,6 +131,21 @@ class SetFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     sha256: str
     channels: list[str] = []  # none: all matched channels that the file has
+
+
+class NewLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Threshold and rearm [counts] of a channel's trigger, by its place in the list."""
+
+    channel: str
+    entry: int
+    threshold: float
+    rearm: float
+
+
+class SetLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_levels": of level and edge triggers, which stay what they are else."""
+
+    levels: list[NewLevel]
 
 
 class SetThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -551,6 +566,16 @@ class Core:
         triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name), in_force)
         return {"from": recording.set_triggers(of.name, triggers)}
 
+    def _set_levels(self, arguments: SetLevels) -> Result:
+        recording = self._recorded([level.channel for level in arguments.levels])
+        triggers = {
+            one.channel: recording.pipeline.triggers(one.channel) for one in arguments.levels
+        }
+        for one in arguments.levels:
+            given = one.entry, one.threshold, one.rearm
+            triggers[one.channel] = with_level(one.channel, triggers[one.channel], *given)
+        return {"from": {name: recording.set_triggers(name, t) for name, t in triggers.items()}}
+
     def _set_filters(self, arguments: SetFilters) -> Result:
         recording = self._recorded(arguments.channels)
         found = loaded_filters(Path(arguments.file), arguments.sha256)
@@ -707,6 +732,7 @@ class Core:
             "record": Verb(OrderRecord, self._order_record, "act"),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
             "set_filters": Verb(SetFilters, self._set_filters, "act"),
+            "set_levels": Verb(SetLevels, self._set_levels, "act"),
             "set_thresholds": Verb(SetThresholds, self._set_thresholds, "act"),
             "readings": Verb(Readings, self._readings),
             "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),

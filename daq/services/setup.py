@@ -37,6 +37,7 @@ from daq.wire.schemas import StreamHello
 
 ByChannel = Mapping[str, Filter]
 NO_FILTERS: ByChannel = MappingProxyType({})
+MOST_COUNTS = 65536  # a difference of two samples can be no larger
 SAME_RATE = 1e-6  # relative: rates of one digitizer and record length that are told with all digits
 
 
@@ -223,6 +224,23 @@ def triggers_of(
         )
     _check_matched(channel, channel.triggers if in_force is None else in_force, triggers)
     return triggers
+
+
+def with_level(
+    name: str, triggers: tuple[TriggerSettings, ...], entry: int, threshold: float, rearm: float
+) -> tuple[TriggerSettings, ...]:
+    """A channel's triggers with another level of one of them; UsageError where it has none."""
+    leveled = [i for i, t in enumerate(triggers) if t.kind in ("level", "edge")]
+    if entry not in leveled:
+        raise UsageError(f"expected one of the level or edge triggers {leveled} of {name}, "
+                         f"found {entry}")  # fmt: skip
+    if not -MOST_COUNTS <= rearm < threshold <= MOST_COUNTS:
+        raise UsageError(
+            f"expected rearm below threshold, within {MOST_COUNTS} counts, for {name}, "
+            f"found {rearm:g} and {threshold:g}"
+        )
+    changed = replace(triggers[entry], threshold=threshold, rearm=rearm)
+    return (*triggers[:entry], changed, *triggers[entry + 1 :])
 
 
 def _check_matched(

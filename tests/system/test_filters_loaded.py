@@ -115,6 +115,45 @@ def test_what_does_not_fit_is_refused_in_one_sentence(settings, tmp_path):
         assert kept["thresholds"] == {"A": pytest.approx(7.5 * FILTERS["A"].sigma)}
 
 
+NOISE = """triggers = [
+    { kind = "matched", threshold_sigma = 6.0, holdoff = 100 },
+    { kind = "level", threshold = 30000.0, rearm = 20000.0 },
+    { kind = "random", rate_hz = 100.0 },
+]"""
+
+
+def test_thresholds_come_from_the_noise_of_the_run_in_progress(settings):
+    (line,) = [one for one in settings.text.splitlines() if one.startswith("triggers")]
+    settings.path.write_text(settings.text.replace(line, NOISE))
+    settings = load(settings.path)
+    with core_process(settings), digitizer_of(settings, X, hold_at=HELD):
+        until(lambda: _is_up(settings), "the core")
+        refused = cli("levels", settings.path, "--live", "--sigmas", "7")
+        assert "no run is being recorded" in refused.stderr
+        assert cli("levels", settings.path, "--sigmas", "7").returncode != 0
+        folder = start(settings)
+        until(lambda: status(settings)["channels"]["B"]["records"] > 60, "records of noise")
+        until(lambda: status(settings)["unsafe"] == 0, "them to be durable")
+        told = cli_json("levels", settings.path, "--live", "--sigmas", "7", "--set")
+        assert status(settings)["epoch"] == 3
+        matched = {"channel": "A", "entry": 0, "threshold": 5.0, "rearm": 1.0}
+        with pytest.raises(UsageError, match=r"level or edge triggers \[1\] of A, found 0"):
+            system.ask(settings, "core", "set_levels", levels=[matched])
+        with pytest.raises(UsageError, match="expected rearm below threshold"):
+            system.ask(
+                settings, "core", "set_levels", levels=[matched | {"entry": 1, "rearm": 6.0}]
+            )
+        inputs = open_run(folder).inputs()
+    by_filter = {r["channel"]: r for r in told["levels"] if r["trigger"] == "matched"}
+    assert set(by_filter) == set(FILTERS)
+    (filters,) = [one for one in inputs if one["input"] == "filters"]
+    for name, one in FILTERS.items():
+        assert filters["thresholds"][name] == pytest.approx(7 * one.sigma)
+    leveled = {one["channel"]: one["triggers"][1] for one in inputs if one["input"] == "triggers"}
+    for trigger in leveled.values():  # noise of 10 counts on a baseline of 50, and a few tails
+        assert trigger["threshold"] == pytest.approx(50 + 7 * 10, rel=0.2)
+
+
 def replace_length(one):
     short = one.template[:1024]
     return replace(one, template=short, psd=np.asarray(one.psd[:513]))
