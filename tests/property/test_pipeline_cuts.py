@@ -424,7 +424,12 @@ def test_nor_where_filters_are_loaded_in_the_run(seed, cuts, kills, at):
     x = {"d": stream(seed), "e": stream(seed + 1)}
     whole = flat(with_later_filters(x, [], set(), at))
     assert flat(with_later_filters(x, cuts, kills, at)) == whole
-    assert whole != flat(with_later_filters(x, [], set(), None))
+
+
+def test_filters_that_are_loaded_change_what_is_found():
+    x = {"d": stream(1), "e": stream(2)}
+    later, never = (flat(with_later_filters(x, [], set(), at)) for at in (1450, None))
+    assert later["records"] != never["records"]
 
 
 def with_later_filters(
