@@ -2,7 +2,9 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "alarms": [{"name",
+"severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns",
+"sentence"}] of those that stand, are over unseen or silenced, "problem"}.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ import msgspec
 
 from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
 from daq.run.lease import Lease
+from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
+from daq.services import processes
+from daq.services.alarming import Alarming
 from daq.services.authority import Notes
 from daq.services.clockhealth import ClockHealth
 from daq.services.neighbors import Neighbors
+from daq.services.nightclock import night_clock, speed_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.settings.loader import Settings
+from daq.settings.loader import Settings, runtime_dir
 from daq.store import numbers
 from daq.wire import sockets
 from daq.wire.schemas import State
@@ -100,7 +106,18 @@ class Conductor:
         }
         endpoint = settings.endpoint
         self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
+        self._ticket = ""  # of who took the lease last
         self._notes = Notes(endpoint("core.commands"))
+        runtime = processes.private_folder(runtime_dir())
+        self._alarming = Alarming(
+            settings,
+            runtime,
+            self._notes,
+            act=self._act,
+            ticket=lambda: self._ticket,
+            now_ns=night_clock(speed_of(settings), runtime),
+        )
+        verbs |= self._alarming.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
             verbs,
@@ -123,11 +140,14 @@ class Conductor:
                 self._neighbors.serve()
                 self._follow()
                 self._watch_clock()
+                self._watch()
                 self._commands.serve()
                 self._beat.serve()
                 self._tell()
         finally:
-            for part in (self._commands, self._beat, self._neighbors, self._notes):
+            for part in (
+                self._commands, self._beat, self._neighbors, self._alarming, self._notes
+            ):  # fmt: skip
                 part.close()
 
     # --- verbs ---
@@ -176,6 +196,7 @@ class Conductor:
         held = self._lease.take(
             arguments.who, arguments.ticket, arguments.for_s, over=arguments.over
         )
+        self._ticket = arguments.ticket
         if before is None or before.seal != held.seal:
             from_whom = f" over from {before.who}: {arguments.over}" if before else ""
             self._notes.tell(f"{held.who} takes the control lease{from_whom}")
@@ -248,6 +269,22 @@ class Conductor:
         if step is not None:
             self._notes.tell(str(step), "warning")
 
+    def _watch(self) -> None:
+        """Judge the alarms; the heartbeat stops where a service is lost."""
+        self._alarming.look(self._quantities, well=not self._neighbors.lost())
+
+    def _quantities(self) -> dict[str, Quantity]:
+        core, instruments = self._neighbors.body("core"), self._neighbors.body("instruments")
+        return gathered(core, instruments, self._neighbors.table())
+
+    def _act(self, action: str, reason: str) -> None:
+        """What an alarm does to the run; where it cannot, the run's log says so."""
+        try:
+            if action == "end-run" and self._state.allows("stop"):
+                self._stop_run(StopRun(reason[:200]))
+        except ScheeliteError as error:
+            self._notes.tell(f"{action} was not done: {error}", "error")
+
     # --- what is told ---
 
     def _tell(self) -> None:
@@ -267,7 +304,8 @@ class Conductor:
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
             "clock": self._clock_health.table(),
-            "problem": self._problem,
+            "alarms": self._alarming.table,
+            "problem": "; ".join(filter(None, (self._problem, self._alarming.problem))),
         }
 
     def _own_row(self) -> dict[str, Any]:

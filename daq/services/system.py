@@ -235,6 +235,24 @@ def lease() -> dict[str, Any] | None:
     return None if held is None else dict(held)
 
 
+# Any: rows as run control says them
+def alarms(settings: Settings) -> list[dict[str, Any]]:
+    """Alarms that stand, are over unseen, or are silenced."""
+    return list(ask(settings, "run", "status")["alarms"])
+
+
+def acknowledge(settings: Settings, name: str) -> list[dict[str, Any]]:
+    """We have seen an alarm; what stands then."""
+    who = operator.current().who
+    return list(ask(settings, "run", "alarm-acknowledge", name=name, who=who)["alarms"])
+
+
+def silence(settings: Settings, name: str, for_s: float) -> list[dict[str, Any]]:
+    """Tell nobody of an alarm for so long; what stands then."""
+    who = operator.current().who
+    return list(ask(settings, "run", "alarm-silence", name=name, for_s=for_s, who=who)["alarms"])
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[None]:
     """The services for the length of a with block."""

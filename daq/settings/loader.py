@@ -27,6 +27,7 @@ from daq.settings.sections import (
     MatchedTrigger,
     Security,
 )
+from daq.settings.watch import watch_problems
 
 GROUP = "scheelite.settings"
 REQUIRED = ("experiment", "kinds", "channels", "digitizers")
@@ -193,6 +194,7 @@ def _problem(section: str, error: Mapping[str, Any]) -> str:
 def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     """What no section can see alone."""
     yield from _unguarded(sections)
+    yield from watch_problems(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):
         return
