@@ -351,7 +351,9 @@ def test_a_core_that_was_killed_in_a_pause_goes_on_paused_and_labeled(settings):
             until(lambda: status(settings)["run"] == 1, "the run")
             told = status(settings)
             assert (told["state"], told["label"]) == ("paused", "ignore")
-    assert any(b"anna: the pump is loud" in path.read_bytes() for path in names.logs(folder))
+    assert any(
+        b"anna: the pump is loud" in path.read_bytes() for path in names.logs(folder).values()
+    )
 
 
 @pytest.mark.parametrize(
