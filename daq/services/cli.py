@@ -14,7 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import alarm_commands, calibrate_commands, filter_commands, levels_command
+from daq.services import (
+    alarm_commands,
+    calibrate_commands,
+    filter_commands,
+    levels_command,
+    mark_commands,
+)
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -36,6 +42,10 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
 app.add_typer(alarm_commands.app, name="alarms")
+run_app.command("pause")(mark_commands.pause)
+run_app.command("resume")(mark_commands.resume)
+run_app.command("comment")(mark_commands.comment)
+run_app.command("label")(mark_commands.label)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
@@ -175,6 +185,7 @@ def install_units(
 def run_start(
     comment: Annotated[str, typer.Option(help="Goes into the file.")] = "",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself [s].")] = None,
+    label: Annotated[str | None, typer.Option(help="A, B, C or ignore: as `run label`.")] = None,
     json_: AsJson = False,
 ) -> None:
     """Begin a run."""
@@ -182,7 +193,7 @@ def run_start(
 
     settings = system.settings_of_what_is_up()
     system.wait_until_streaming(settings, STREAMING_S)
-    started = system.start_run(settings, comment=comment, duration_s=seconds)
+    started = system.start_run(settings, comment=comment, duration_s=seconds, label=label)
     _tell_run(started["run"], "is being recorded", json_)
 
 

@@ -14,7 +14,7 @@ from daq.run.states import VERBS
 from daq.settings.sections import Channels, Name, Section
 from daq.settings.units import SUFFIXES
 
-MOST_NAMES = 60
+MOST_NAMES, SHOWN = 60, 16
 # what an alarm can do to the run -> run control's verb that does it
 ACTIONS = {"pause": "pause", "relock": "relock", "end-run": "stop"}
 # any of these may be written with its unit: above = "15 mK"
@@ -264,6 +264,6 @@ def _like(found: str, names: Mapping[str, str]) -> str:
     first = found.partition(".")[0]
     close = get_close_matches(found, names, 8, 0.3)
     near = list(dict.fromkeys([*close, *(n for n in names if n.startswith(f"{first}."))]))
-    shown = near[:MOST_NAMES] or sorted({f"{n.partition('.')[0]}..." for n in names})
+    shown = near[:SHOWN] or sorted({f"{n.partition('.')[0]}..." for n in names})
     rest = len(names) - len(shown)
     return f"{', '.join(shown)} (scheelite alarms quantities lists {rest} more)"
