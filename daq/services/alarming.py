@@ -204,10 +204,7 @@ class Alarming:
     # --- memory -------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        part = self._memory.with_suffix(".part")
-        with disk.naming("keep the alarms in", self._memory):
-            part.write_bytes(msgspec.json.encode(self._alarms.memory()))
-            part.replace(self._memory)
+        disk.publish(self._memory, msgspec.json.encode(self._alarms.memory()))
 
     def _remember(self) -> None:
         try:

@@ -20,6 +20,7 @@ from daq.services import (
     filter_commands,
     levels_command,
     mark_commands,
+    night_commands,
 )
 from daq.services.ours import check_packages_are_ours
 
@@ -46,6 +47,7 @@ run_app.command("pause")(mark_commands.pause)
 run_app.command("resume")(mark_commands.resume)
 run_app.command("comment")(mark_commands.comment)
 run_app.command("label")(mark_commands.label)
+app.command("night")(night_commands.night)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)

@@ -4,7 +4,9 @@ State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"ru
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
 "until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "alarms": [{"name",
 "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns",
-"sentence"}] of those that stand, are over unseen or silenced, "problem"}.
+"sentence"}] of those that stand, are over unseen or silenced, "night": {"name", "folder", "state",
+"part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" done so far, "report"} or
+null, "problem"}.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from typing import Any
 
 import msgspec
 
-from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
+from daq.errors import (
+    NotConnectedError,
+    RefusedError,
+    ScheeliteError,
+    ServiceTimeoutError,
+    UsageError,
+)
 from daq.run.lease import Lease
 from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
@@ -31,8 +39,11 @@ from daq.services.clockhealth import ClockHealth
 from daq.services.marks import Comment, Label, SetLabel
 from daq.services.neighbors import Neighbors
 from daq.services.nightclock import night_clock, speed_of
+from daq.services.nightkeeper import Deeds, NightKeeper
+from daq.services.nightsteps import Facts, Start
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.settings.loader import Settings, runtime_dir
+from daq.settings.sections import Channels
 from daq.store import numbers
 from daq.wire import sockets
 from daq.wire.schemas import State
@@ -86,6 +97,12 @@ def service_names(settings: Settings) -> list[str]:
     return ["folder", "core", *instruments, *digitizers]
 
 
+def targets_of(settings: Settings) -> tuple[str, ...]:
+    """The channels with a crystal's mass."""
+    entries = settings.section(Channels).root
+    return tuple(name for name in settings.channel_names if entries[name].mass_g)
+
+
 class Conductor:
     """The service."""
 
@@ -119,18 +136,27 @@ class Conductor:
         }
         endpoint = settings.endpoint
         self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
+        self._heard, self._targets = False, targets_of(settings)
         self._ticket = ""  # of who took the lease last
         self._notes = Notes(endpoint("core.commands"))
         runtime = processes.private_folder(runtime_dir())
+        now_ns = self._now_ns = night_clock(speed_of(settings), runtime)
         self._alarming = Alarming(
             settings,
             runtime,
             self._notes,
             act=self._act,
             ticket=lambda: self._ticket,
-            now_ns=night_clock(speed_of(settings), runtime),
+            now_ns=now_ns,
         )
-        verbs |= self._alarming.verbs
+        deeds = Deeds(
+            start=self._start_for_night,
+            stop=lambda reason: self._stop_run(StopRun(reason)),
+            ask_core=self._ask_core,
+            ticket=lambda: self._ticket,
+        )
+        self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
+        verbs |= self._alarming.verbs | self._nights.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
             verbs,
@@ -159,7 +185,9 @@ class Conductor:
                 self._tell()
         finally:
             for part in (
-                self._commands, self._beat, self._neighbors, self._alarming, self._notes
+                self._commands, self._beat, self._neighbors, self._alarming,
+                self._nights,
+                self._notes
             ):  # fmt: skip
                 part.close()
 
@@ -304,6 +332,33 @@ class Conductor:
     def _watch(self) -> None:
         """Judge the alarms; the heartbeat stops where a service is lost."""
         self._alarming.look(self._quantities, well=not self._neighbors.lost())
+        if self._heard or self._neighbors.body("core") is not None:
+            self._heard = True  # before that we would not know of a run in progress
+            self._nights.tick(self._facts)
+
+    def _facts(self) -> Facts:
+        """What a night sees."""
+        core = self._neighbors.body("core") or {}
+        last = core.get("last") or self._last or {}
+        return Facts(
+            t_ns=self._now_ns(),
+            quantities=self._quantities(),
+            state=self._state.name,
+            run=self._run,
+            last_run=last.get("run"),
+            last_reason=str(last.get("reason", "")),
+            targets=self._targets,
+        )
+
+    def _start_for_night(self, ask: Start) -> int:
+        """The number of a run begun; a digitizer that does not stream yet is worth a wait."""
+        try:
+            arguments = StartRun(
+                ask.comment, ask.duration_s, label=msgspec.convert(ask.label, Label)
+            )
+            return int(self._start(arguments)["number"])
+        except (RefusedError, UsageError) as error:
+            raise NotConnectedError(str(error)) from error
 
     def _quantities(self) -> dict[str, Quantity]:
         core, instruments = self._neighbors.body("core"), self._neighbors.body("instruments")
@@ -339,8 +394,13 @@ class Conductor:
             "lease": None if held is None else msgspec.to_builtins(held),
             "clock": self._clock_health.table(),
             "alarms": self._alarming.table,
-            "problem": "; ".join(filter(None, (self._problem, self._alarming.problem))),
+            "night": self._nights.body,
+            "problem": self._trouble(),
         }
+
+    def _trouble(self) -> str:
+        found = (self._problem, self._alarming.problem, self._nights.problem)
+        return "; ".join(filter(None, found))
 
     def _own_row(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "state": self._state.name, "problem": self._problem}

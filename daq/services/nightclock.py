@@ -33,8 +33,7 @@ def night_clock(
         began_ns = msgspec.json.decode(path.read_bytes(), type=_Began).began_ns
     except (OSError, msgspec.DecodeError):
         began_ns = now_ns()
-        with disk.naming("keep the clock in", path):
-            path.write_bytes(msgspec.json.encode(_Began(began_ns)))
+        disk.publish(path, msgspec.json.encode(_Began(began_ns)))
     return lambda: began_ns + round((now_ns() - began_ns) * speed)
 
 

@@ -96,6 +96,7 @@ class NoiseStep(Section):
     """A run of random records alone, to measure the noise with."""
 
     kind: Literal["noise"]
+    label: Literal["A", "B", "C", "ignore"] = Field("B", description="What it is good for.")
     comment: str = Field("", max_length=500, description="Goes into the file.")
     duration_s: float = Field(ge=0.1, le=DAY_S, description="Of samples [s].")
     rate_hz: float = Field(gt=0, le=1000, description="Mean rate of records in each channel.")
@@ -106,6 +107,7 @@ class HeaterStep(Section):
     """A run with the pulses of a heater's generator, at one height after the other."""
 
     kind: Literal["heater"]
+    label: Literal["A", "B", "C", "ignore"] = Field("B", description="What it is good for.")
     comment: str = Field("", max_length=500, description="Goes into the file.")
     instrument: Name = Field(description="The generator.")
     height: str = Field(min_length=1, description="Its parameter for the height.")
@@ -141,6 +143,8 @@ class NightPlan(Section):
             raise ValueError(f"expected until to be HH:MM, found {self.until!r}")
         if bool(self.repeat) != bool(self.until):
             raise ValueError("expected until where something is repeated, and only there")
+        if self.repeat and all(isinstance(step, WriteStep) for step in self.repeat):
+            raise ValueError("expected a run or a wait among what repeats, found none")
         if not (self.first or self.repeat or self.last):
             raise ValueError("expected at least one step, found none")
         return self
