@@ -21,6 +21,7 @@ from daq.services import (
     levels_command,
     mark_commands,
     night_commands,
+    runs_commands,
 )
 from daq.services.ours import check_packages_are_ours
 
@@ -43,6 +44,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
 app.add_typer(alarm_commands.app, name="alarms")
+app.add_typer(runs_commands.app, name="runs")
 run_app.command("pause")(mark_commands.pause)
 run_app.command("resume")(mark_commands.resume)
 run_app.command("comment")(mark_commands.comment)

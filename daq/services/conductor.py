@@ -35,6 +35,7 @@ from daq.run.states import RunState
 from daq.services import processes
 from daq.services.alarming import Alarming
 from daq.services.authority import Notes
+from daq.services.cataloguing import Cataloguing
 from daq.services.clockhealth import ClockHealth
 from daq.services.marks import Comment, Label, SetLabel
 from daq.services.neighbors import Neighbors
@@ -156,6 +157,7 @@ class Conductor:
             ticket=lambda: self._ticket,
         )
         self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
+        self._cataloguing = Cataloguing(settings.data_dir)
         verbs |= self._alarming.verbs | self._nights.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
@@ -187,6 +189,7 @@ class Conductor:
             for part in (
                 self._commands, self._beat, self._neighbors, self._alarming,
                 self._nights,
+                self._cataloguing,
                 self._notes
             ):  # fmt: skip
                 part.close()
@@ -279,6 +282,8 @@ class Conductor:
             self._follow_core(core)
         if folder is not None and self._state.name == "stopping" and _folded(folder, self._run):
             self._state.move("complete")
+            if self._folder is not None:
+                self._cataloguing.ended(self._folder)
             self._run = self._folder = None
 
     def _follow_core(self, core: State) -> None:
@@ -399,7 +404,12 @@ class Conductor:
         }
 
     def _trouble(self) -> str:
-        found = (self._problem, self._alarming.problem, self._nights.problem)
+        found = (
+            self._problem,
+            self._alarming.problem,
+            self._nights.problem,
+            self._cataloguing.problem,
+        )
         return "; ".join(filter(None, found))
 
     def _own_row(self) -> dict[str, Any]:

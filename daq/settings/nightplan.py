@@ -195,11 +195,12 @@ def foreign(document: Mapping[str, Any]) -> Iterable[str]:
 
 def plan_problems(plan: NightPlan, settings: Settings) -> list[str]:
     """What a plan asks of services that do not have it."""
-    return [problem for place, step in plan.steps() for problem in _of(place, step, settings)]
-
-
-def _of(place: str, step: BaseModel, settings: Settings) -> Iterator[str]:
     names = quantities_of(settings.sections)
+    steps = list(plan.steps())
+    return [problem for place, step in steps for problem in _of(place, step, settings, names)]
+
+
+def _of(place: str, step: BaseModel, settings: Settings, names: Mapping[str, str]) -> Iterator[str]:
     match step:
         case Wait():
             yield from condition_problems(f"{place}.", step, names)

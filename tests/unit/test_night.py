@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,7 @@ class Lab:
         return [deed for deed in self.deeds if isinstance(deed, kind)]
 
 
+@lru_cache
 def made(text: str):
     return parse_plan(text, Path("plan.toml"), BENCH)
 
