@@ -20,6 +20,7 @@ from daq.services.authority import Notes
 from daq.services.notices import Notice, Notices, Pulse
 from daq.services.service import Result, Verb
 from daq.settings.loader import Settings
+from daq.settings.sections import Experiment
 from daq.settings.watch import AlarmRule, AlarmRules, Heartbeat, Notifiers, Order
 from daq.store import disk
 from daq.wire import sockets
@@ -153,9 +154,9 @@ class Alarming:
     def _tell(self, event: Event) -> None:
         rule = self._rules[event.rule.name]
         people = {"raised": rule.tell, "cleared": rule.tell, "escalated": rule.escalate_to}
+        experiment = self._settings.section(Experiment).name
         notice = Notice(
-            subject=f"[{self._settings.sections['experiment'].name}] "  # type: ignore[attr-defined]
-            f"{event.rule.name} {event.what}",
+            subject=f"[{experiment}] {event.rule.name} {event.what}",
             text=event.sentence,
             severity=rule.severity,
             t_ns=self._now_ns(),

@@ -21,6 +21,7 @@ from daq.services import (
     levels_command,
     mark_commands,
     night_commands,
+    report_command,
     runs_commands,
 )
 from daq.services.ours import check_packages_are_ours
@@ -50,6 +51,7 @@ run_app.command("resume")(mark_commands.resume)
 run_app.command("comment")(mark_commands.comment)
 run_app.command("label")(mark_commands.label)
 app.command("night")(night_commands.night)
+app.command("report")(report_command.report)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)

@@ -6,7 +6,7 @@ State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"ru
 "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns",
 "sentence"}] of those that stand, are over unseen or silenced, "night": {"name", "folder", "state",
 "part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" done so far, "report"} or
-null, "problem"}.
+null, "web" (address of the page, "" without one), "problem"}.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from daq.services.nightclock import night_clock, speed_of
 from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.services.web import WebPage
 from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels
 from daq.store import numbers
@@ -157,7 +158,7 @@ class Conductor:
             ticket=lambda: self._ticket,
         )
         self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
-        self._cataloguing = Cataloguing(settings.data_dir)
+        self._cataloguing, self._web = Cataloguing(settings.data_dir), WebPage(settings)
         verbs |= self._alarming.verbs | self._nights.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
@@ -190,6 +191,7 @@ class Conductor:
                 self._commands, self._beat, self._neighbors, self._alarming,
                 self._nights,
                 self._cataloguing,
+                self._web,
                 self._notes
             ):  # fmt: skip
                 part.close()
@@ -384,7 +386,10 @@ class Conductor:
     def _tell(self) -> None:
         self._progress += 1
         if self._beat.due(self._state.name):
-            self._beat.publish(self._state.name, progress=self._progress, body=self._body())
+            body = self._body()
+            self._beat.publish(self._state.name, progress=self._progress, body=body)
+            told = {"state": self._state.name, **body}
+            self._web.put(told, self._neighbors.body("core"), self._quantities())
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:
@@ -400,6 +405,7 @@ class Conductor:
             "clock": self._clock_health.table(),
             "alarms": self._alarming.table,
             "night": self._nights.body,
+            "web": self._web.url,
             "problem": self._trouble(),
         }
 

@@ -25,7 +25,6 @@ from daq.services.nightsteps import Answer, Ask, Facts, Randomly, Start, Stop, W
 from daq.services.service import Result, Verb
 from daq.settings.loader import Settings
 from daq.settings.nightplan import parse_plan, seconds_until
-from daq.store import names
 from daq.wire import sockets
 
 logger = logging.getLogger(__name__)
@@ -193,12 +192,10 @@ class NightKeeper:
 
     def _report(self, night: NightRun) -> None:
         """In a process of its own, which may take its time."""
-        runs = [names.run_folder(self._settings.data_dir, run) for run in night.runs]
-        if not runs:
+        if not night.runs:
             return
-        out = night.folder / nightrun.REPORT
-        command = [sys.executable, "-m", "daq.services.cli", "report", *map(str, runs)]
-        self._reporting = subprocess.Popen([*command, "--out", str(out)], stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "daq.services.cli", "report", str(night.folder)]
+        self._reporting = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _attend_report(self) -> None:
         if self._reporting is None or self._reporting.poll() is None:
