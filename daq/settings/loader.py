@@ -103,7 +103,7 @@ def parse(text: str, path: Path) -> Settings:
     """The settings in a text; `path` is what the errors name."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and int's own at 4300 digits
         raise SettingsError(str(path), [f"not TOML: {error}"]) from error
     except RecursionError as error:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error

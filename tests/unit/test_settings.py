@@ -206,6 +206,11 @@ def test_an_unknown_socket_is_refused():
     assert any("core.block" in p for p in problems(text))
 
 
+def test_a_number_without_end_is_refused_like_any_other_mistake():
+    with pytest.raises(SettingsError, match="not TOML: Exceeds the limit"):
+        parse("n = " + "9" * 5000, Path("x.toml"))
+
+
 def test_what_is_no_toml_is_said_with_its_line():
     assert "line 1" in problems("[experiment\n")[0]
 
