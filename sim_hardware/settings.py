@@ -350,6 +350,12 @@ class Bench(_Table):
         min_length=1,
         description="where the truth of every deposit is written; without it nowhere",
     )
+    commands: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a command log that is told once more, with the seed and the settings it was "
+        "written with; no instrument is then served, since nobody else may command",
+    )
     control_port: Port | None = Field(
         default=None, description="where faults are ordered; without it there is no such socket"
     )
@@ -363,6 +369,8 @@ class Bench(_Table):
     def ports(self) -> dict[str, int]:
         """Where each digitizer and instrument listens."""
         ports = {name: digitizer.port for name, digitizer in self.digitizers.items()}
+        if self.commands is not None:
+            return ports
         wired = {name: each for name, each in self.instruments.items() if each.folder is None}
         ports |= {name: instrument.port for name, instrument in wired.items()}
         return ports if self.control_port is None else ports | {CONTROL: self.control_port}

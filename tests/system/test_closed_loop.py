@@ -58,6 +58,8 @@ def session(bench: Wired) -> npt.NDArray[np.int64]:
     output.on.write(True)
     bench.squid(2).feedback.write(10.0)
     parts.append(bench.rows(1.2))
+    heat(bench)
+    parts.append(bench.rows(1.0))
     return np.concatenate(parts, axis=1)
 
 
@@ -77,6 +79,12 @@ def test_the_same_seed_and_commands_at_the_same_samples_give_the_same_samples(
             ("pulser:1", "on")} <= told  # fmt: skip
     biased = next(line for line in logs[0] if line["what"] == "tes_bias_a")
     assert biased["samples"] == {"targets": round(0.3 * RATE_HZ)}
+    (log,) = (tmp_path / "0").glob("commands-*.jsonl")
+    table = spec(RATE_HZ, PAIR, sources=LIVELY, commands=str(log))
+    with wired(table) as bench:
+        assert set(bench.resources) == {"targets"}
+        late, early = bench.again(50_000, 70_000), bench.again(0, 50_000)
+    np.testing.assert_array_equal(np.concatenate([early, late], axis=1), found[0])
 
 
 def test_another_seed_gives_others() -> None:
@@ -101,7 +109,7 @@ def test_who_comes_after_a_day_is_served_at_once_and_finds_it_at_rest(initial: s
     laboratory = Laboratory(bench, timeline, Cryostat(bench.seed))
     clock, truth = sample_clocks(bench, 0)["targets"], everything(bench, laboratory)
     rows = prepared(bench, "targets", laboratory, clock, truth)
-    source = DetectorSignals("targets", rows, truth, clock, reach=laboratory.bath.extend)
+    source = DetectorSignals("targets", rows, truth, clock)
     first = source.samples(0, 10_000)
     day = round(86_400.0 * RATE_HZ)
     late = source.samples(day, day + 10_000)
@@ -156,9 +164,10 @@ def test_what_the_refrigerator_is_told_is_in_the_command_log(tmp_path: Path) -> 
         bench.rows(0.2)
         heat(bench)
     heated = [line for line in commands(tmp_path) if line["source"] == "cryostat"]
-    assert {line["what"] for line in heated} == {"heaters"}
+    assert {line["what"] for line in heated} == {"heater"}
     assert {line["samples"]["targets"] for line in heated} == {4000}
-    assert "0.001" in heated[-1]["value"]
+    mixing = [line["value"] for line in heated if line["value"]["stage"] == "mixing"]
+    assert mixing[-1]["power_w"] == pytest.approx(3.16e-3**2 * 120)
 
 
 def heat(bench: Wired) -> None:
