@@ -16,7 +16,7 @@ from sim_hardware.command_log import CommandLog
 from sim_hardware.face import Face
 from sim_hardware.faces.avs47 import Avs47
 from sim_hardware.faces.bluefors_logs import BlueforsLogs
-from sim_hardware.faces.digitizer import DigitizerFace
+from sim_hardware.faces.digitizer import PACKET_S, DigitizerFace
 from sim_hardware.faces.lakeshore336 import MODEL336, MODEL350, Lakeshore336
 from sim_hardware.faces.lakeshore370 import Lakeshore370
 from sim_hardware.faces.lakeshore372 import Lakeshore372
@@ -32,7 +32,7 @@ from sim_hardware.retold import Retold
 from sim_hardware.scenario import CompressorTrip, FridgeWarmUp, Schedule
 from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
-from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
+from sim_hardware.settings import CONTROL, Bench
 from sim_hardware.source import Source
 from sim_hardware.truth import Converting, TruthFile
 from sim_hardware.world.chain import Chain
@@ -284,20 +284,28 @@ def digitizer_faces(
                 retold.to_chain(name, channel, row)
         source = DetectorSignals(name, rows, truth, clock, levels, reach)
         scripted = ScriptedSource(source, schedule, clock)
-        faces[name] = digitizer_face(scripted, digitizer, bench.pace, holes(name, schedule, clock))
+        lost = holes(name, schedule, clock)
+        faces[name] = digitizer_face(scripted, bench, name, lost)
     retold.refuse_others([*map(str, laboratory.sources), *bench.channels])
     retold.to_tracks(laboratory.readouts)
     retold.to_tracks(laboratory.waves)
     return faces
 
 
-def digitizer_face(source: Source, digitizer: BenchDigitizer, pace: str, lost: Holes) -> StreamFace:
+def digitizer_face(source: Source, bench: Bench, name: str, lost: Holes) -> StreamFace:
     """The face of a digitizer's model."""
-    memory_s = digitizer.memory_s
+    digitizer, pace, memory_s = bench.digitizers[name], bench.pace, bench.memory_s(name)
     if digitizer.model == RedPitaya.model:
         header_bytes = digitizer.header_bytes
         return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes, lost=lost)
-    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex, lost=lost)
+    return DigitizerFace(
+        source,
+        pace=pace,
+        memory_s=memory_s,
+        stream=uuid4().hex,
+        lost=lost,
+        packet_s=PACKET_S * max(1.0, bench.speed),  # as many a second by the wall
+    )
 
 
 def truth_file(

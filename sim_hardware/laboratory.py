@@ -82,7 +82,7 @@ class Laboratory:
     def chains(self, digitizer: str, clock: SampleClock, truth: Truth) -> dict[str, Chain]:
         """The chains of a digitizer, ready for work; takes a second."""
         of = self._bench.digitizers[digitizer]
-        remembered = round((of.memory_s + MARGIN_S) * of.sample_rate_hz)
+        remembered = round((self._bench.memory_s(digitizer) + MARGIN_S) * of.sample_rate_hz)
         flat_out = self._bench.pace == "flat-out"
         mains, shaken = (
             lines_pool(lines, of.sample_rate_hz, self._rng(f"{name} on {digitizer}"))

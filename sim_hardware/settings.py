@@ -105,7 +105,8 @@ class BenchDigitizer(_Table):
         default=2.0,
         ge=0.1,
         le=600.0,
-        description="what it holds while nobody reads, at pace clock [s]",
+        description="what it holds while nobody reads, at pace clock, by the wall where the bench "
+        "goes faster [s]",
     )
     clock_ppm: float = Field(
         default=0.0,
@@ -389,10 +390,9 @@ class Bench(_Table):
         squid = {**self.squid.get(ALL, {}), **self.squid.get(target, {})}
         return sensor(tes, squid, mass_g=self.mass_g(target))
 
-    @property
-    def longest_memory_s(self) -> float:
-        """What the digitizer with the longest memory holds."""
-        return max((each.memory_s for each in self.digitizers.values()), default=0.0)
+    def memory_s(self, digitizer: str) -> float:
+        """What a digitizer holds, of the bench's time: who reads is not as fast as the bench."""
+        return self.digitizers[digitizer].memory_s * max(1.0, self.speed)
 
     def start_ns(self, now_ns: int) -> int:
         """UTC of sample 0 in ns, where it is `now_ns` now."""

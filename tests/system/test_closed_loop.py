@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from math import ceil
@@ -19,6 +20,7 @@ from sim_hardware.world.digitizer import DetectorSignals
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.tes import BATH_K
 from sim_hardware.world.timeline import Timeline
+from tests.stream_client import Stream, read_stream
 from tests.truth import Row, newest_truth, read_truth
 from tests.wired_bench import LSB_V, QUIET, Wired, commands, spec, wired
 
@@ -306,3 +308,28 @@ def alone(truth: list[Row], n_samples: int) -> list[tuple[int, set[str]]]:
         if 1000 < at < n_samples - 1000
         and all(abs(other - at) > 0.5 * RATE_HZ or other == at for other in first.values())
     ]
+
+
+# --- a bench that is faster than the wall's clock
+
+
+def now_on(bench: Wired, seconds: float) -> Stream:
+    """What the digitizer converts in so many seconds of the bench's time."""
+    begin = read_stream(bench.resources["targets"], 0, 1).hello["next"]
+    return read_stream(bench.resources["targets"], begin, begin + round(seconds * bench.rate_hz))
+
+
+def test_a_fast_bench_streams_a_minute_in_seconds_and_loses_nothing() -> None:
+    with wired(spec(2e3, pace="clock", speed=40.0, sources=LIVELY)) as bench:
+        began_s = time.monotonic()
+        before = now_on(bench, 60.0)
+        took_s = time.monotonic() - began_s
+        bench.bias(1.3)
+        after = now_on(bench, 2.0)
+        mixing_k = bench.fridge.inputs[6].temperature.read()
+    assert before.gaps == after.gaps == []
+    assert took_s > 0.9 * 60.0 / 40.0  # no sample before its time
+    times_s = np.diff([t_ns for _, t_ns in before.anchors]) / 1e9
+    np.testing.assert_allclose(times_s, np.ones(59), rtol=1e-9)
+    assert 0.007 < mixing_k < 0.02
+    assert abs(np.median(after.row("C11")) - np.median(before.row("C11"))) > 100
