@@ -101,11 +101,18 @@ def replay(
 
 
 @app.command()
-def sim(config: Config, json_: AsJson = False) -> None:
+def sim(
+    config: Config,
+    commands: Annotated[
+        Path | None,
+        typer.Option(help="A command log of this bench: its digitizers give the same samples."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
     """The simulated bench of a config alone, until Ctrl-C."""
     from daq.services.bench import run_bench
 
-    raise SystemExit(run_bench(_load(config), json_))
+    raise SystemExit(run_bench(_load(config), json_, commands))
 
 
 @app.command()
