@@ -23,6 +23,7 @@ from daq.run.lease import Lease
 from daq.run.states import RunState
 from daq.services.authority import Notes
 from daq.services.clockhealth import ClockHealth
+from daq.services.marks import Comment, Label, SetLabel
 from daq.services.neighbors import Neighbors
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.settings.loader import Settings
@@ -34,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 100
 CORE_TIMEOUT_S = 20.0
+# state of the core -> our own -> the move that makes ours follow
+FOLLOWED: dict[str, dict[str, str]] = {
+    "paused-by-disk": {"running": "no room", "paused": "no room"},
+    "running": {"paused-by-disk": "room", "paused": "resume"},
+    "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
+}
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +49,7 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+    label: Label | None = None
 
 
 class TakeLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,12 +96,17 @@ class Conductor:
         self._folder: Path | None = None
         self._began = 0.0
         self._boot = ""  # of the core that was last heard to record our run
+        self._told_ns = 0  # when the core did what we last asked; its older states are no news
         self._last: Result | None = None
         self._problem = ""
         self._progress = 0
         verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
             "start": Verb(StartRun, self._start, "act"),
             "stop": Verb(StopRun, self._stop_run, "safe"),
+            "pause": Verb(Nothing, lambda _: self._hold("pause"), "act"),
+            "resume": Verb(Nothing, lambda _: self._hold("resume"), "act"),
+            "comment": Verb(Comment, self._comment),
+            "label": Verb(SetLabel, self._label, "act"),
             "lease-take": Verb(TakeLease, self._take_lease),
             "lease-release": Verb(ReleaseLease, self._release_lease),
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
@@ -162,6 +175,23 @@ class Conductor:
             self._run = self._folder = None
             raise
 
+    def _hold(self, verb: str) -> Result:
+        """Pause or resume; the state follows what the core has done."""
+        self._state.check(verb)
+        self._told_ns = int(self._ask_core(verb)["t_ns"])
+        self._state.move(verb)
+        return {"run": str(self._folder), "number": self._run}
+
+    def _comment(self, said: Comment) -> Result:
+        self._state.move("comment")
+        self._ask_core("comment", **msgspec.to_builtins(said))
+        return {"run": str(self._folder), "number": self._run}
+
+    def _label(self, asked: SetLabel) -> Result:
+        self._state.move("label")
+        self._ask_core("label", label=asked.label)
+        return {"run": str(self._folder), "number": self._run}
+
     def _stop_run(self, arguments: StopRun) -> Result:
         self._state.move("stop")
         try:
@@ -209,10 +239,8 @@ class Conductor:
             self._boot = core.boot
         if run is not None and self._run is None and self._state.allows("adopt"):
             self._adopt(int(run), Path(str(core.body["folder"])))
-        elif run == self._run and core.state == "paused-by-disk" and self._state.allows("pause"):
-            self._state.move("pause")
-        elif run == self._run and core.state == "running" and self._state.allows("go on"):
-            self._state.move("go on")
+        elif run == self._run and run is not None and self._moved_by(core):
+            self._state.move(FOLLOWED[core.state][self._state.name])
         elif last.get("run") == self._run and self._run is not None:
             self._last = last
             if core.state == "failed":
@@ -221,6 +249,10 @@ class Conductor:
                 self._state.move("end")
         elif run is None and self._run is not None and self._boot not in ("", core.boot):
             self._end_unheard(core)
+
+    def _moved_by(self, core: State) -> bool:
+        """Whether the core's state is news of a pause, or of its end, that we do not know yet."""
+        return core.t_ns >= self._told_ns and self._state.name in FOLLOWED.get(core.state, {})
 
     def _end_unheard(self, core: State) -> None:
         """The core that recorded our run is gone, and the next one has nothing to go on with."""

@@ -5,9 +5,9 @@ State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compres
 "exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
 found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
-are those no salt reaches into.
-State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
+"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
+"problem"}. A channel's records are those no salt reaches into.
+State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.services import marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
@@ -78,6 +79,7 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+    label: marks.Label | None = None
 
 
 def run_folder(data_dir: Path, run: int, asked: str) -> Path:
@@ -444,6 +446,8 @@ class Core:
         self._recording, self._failed, self._problem = recording, False, ""
         self._spectra = Spectra(self._calibration)
         self._inbox.begin(recording)
+        if arguments.label is not None:
+            marks.set_label(recording, arguments.label, self._now_ns())
         for stream in self._streams.values():
             if self._inputs.can_wait(stream.name):
                 self._ask(stream, recording.pipeline.resumes_at(stream.name))
@@ -516,6 +520,25 @@ class Core:
             recording.abandon(gone)
 
     # --- what enters a run ---
+
+    def _hold(self) -> Result:
+        recording = self._recorded([])
+        if recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is paused already")
+        return {"since": marks.pause(recording), "t_ns": self._now_ns()}
+
+    def _let_go(self) -> Result:
+        recording = self._recorded([])
+        if not recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is not paused; expected a paused run")
+        return {"until": marks.resume(recording), "t_ns": self._now_ns()}
+
+    def _comment(self, said: marks.Comment) -> Result:
+        marks.comment(self._recorded([]), said, self._now_ns())
+        return {}
+
+    def _label(self, asked: marks.SetLabel) -> Result:
+        return {"since": marks.set_label(self._recorded([]), asked.label, self._now_ns())}
 
     def _mark_dead(self, arguments: Dead) -> Result:
         recording = self._recorded(arguments.channels)
@@ -593,7 +616,9 @@ class Core:
         if self._paused:
             return "paused-by-disk"
         if self._recording is not None:
-            return "stopping" if self._recording.stopping else "running"
+            if self._recording.stopping:
+                return "stopping"
+            return "paused" if self._recording.paused else "running"
         return "failed" if self._failed else "idle"
 
     # Any: the body's shape is documented at the top of this module
@@ -617,6 +642,7 @@ class Core:
             "unsafe": recording.unsafe_records if recording else 0,
             "digitizers": self._inputs.table(),
             "disk_hours_left": self._disk.hours_left(self._rate()),
+            "label": recording.label if recording else "",
             "problem": self._trouble(),
         }
 
@@ -677,6 +703,10 @@ class Core:
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
             "note": Verb(Note, self._note),
+            "pause": Verb(Nothing, lambda _: self._hold()),
+            "resume": Verb(Nothing, lambda _: self._let_go()),
+            "comment": Verb(marks.Comment, self._comment),
+            "label": Verb(marks.SetLabel, self._label),
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),

@@ -107,6 +107,8 @@ class Saved(msgspec.Struct):
     totals: Totals
     reason: str
     no_room_until: dict[str, int] = {}
+    paused: bool = False
+    label: str = ""
 
 
 class _Durable:
@@ -137,6 +139,7 @@ class Recording:
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
+        self.paused, self.label = False, ""  # by the operator
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._tape = RawTape(facts.channels, facts.raw)
@@ -193,6 +196,7 @@ class Recording:
         pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
+        recording.paused, recording.label = saved.paused, saved.label
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -231,7 +235,14 @@ class Recording:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
+        saved = Saved(
+            self.pipeline.checkpoint(),
+            self.totals,
+            self.reason,
+            self._no_room_until,
+            self.paused,
+            self.label,
+        )
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -332,6 +343,12 @@ class Recording:
         self.enter({"input": "record", "samples": samples})
         return samples
 
+    def set_label(self, label: str) -> dict[str, int]:
+        """What the data are of from now on; from which samples, by digitizer."""
+        since = {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers}
+        self.enter({"input": "label", "label": label, "since": since})
+        return since
+
     def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> dict[str, int]:
         """Other triggers of a channel; from which sample on, and in which settings epoch."""
         at, epoch = self.pipeline.now(channel), self.pipeline.epoch + 1
@@ -352,6 +369,11 @@ class Recording:
         """One line of the run's own log; what is too long for its field is cut there."""
         row = np.array([(t_ns, level.encode(), text.encode())], plain(MESSAGE))
         self._writer.external(Kind.MESSAGES, row.tobytes())
+
+    def keep_comment(self, t_ns: int, text: str) -> None:
+        """A person's sentence in the run's own log, durable when this returns."""
+        self.keep_message(t_ns, "comment", text)
+        self._writer.sync()
 
     # --- the end ---
 
@@ -395,8 +417,10 @@ class Recording:
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
             case "dead":
+                self.paused = self.paused or change["cause"] == "paused"
                 self.pipeline.dead(change["cause"], change["since"])
             case "alive":
+                self.paused = self.paused and change["cause"] != "paused"
                 self.pipeline.alive(change["cause"], change["until"])
             case "record":
                 self.pipeline.order(change["samples"])
@@ -405,6 +429,8 @@ class Recording:
                 self.pipeline.set_triggers(change["channel"], triggers)
             case "heard":
                 self.pipeline.hear(change["digitizer"])
+            case "label":
+                self.label = change["label"]
             case "disk_full":
                 self._no_room_until = dict(change["until"])
 

@@ -203,6 +203,12 @@ def stop_run(settings: Settings, reason: str) -> dict[str, Any]:
     return stopped
 
 
+def mark_run(settings: Settings, verb: str, given: dict[str, str]) -> dict[str, Any]:
+    """Pause, resume, comment or label the run in progress; {"run": folder, "number"}."""
+    arguments: dict[str, Any] = given  # Any: as `ask` takes them
+    return ask(settings, "run", verb, **arguments)
+
+
 def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict[str, Any]:
     """Wait until a run has ended and is complete on disk: run control's last word on it."""
 
