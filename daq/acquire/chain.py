@@ -17,6 +17,7 @@ from daq.acquire.decimate import Decimator, reach
 from daq.acquire.filtered import Filtered
 from daq.acquire.filters import Filter
 from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
+from daq.acquire.guard import Guard, GuardHit, GuardState
 from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
 from daq.acquire.kernels import I16
 from daq.acquire.piles import NOISE, Piles, PilesState, Shot
@@ -31,6 +32,8 @@ from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
+# no causes of the ledger's: where a hit of the guard lies, where a jump may look like a pulse
+GUARDED = ("guard", "jump")
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
@@ -62,6 +65,7 @@ class ChainState(msgspec.Struct):
     salted: int = LONG_AGO  # salts before this record sample were told
     salts_found: list[int] = []  # record samples of those that are not told and have a trigger
     windows: list[list[Interval]] = []  # what each of the plan's windows tags
+    guard: GuardState | None = None
 
 
 class Chain:
@@ -76,7 +80,8 @@ class Chain:
         one: Filter | None = None,
     ) -> None:
         self.index, self.channel, self.state = index, channel, state
-        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in DEAD_CAUSES}
+        kept = (*DEAD_CAUSES, *GUARDED)
+        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in kept}
         self.windows = [Intervals(parts) for parts in state.windows]
         triggers = channel.triggers if state.triggers is None else state.triggers
         self._filtered = self._search_by(one, triggers)
@@ -84,6 +89,7 @@ class Chain:
         self._piles = Piles(channel, state.piles, self._dead["holdoff"])
         self._salter = Salter(channel, seed)
         self._cutter = Cutter(index, channel, self._dead, self._salter)
+        self._guard = self._guarded(state)
         self._row_samples = round(channel.sample_rate_hz)
         self._past = [
             Tape.holding(c.start, np.frombuffer(c.samples, np.int16)) for c in state.closed
@@ -122,7 +128,8 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        return max(self.state.keep * factor - reach(factor), self.state.start)
+        keep = max(self.state.keep * factor - reach(factor), self.state.start)
+        return keep if self._guard is None else min(keep, self._guard.needs)
 
     @property
     def own_until(self) -> int:
@@ -144,7 +151,7 @@ class Chain:
         if state.stop < FOREVER:
             return min(state.stop, self._until_digitizer())
         whole = (state.reached - self._room_after) * c.decimation
-        return min(max(whole, state.start), self._until_digitizer())
+        return min(max(whole, state.start), self._until_digitizer(), self._judged_until)
 
     @property
     def next_row(self) -> int:
@@ -168,6 +175,9 @@ class Chain:
         """Take the next digitizer samples of the stretch in."""
         self._search_rails(samples)
         self._fed += samples.size
+        self._pass(samples if self._guard is None else self._guard.feed(samples))
+
+    def _pass(self, samples: I16) -> None:
         fresh = self._decimator.feed(samples)
         fresh = self._salter.add(fresh, self._tape.stop)
         self._tape.append(fresh)
@@ -243,10 +253,14 @@ class Chain:
     def begin_dead(self, cause: str, sample: int) -> None:
         """From this digitizer sample on it is dead for a cause."""
         self._dead[cause].add(sample, FOREVER)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relock(sample)
 
     def end_dead(self, cause: str, sample: int) -> None:
         """Until this digitizer sample it was."""
         self._dead[cause].end_at(sample)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relocked(sample)
 
     # --- what comes out ---
 
@@ -327,6 +341,15 @@ class Chain:
             self._fill_row(row, *cut)
         return rows
 
+    def hits(self) -> list[GuardHit]:
+        """What the guard found and is over, since the last time."""
+        return self._guard.take() if self._guard is not None else []
+
+    @property
+    def guard(self) -> Guard | None:
+        """What guards it, if anything does."""
+        return self._guard
+
     def forget_windows(self, sample: int) -> None:
         """What tags digitizer samples before this one will not be asked for again."""
         for window in self.windows:
@@ -339,6 +362,18 @@ class Chain:
         return self.state
 
     # --- stretches ---
+
+    def _guarded(self, state: ChainState) -> Guard | None:
+        """The guard, where the channel has one, as the state knows it."""
+        if self.channel.guarding is None:
+            return None
+        state.guard = state.guard or Guard.at(state.start)
+        return Guard(self.channel.guarding, self.channel.sample_rate_hz, state.guard, self._dead)
+
+    @property
+    def _judged_until(self) -> int:
+        """The guard will find nothing before this digitizer sample any more."""
+        return FOREVER if self._guard is None else self._guard.settled
 
     @property
     def _first_of_stretch(self) -> int:
@@ -369,11 +404,15 @@ class Chain:
         self._decimator_first = self._first_of_stretch
         if self._filtered is not None:
             self._filtered.begin(self._decimator_first, self._tape.start)
+        if self._guard is not None:
+            self._guard.begin(start)
 
     def _open_stretch(self, start: int) -> None:
         """A new contiguous stretch: nothing is known of what was before it."""
         state, c = self.state, self.channel
         state.start = state.railed = start
+        if self._guard is not None:
+            self._guard.open(start)
         self._begin(start)
         first = state.reached = self._decimator_first
         self._finder.open(first)
@@ -382,6 +421,8 @@ class Chain:
 
     def _close_stretch(self, stop: int) -> None:
         """The stretch ends at `stop`: what has no room for its record there has none."""
+        if self._guard is not None:
+            self._pass(self._guard.finish())
         self.search()
         self._finder.close(self._tape, self._decimator_first)
         c, state = self.channel, self.state
@@ -429,6 +470,8 @@ class Chain:
             return False
         at = shot.sample * self.channel.decimation
         causes = [cause for cause in NO_RECORDS if self._dead[cause].holds(at)]
+        if shot.causes & PULSES and self._dead["jump"].holds(at):
+            causes.append("jump")
         if causes or piled:
             self._drop(causes[0] if causes else "pile_up")
             return False
@@ -443,6 +486,8 @@ class Chain:
             if tape is None and not self._is_cut_off(pending[0]):
                 break
             if tape is not None and self._span(pending[0])[1] > self._finder.crossed:
+                break
+            if tape is self._tape and self._ends(pending[0]) > self._judged_until:
                 break
             shot = pending.pop(0)
             if tape is None:
@@ -463,6 +508,10 @@ class Chain:
     def _span(self, shot: Shot) -> Interval:
         start = shot.sample - self.channel.pretrigger
         return start, start + self.channel.record_length
+
+    def _ends(self, shot: Shot) -> int:
+        """One past the last digitizer sample that a shot's record stands for."""
+        return (self._span(shot)[1] - 1) * self.channel.decimation + 1
 
     def _tape_of(self, shot: Shot) -> Tape | None:
         """The tape of the stretch that holds all of a shot's record, as far as there is one yet."""
@@ -503,6 +552,8 @@ class Chain:
         again = keep if self._filtered is None else self.state.reached - self._filtered.history
         self.state.keep = max(self.state.keep, min(keep, again, self._tape.stop))
         self._tape.forget_before(keep)
+        if self._guard is not None:
+            self._guard.forget_before(self.needed_from)
         self._forget_at = self._tape.stop + FORGET_EVERY
         if self._past:
             self._note_closed()

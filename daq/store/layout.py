@@ -14,6 +14,7 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -135,6 +136,7 @@ TABLES = {
     "salts": TableLayout(
         SALT, "pulses of known energy that software added, and what became of them"
     ),
+    "guard": TableLayout(GUARD, "what the guard found in the streams"),
     "readings": TableLayout(READING, "what the instruments said"),
     "messages": TableLayout(MESSAGE, "what happened"),
     "inputs": TableLayout(INPUT, "everything that entered the acquisition and is no sample"),
@@ -146,6 +148,7 @@ TABLE_OF = {
     Kind.LEDGER: "livetime",
     Kind.ANCHORS: "anchors",
     Kind.SALTS: "salts",
+    Kind.GUARD: "guard",
     Kind.READINGS: "readings",
     Kind.MESSAGES: "messages",
 }
