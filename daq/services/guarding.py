@@ -11,12 +11,12 @@ from daq.errors import UsageError
 from daq.model.channel import PIECES, Guarding
 from daq.services.recording import Recording
 from daq.settings.sections import Guard
-from daq.wire.schemas import StreamHello
+from daq.wire.schemas import RawReply, StreamHello
 
 LEAST_PHI0 = 50.0  # counts: less is no step that noise could not make
 
 
-def guarding_of(guard: Guard, hello: StreamHello, decimation: int) -> Guarding:
+def guarding_of(guard: Guard, hello: StreamHello | RawReply, decimation: int) -> Guarding:
     """Times in samples, volts in counts of the digitizer; UsageError where a quantum is too small.
 
     A window is a whole number of pieces, each a whole number of the guard's blocks; what counts as
@@ -26,7 +26,7 @@ def guarding_of(guard: Guard, hello: StreamHello, decimation: int) -> Guarding:
     phi0 = (guard.phi0_v or 0.0) / hello.volts_per_count
     if guard.phi0_v is not None and phi0 < LEAST_PHI0:
         raise UsageError(
-            f"guard.phi0_v: expected at least {LEAST_PHI0:g} counts of {hello.digitizer}, which "
+            f"guard.phi0_v: expected at least {LEAST_PHI0:g} counts, which "
             f"are {LEAST_PHI0 * hello.volts_per_count:g} V, found {guard.phi0_v:g} V"
         )
     noise = guard.noise_counts or (0.0, 65536.0)

@@ -435,9 +435,31 @@ class ChannelEntry(Section):
     digitizer: Name = Field(description="Which of [digitizers] reads it.")
     input: int = Field(ge=0, le=1023, description="Input of that digitizer, from 0.")
     mass_g: float = Field(0.0, ge=0, le=1e6, description="Mass of the crystal [g]; 0: no target.")
+    squid: str = Field(
+        "",
+        pattern=r"^(|[A-Za-z][A-Za-z0-9_-]{0,31}\.[a-z][a-z0-9 ]{0,31})$",
+        description="What locks its SQUID: instrument and part, as squids1.squid 1; empty: nobody.",
+    )
     enabled: bool = Field(True, description="False: it is left out, as if it were not here.")
     counts_offset: int = Field(
         0, ge=-65536, le=65536, description="Added to a sample gives the source's own counts."
+    )
+
+
+class Relock(Section):
+    """How a lock that the guard finds lost is made again, without anybody."""
+
+    after_s: float = Field(
+        1.0, ge=0, le=3600, description="What the guard finds must last so long [s]."
+    )
+    most_phi0: int = Field(5, ge=1, le=1000, description="So far slipped, it is locked anew.")
+    prove_s: float = Field(
+        0.5, gt=0, le=60, description="Samples that must be faultless for a proof [s]."
+    )
+    tries: int = Field(6, ge=1, le=100, description="Then it is given up, and an alarm says so.")
+    first_wait_s: float = Field(2.0, gt=0, le=3600, description="After the first failure [s].")
+    longest_wait_s: float = Field(
+        300.0, gt=0, le=86400, description="Each wait is twice the one before, up to this [s]."
     )
 
 

@@ -1,4 +1,4 @@
-"""The guard finds what the rule in plain lines finds, wherever blocks are cut or a core is killed."""
+"""The guard finds what the rule in plain lines finds, wherever blocks are cut and cores killed."""
 
 from __future__ import annotations
 
