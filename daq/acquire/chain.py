@@ -32,8 +32,9 @@ from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
-# no causes of the ledger's: where a hit of the guard lies, where a jump may look like a pulse
-GUARDED = ("guard", "jump")
+# no causes of the ledger's: where a hit of the guard lies, where a jump may look like a pulse,
+# and what a line says of heater pulses, which counts with what the door says
+GUARDED = ("guard", "jump", "pulser")
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
@@ -244,11 +245,11 @@ class Chain:
         if not self._finder.order(-(-sample // self.channel.decimation)):
             self._drop("late")
 
-    def tag(self, window: int, start: int, stop: int, *, veto: bool) -> None:
-        """A window tags digitizer samples [start, stop)."""
+    def tag(self, window: int, start: int, stop: int, costs: str) -> None:
+        """A window tags digitizer samples [start, stop), which costs live time where not ""."""
         self.windows[window].add(start, stop)
-        if veto:
-            self._dead["vetoed"].add(max(start, self.state.told), stop)
+        if costs:
+            self._dead[costs].add(max(start, self.state.told), stop)
 
     def begin_dead(self, cause: str, sample: int) -> None:
         """From this digitizer sample on it is dead for a cause."""
@@ -574,7 +575,7 @@ class Chain:
 
     def _fill_row(self, row: np.void, start: int, stop: int) -> None:
         self._account_salts(start, stop)
-        taken = shares([self._dead[cause] for cause in DEAD_CAUSES], start, stop)
+        taken = shares([self._costs(cause, start, stop) for cause in DEAD_CAUSES], start, stop)
         row["channel"], row["start"], row["stop"] = self.index, start, stop
         row["live"] = stop - start - sum(taken)
         for cause, n in zip(DEAD_CAUSES, taken, strict=True):
@@ -582,6 +583,13 @@ class Chain:
         needed = min(stop, self._flags_need()) - self._salter.near * self.channel.decimation
         for parts in self._dead.values():
             parts.forget_before(needed)
+
+    def _costs(self, cause: str, start: int, stop: int) -> Intervals:
+        """What a cause takes of a row; heater pulses are told by the door and by a line."""
+        if cause != "heater":
+            return self._dead[cause]
+        both = (self._dead["heater"], self._dead["pulser"])
+        return Intervals(part for one in both for part in one.within(start, stop))
 
     def _account_salts(self, start: int, stop: int) -> None:
         """Where a record would hold a part of a salt."""

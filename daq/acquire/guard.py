@@ -405,8 +405,11 @@ class Guard:
     def _judge_band(
         self, kind: HitKind, value: float | None, low: float, high: float, start: int, stop: int
     ) -> None:
+        """A window without a whole piece is as the one before."""
         s, before = self.state, self.state.out.get(kind)
-        if value is not None and not low <= value <= high:
+        if value is None:
+            value = before.size if before else low
+        if not low <= value <= high:
             self._kill("unlocked", start, stop)
             first = before.start if before else start
             s.out = {**s.out, kind: GuardHit(kind, first, stop, 0, value)}

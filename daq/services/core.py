@@ -284,6 +284,11 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
+    def _converted_ns(self, digitizer: str, sample: int) -> int:
+        """UTC of a sample; 0 while its clock is not known."""
+        clock = self._clocks[digitizer]
+        return clock.t_ns(sample) if clock.known else 0
+
     def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
         stream.end(peer, end)
         recording = self._recording
@@ -693,7 +698,7 @@ class Core:
         self._commands = CommandServer(
             endpoint("core.commands"), verbs, guard=self._lease.check, audit=self._audit
         )
-        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
+        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of, self._converted_ns)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
         self._poller = sockets.poller(

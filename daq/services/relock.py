@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.2
 SOON_S = 60.0  # a lock that is lost within this time did not last
 ASK_S = 10.0
+LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
 LOCKED = "LOCKED"
 MODE, RESET = "mode", "reset_loop"  # of the part that locks a SQUID
 
@@ -57,10 +58,15 @@ class Relocker(threading.Thread):
     """One try at a time, of the channel that has waited longest."""
 
     def __init__(
-        self, settings: Settings, stop: threading.Event, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(name="relock", daemon=True)
-        self._settings, self._stop_asked, self._clock = settings, stop, clock
+        self._settings, self._stop_asked = settings, stop
+        self._clock, self._now_ns = clock, now_ns
         self._how = settings.section(Relock)
         entries, kinds = settings.section(Channels).root, settings.section(Kinds).root
         self._squids = {
@@ -156,7 +162,7 @@ class Relocker(threading.Thread):
                 self._put(name, one)
                 self._notes.tell(f"{name} is unlocked: {one.why}", "warning")
             self._relock(name)
-            self._prove(name)
+            self._prove(name, self._now_ns())
             self._ask("core", "mark_alive", cause="unlocked", channels=[name])
         except RefusedError as error:  # somebody else commands, or the run is over: no fault of it
             wait_s = self._how.first_wait_s
@@ -209,16 +215,16 @@ class Relocker(threading.Thread):
                 f"expected {part}.{MODE} {LOCKED} after a reset, found {held['value']}"
             )
 
-    def _prove(self, name: str) -> None:
-        """CheckError with all that speaks against a lock in the next samples."""
+    def _prove(self, name: str, since_ns: int) -> None:
+        """CheckError with all that speaks against a lock in the samples converted since then."""
         entry = self._settings.section(Channels).root[name]
         kind = self._settings.section(Kinds).root[entry.kind]
         assert kind.guard is not None  # or it were not one of ours
         endpoint = self._settings.endpoint("core.raw")
-        first, _ = sockets.raw_samples(endpoint, name, 1, ASK_S)
+        first, _ = sockets.raw_samples(endpoint, name, 1, LATE_S, since_ns)
         guarding = guarding_of(kind.guard, first, kind.decimation)
         n = max(round(self._how.prove_s * first.rate_hz), 2 * guarding.window)
-        _, data = sockets.raw_samples(endpoint, name, n, ASK_S + n / first.rate_hz)
+        _, data = sockets.raw_samples(endpoint, name, n, LATE_S + n / first.rate_hz)
         found = doubts(np.frombuffer(data, "<i2").astype(np.int16), guarding, first.rate_hz)
         if found:
             raise CheckError(f"expected a faultless lock, found that {' and that '.join(found)}")

@@ -166,7 +166,7 @@ class Group(Section):
 class Veto(Section):
     """Records that are tagged around the triggers of other channels; none is ever dropped."""
 
-    kind: Literal["veto", "gate"] = Field("veto", description="What a tag means.")
+    kind: Literal["veto", "gate", "heater"] = Field("veto", description="What a tag means.")
     sources: Members = Field(description="Channels or kinds whose triggers count.")
     tagged: Members = Field(description="Channels or kinds whose records are tagged.")
     before_s: float = Field(ge=0, le=1, description="Tags so long before a trigger of a source.")
@@ -180,7 +180,7 @@ class Veto(Section):
 
     @model_validator(mode="after")
     def _only_gates_widen(self) -> Veto:
-        if self.kind == "veto" and self.timing_s_counts:
+        if self.kind != "gate" and self.timing_s_counts:
             raise ValueError(
                 f"expected timing_s_counts for a gate alone, found {self.timing_s_counts:g}"
             )

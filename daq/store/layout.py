@@ -60,7 +60,11 @@ DIGITIZER = described(
 WINDOW = described(
     [
         ("name", "S64", "name of the window; its row here is its bit in every mask of tags"),
-        ("kind", "S8", "veto: what it tags is vetoed; gate: it only lies in the gate"),
+        (
+            "kind",
+            "S8",
+            "veto: what it tags is vetoed; gate, heater: it lies in one",
+        ),
         ("sources", "<u8", "bit i: the triggers of the run's i-th channel count"),
         ("tagged", "<u8", "bit i: records of the run's i-th channel are tagged"),
         ("before_s", "<f8", "tags so long before a trigger of a source [s]"),

@@ -126,7 +126,11 @@ def bands_by_hand(x: np.ndarray, jumps: list[tuple[int, int]], c: Guarding) -> d
                 continue
             mean = piece.sum() / size - round(sum(n for at, n in jumps if at <= a) * c.phi0)
             best = min(best or (rms, mean), (rms, mean))
-        if best:
+        if best is None:  # as it was
+            for parts in out.values():
+                if parts and parts[-1][1] == start:
+                    parts.append((start, stop))
+        else:
             for name, value, low, high in (
                 ("noise", best[0], c.noise_low, c.noise_high),
                 ("baseline", best[1], c.baseline_low, c.baseline_high),

@@ -72,6 +72,8 @@ PLAN = Plan(
                before_ns=10_000_000, after_ns=0),
         Window(name="g", kind="gate", sources=("G",), tagged=("A", "C", "D"), before_ns=0,
                after_ns=20_000_000, widen_ns_counts=1e9),
+        Window(name="h", kind="heater", sources=("G", "D"), tagged=("A", "B", "C"),
+               before_ns=5_000_000, after_ns=60_000_000),
     ),
     groups=(
         Group(name="g", sources=("A", "C"), receivers=("A", "B", "C"), causes=("level",)),
