@@ -27,7 +27,7 @@ from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
+from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
 Filters = Mapping[str, Filter]  # by channel, or by content hash
 NO_FILTERS: Filters = MappingProxyType({})
@@ -56,6 +56,17 @@ class DigitizerState(msgspec.Struct):
     lost: int = 0
     gaps: int = 0
     drained: bool = False  # everything up to its stop was taken in
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """How a guarded channel stands: jumps in the run, quanta that are taken off at present, and
+    what is wrong since which digitizer sample; kind "" where nothing is."""
+
+    n_jumps: int
+    quanta: int
+    kind: str
+    since: int
 
 
 class PipelineState(msgspec.Struct):
@@ -306,6 +317,7 @@ class Pipeline:
         for chain in self._chains:
             self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
         self._keep_salts()
+        self._keep_hits()
         self._keep_ledger()
         events, members = self._builder.take(self._complete_ns(), self._absent)
         batch, self._out = self._out.batch(events, members), _Collected()
@@ -323,6 +335,10 @@ class Pipeline:
     def throttled(self) -> list[str]:
         """The channels whose rate is too high at present."""
         return [name for name, chain in self._by_name.items() if chain.throttled]
+
+    def guards(self) -> dict[str, Guarded]:
+        """How the guarded channels stand."""
+        return {name: of for name, chain in self._by_name.items() if (of := _guarded(chain))}
 
     # --- inside ---
 
@@ -343,6 +359,8 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
+            chain.flush()
+        for chain in self._of[digitizer]:
             chain.close(start, stop, cause)
         for chain in self._of[digitizer]:
             chain.open(stop)
@@ -352,6 +370,8 @@ class Pipeline:
         state = self._state.digitizers[digitizer]
         if state.drained or state.fed < state.stop:
             return
+        for chain in self._of[digitizer]:
+            chain.flush()
         for chain in self._of[digitizer]:
             chain.finish(state.stop)
         state.drained = True
@@ -389,6 +409,14 @@ class Pipeline:
             if len(rows):
                 rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
                 self._out.salts.append(rows)
+
+    def _keep_hits(self) -> None:
+        for chain in self._chains:
+            clock = self._clocks[chain.channel.digitizer]
+            self._out.guard += [
+                (chain.index, h.kind, h.start, h.stop, clock.t_ns(h.start), h.quanta, h.size)
+                for h in chain.hits()
+            ]
 
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
@@ -436,6 +464,15 @@ class Pipeline:
         return bits
 
 
+def _guarded(chain: Chain) -> Guarded | None:
+    guard = chain.guard
+    if guard is None:
+        return None
+    hit = guard.standing
+    kind, since = (HitKind(hit.kind).name.lower(), hit.start) if hit else ("", 0)
+    return Guarded(guard.state.n_jumps, guard.quanta, kind, since)
+
+
 class _Collected:
     """What has come out since the last batch."""
 
@@ -445,6 +482,7 @@ class _Collected:
         self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
+        self.guard: list[tuple[int, int, int, int, int, int, float]] = []
 
     def batch(self, events: Rows, members: Rows) -> Batch:
         """All of it as one batch."""
@@ -456,4 +494,5 @@ class _Collected:
             ledger=np.concatenate([no_rows(LEDGER), *self.ledger]),
             anchors=np.array(self.anchors, plain(ANCHOR)),
             salts=np.concatenate([no_rows(SALT), *self.salts]),
+            guard=np.array(self.guard, plain(GUARD)),
         )

@@ -2,7 +2,9 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "relock": {channel:
+{"state": "locked", "unlocked" or "given up", "tries", "why", "problem", "next_try_s", "relocks"}},
+"problem"}.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from daq.services.authority import Notes
 from daq.services.clockhealth import ClockHealth
 from daq.services.marks import Comment, Label, SetLabel
 from daq.services.neighbors import Neighbors
+from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.settings.loader import Settings
 from daq.store import numbers
@@ -41,6 +44,7 @@ FOLLOWED: dict[str, dict[str, str]] = {
     "running": {"paused-by-disk": "room", "paused": "resume"},
     "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
 }
+JOIN_S = 3.0  # a try to lock that is under way ends with the process
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,12 +127,14 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
+        self._relocker = Relocker(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
         poller = sockets.poller(
             self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
         )
+        self._relocker.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -140,6 +146,8 @@ class Conductor:
                 self._beat.serve()
                 self._tell()
         finally:
+            self._stop.set()
+            self._relocker.join(JOIN_S)
             for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
@@ -299,11 +307,15 @@ class Conductor:
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
             "clock": self._clock_health.table(),
-            "problem": self._problem,
+            "relock": self._relocker.told(),
+            "problem": self._trouble(),
         }
 
+    def _trouble(self) -> str:
+        return "; ".join(filter(None, (self._problem, self._relocker.problem)))
+
     def _own_row(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "state": self._state.name, "problem": self._problem}
+        return {"pid": os.getpid(), "state": self._state.name, "problem": self._trouble()}
 
 
 def _given(arguments: StartRun) -> dict[str, object]:
