@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daq.errors import StorageError
-from daq.model.record import LEDGER, titles
+from daq.model.record import LEDGER, HitKind, titles
 from daq.readout.efficiency import Share
 from daq.report import efficiency, galleries, pictures, remembered, text
 from daq.report.clocks import Clocks
@@ -20,14 +20,14 @@ from daq.report.drift import Drift, drift
 from daq.report.pictures import Picture
 from daq.report.series import all_series
 from daq.report.show import RunSummary, causes_of, summarize, vetoes
-from daq.report.source import Guarded, Loaded, RunSource, Verification, load
+from daq.report.source import Loaded, RunSource, Verification, load
 from daq.report.sums import sums
 
 MAX_GAPS = 50
 MAX_MESSAGES = 50
 MAX_PROBLEMS = 100
 MAX_SERIES = 500
-JUMP_KINDS = ("jump", "storm", "rail", "frozen", "noise", "baseline")  # from 1 on, as in the table
+JUMP_KINDS = tuple(kind.name.lower() for kind in HitKind)
 # farther than this from the data's own time, the moment of recording is told too
 REPLAYED_NS = 3600 * 10**9
 FILTERS = {
@@ -202,11 +202,9 @@ def _salted(run: RunSource) -> dict[str, list[Share]]:
     return {name: shares for name, shares in found.items() if shares}
 
 
-def _jumps(run: RunSource) -> dict[str, dict[str, int]] | None:
-    """What the guard found, by channel and kind; None where nobody watched."""
-    if not isinstance(run, Guarded):
-        return None
-    rows, found = run.guard(), {}
+def _jumps(run: RunSource) -> dict[str, dict[str, int]]:
+    """What the guard found, by channel and kind."""
+    rows, found = run.guard(), dict[str, dict[str, int]]()
     for i, channel in enumerate(run.channels):
         kinds = np.bincount(rows["kind"][rows["channel"] == i], minlength=len(JUMP_KINDS) + 1)
         counts = dict(zip(JUMP_KINDS, kinds[1:].tolist(), strict=False))

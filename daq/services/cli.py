@@ -118,11 +118,18 @@ def replay(
 
 
 @app.command()
-def sim(config: Config, json_: AsJson = False) -> None:
+def sim(
+    config: Config,
+    commands: Annotated[
+        Path | None,
+        typer.Option(help="A command log of this bench: its digitizers give the same samples."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
     """The simulated bench of a config alone, until Ctrl-C."""
     from daq.services.bench import run_bench
 
-    raise SystemExit(run_bench(_load(config), json_))
+    raise SystemExit(run_bench(_load(config), json_, commands))
 
 
 @app.command()
@@ -334,14 +341,19 @@ def show(path: Annotated[Path, typer.Argument(help="A run.")], json_: AsJson = F
 def gui(
     config: Config,
     screenshot: Annotated[Path | None, typer.Option(help="Save a picture and end.")] = None,
-    after: Annotated[float, typer.Option(min=0.1, help="The picture's time [s].")] = 5.0,
+    screenshots: Annotated[
+        Path | None, typer.Option(help="Save pictures of every panel into this folder and end.")
+    ] = None,
+    after: Annotated[float, typer.Option(min=0.1, help="The first picture's time [s].")] = 5.0,
     theme: Annotated[str, typer.Option(help="auto, light or dark.")] = "auto",
 ) -> None:
-    """The live window."""
+    """The console: everything there is to see and to do, in one window."""
     import subprocess
 
     _load(config)
-    picture = ["--screenshot", str(screenshot), "--after", str(after)] if screenshot else []
+    picture = ["--screenshot", str(screenshot)] if screenshot else []
+    picture += ["--screenshots", str(screenshots)] if screenshots else []
+    picture += ["--after", str(after)] if picture else []
     command = [sys.executable, "-m", "gui", str(config), "--theme", theme, *picture]
     raise SystemExit(subprocess.run(command, check=False).returncode)
 

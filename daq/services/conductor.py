@@ -2,11 +2,12 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "alarms": [{"name",
-"severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns",
-"sentence"}] of those that stand, are over unseen or silenced, "night": {"name", "folder", "state",
-"part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" done so far, "report"} or
-null, "web" (address of the page, "" without one), "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "relock": {channel:
+{"state": "locked", "unlocked" or "given up", "tries", "why", "problem", "next_try_s", "relocks"}},
+"alarms": [{"name", "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by",
+"silent_until_ns", "sentence"}] of those that stand, are over unseen or silenced, "night": {"name",
+"folder", "state", "part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" so far,
+"report"} or null, "web" (address of the page, "" without one), "problem"}.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from daq.services.neighbors import Neighbors
 from daq.services.nightclock import night_clock, speed_of
 from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
+from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.web import WebPage
 from daq.settings.loader import Settings, runtime_dir
@@ -60,6 +62,7 @@ FOLLOWED: dict[str, dict[str, str]] = {
     "running": {"paused-by-disk": "room", "paused": "resume"},
     "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
 }
+JOIN_S = 3.0  # a try to lock that is under way ends with the process
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,12 +172,14 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
+        self._relocker = Relocker(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
         poller = sockets.poller(
             self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
         )
+        self._relocker.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -187,13 +192,11 @@ class Conductor:
                 self._beat.serve()
                 self._tell()
         finally:
-            for part in (
-                self._commands, self._beat, self._neighbors, self._alarming,
-                self._nights,
-                self._cataloguing,
-                self._web,
-                self._notes
-            ):  # fmt: skip
+            self._stop.set()
+            self._relocker.join(JOIN_S)
+            for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
+                watcher.close()
+            for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
     # --- verbs ---
@@ -378,6 +381,8 @@ class Conductor:
                 self._stop_run(StopRun(reason[:200]))
             if action == "pause" and self._state.allows("pause"):
                 self._hold("pause")
+            if action.startswith("relock "):
+                self._relocker.order(action.removeprefix("relock "), reason)
         except ScheeliteError as error:
             self._notes.tell(f"{action} was not done: {error}", "error")
 
@@ -406,20 +411,16 @@ class Conductor:
             "alarms": self._alarming.table,
             "night": self._nights.body,
             "web": self._web.url,
+            "relock": self._relocker.told(),
             "problem": self._trouble(),
         }
 
     def _trouble(self) -> str:
-        found = (
-            self._problem,
-            self._alarming.problem,
-            self._nights.problem,
-            self._cataloguing.problem,
-        )
-        return "; ".join(filter(None, found))
+        parts = (self._relocker, self._alarming, self._nights, self._cataloguing)
+        return "; ".join(filter(None, [self._problem, *(part.problem for part in parts)]))
 
     def _own_row(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "state": self._state.name, "problem": self._problem}
+        return {"pid": os.getpid(), "state": self._state.name, "problem": self._trouble()}
 
 
 def _given(arguments: StartRun) -> dict[str, object]:

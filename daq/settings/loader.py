@@ -141,7 +141,7 @@ def checked(
 def _document(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and int's own at 4300 digits
         raise SettingsError(str(path), [f"not TOML: {error}"]) from error
     except RecursionError as error:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error

@@ -256,6 +256,10 @@ class Run:
         """SALT rows."""
         return self._table("salts")
 
+    def guard(self) -> Rows:
+        """GUARD rows."""
+        return self._table("guard")
+
     def readings(self) -> Rows:
         """READING rows."""
         return self._table("readings")
