@@ -2,9 +2,10 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
-found, low, high}; null without), "guard" ({"jumps", "jumps_per_h", "quanta" taken off, "hits" by
-kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by cause}}, "epoch", "gaps",
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
+of energy_ev, placed, found, low, high}; null without), "guard" ({"jumps", "jumps_per_h", "quanta"
+taken off, "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by
+cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
 "rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
 "problem"}. A channel's records are those no salt reaches into.
@@ -39,6 +40,7 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.model.record import DEAD_CAUSES
 from daq.services import marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
@@ -697,6 +699,7 @@ class Core:
                 "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
+                "dead_s": _dead_s(totals, name, rate),
                 "throttled": name in throttled,
                 "guard": guards.get(name),
                 "drops": drops.get(name, {}),
@@ -739,6 +742,12 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
+
+
+def _dead_s(totals: Totals | None, channel: str, rate_hz: float) -> dict[str, float]:
+    """The ledger of a run so far without the live time."""
+    dead = totals.dead.get(channel, {}) if totals else {}
+    return {cause: dead.get(cause, 0) / rate_hz for cause in DEAD_CAUSES}
 
 
 def _unsalted(totals: Totals, channel: str) -> int:
