@@ -41,13 +41,13 @@ KEPT_ORDER = (  # as they are put back: with the loop open, ranges before what i
 OPEN, LOCKED = "OPEN", "LOCKED"
 
 POINT_S, POINT_SETTLE_S = 0.005, 0.002  # of a point of V-phi
-N_COARSE, N_FINER, N_CURVE, N_FINE = 6, 2, 20, 61  # bias currents; points of a curve
+N_COARSE, N_FINER, N_CURVE, N_FINE = 5, 2, 16, 41  # bias currents; points of a curve
 LEAST_EXPLAINED = 0.98  # of the variance, by a periodic curve
 LEAST_DEPTH_V = 1e-6  # at the SQUID: below any SQUID that could be locked
 PERIOD_TOLERANCE = 0.2  # of the design's
 OFFSET_STEP_V = 20e-6  # that the gain of the open output is measured with
 COOLING_S = 12.0  # after heating
-N_HEATINGS = 2  # before a SQUID is given up
+N_RETRIES = 2  # before a SQUID is given up; each after heating, where it can be
 NOISE_S, NOISE_BAND = 1.0, (0.1, 0.4)  # of the sampling rate: the band that is taken for white
 RANGE_V, NEAR_RANGE = 10.0, 0.9  # of the digitizer
 SETTLE_S = 0.5  # of a locked loop with its TES
@@ -211,21 +211,27 @@ def characterize(at: str, chain: Chain, identified: Identified) -> Procedure[Cha
     yield from put(at, "offset", 0.0)
     if chain.feedback_ohm is not None:
         yield from put(at, "feedback", chain.feedback_ohm)
-    heated = 0
-    while True:
+    curve, problem = None, ""
+    for heated in range(N_RETRIES + 1):
+        if heated:
+            yield from _warm(at, identified, f"{problem}; attempt {heated + 1}")
         curve, problem = yield from _try_curve(at, chain, identified, heated)
         if curve is not None and not problem:
             break
-        if heated == N_HEATINGS or not identified.offered.has("heat"):
-            yield from _fail(at, "v-phi", expected, problem, _curve_pictures(curve))
-        heated += 1
-        yield from say(at, f"{problem}: heated to let trapped flux go, attempt {heated}")
-        yield from do(at, "heat")
-        yield from wait(COOLING_S)
+    else:
+        yield from _fail(at, "v-phi", expected, problem, _curve_pictures(curve))
     assert curve is not None
     values = _curve_values(curve)
     yield from end(at, "v-phi", passed=True, values=values, pictures=_curve_pictures(curve))
     return curve
+
+
+def _warm(at: str, identified: Identified, why: str) -> Procedure[None]:
+    """Heat the SQUID, where that can be done: flux that was trapped goes."""
+    yield from say(at, why)
+    if identified.offered.has("heat"):
+        yield from do(at, "heat")
+        yield from wait(COOLING_S)
 
 
 def _try_curve(

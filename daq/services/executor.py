@@ -60,10 +60,11 @@ from daq.wire.schemas import RawReply, RawRequest
 
 logger = logging.getLogger(__name__)
 
-LATENCY_S = 0.03  # of the stream, from a SQUID to the digitizer's service: a packet, and more
+LATENCY_S = 0.05  # of the stream, from a SQUID to the digitizer's service: a packet, and more
 ANSWER_S = 30.0  # an instrument may be busy with what others asked
 SLOWEST = 20.0  # times later than they should be samples may come
 LOOK_S = 0.5  # between two looks at what has to become stable
+N_LOOKS, LOOKS_S = 100, 0.005  # at a stream's newest sample, before the first that counts
 WORKERS = 16
 SHAPES = {"sine": "SINE", "square": "SQUARE", "pulse": "PULSE"}
 SMALLEST_VPP, SHORTEST_S = 0.002, 16e-9  # what an output is set to before it becomes another wave
@@ -319,8 +320,16 @@ class Executor:
 
     def _now(self, digitizer: str) -> int:
         newest, rate_hz = self._newest(digitizer)
-        stream = self._streams.setdefault(digitizer, StreamClock(rate_hz, self._speed))
-        return stream.now(newest, self._clock())
+        if digitizer not in self._streams:
+            self._streams[digitizer] = StreamClock(rate_hz, self._speed)
+            self._learn(digitizer)
+        return self._streams[digitizer].now(newest, self._clock())
+
+    def _learn(self, digitizer: str) -> None:
+        """Look often enough to have seen samples that were hardly late."""
+        for _ in range(N_LOOKS):
+            self._streams[digitizer].now(self._newest(digitizer)[0], self._clock())
+            self._stop.wait(LOOKS_S)
 
     def _newest(self, digitizer: str) -> tuple[int, float]:
         status = self._caller(f"digitizer.{digitizer}", "").call("status")
