@@ -298,7 +298,8 @@ class _Lines:
         values, *_ = np.linalg.lstsq(weighted, wanted)
         chi2 = float(np.sum((wanted - weighted @ values) ** 2))
         excess = max(1.0, chi2 / max(1, int(used.sum()) - len(values)))
-        return cls(values, excess * np.linalg.inv(weighted.T @ weighted))
+        covariance = excess * np.linalg.inv(weighted.T @ weighted)
+        return cls(np.asarray(values, np.float64), np.asarray(covariance, np.float64))
 
     def r_load_ohm(self, circuit: BiasCircuit) -> Estimate:
         """Rsh + Rp by the superconducting slope."""
@@ -376,7 +377,9 @@ def _loop_gain(
 
 def _ratio(over: F64, under: F64, where: npt.NDArray[np.bool_]) -> F64:
     """NaN where there is nothing to divide."""
-    return np.divide(over, under, out=np.full(len(over), np.nan), where=where & (under != 0))
+    out = np.full(len(over), np.nan)
+    np.divide(over, under, out=out, where=where & (under != 0))
+    return out
 
 
 def _intercept(x: F64, y: F64) -> float:

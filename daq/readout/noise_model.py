@@ -136,6 +136,10 @@ class NoiseModel:
             folded += self.psd(at) - self.squid.psd(at)
         return folded + squid
 
+    def unfolded(self, f_hz: F64, psd: F64, rate_hz: float) -> F64:
+        """A measured density without the share that this model says has folded back."""
+        return np.asarray(psd * self.psd(f_hz) / self.sampled_psd(f_hz, rate_hz))
+
     def nep_w_rthz(self, f_hz: F64) -> F64:
         """The noise equivalent power, in W/sqrt(Hz)."""
         return self.nep_of(f_hz, self.psd(f_hz))

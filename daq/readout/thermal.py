@@ -59,7 +59,8 @@ class Conductance:
     @property
     def k_w_per_kn(self) -> float:
         """K, in W per kelvin to the n."""
-        return self.g_w_per_k.value / (self.n.value * self.tc_k.value ** (self.n.value - 1))
+        n = self.n.value
+        return float(self.g_w_per_k.value / (n * self.tc_k.value ** (n - 1)))
 
     def g_at(self, t_k: float) -> float:
         """G at a temperature, in W/K."""
