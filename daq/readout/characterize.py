@@ -305,6 +305,7 @@ def by_square(sensor: Sensor, circuit: BiasCircuit, wave: SquareWave) -> Procedu
     """dI/dIb at the present bias by a square wave; the output is off where it was answered."""
     yield from _send(sensor, "square", wave.frequency_hz, wave.bias_pp_a)
     taken = yield from take(sensor.at, wave.seconds, wave.settle_s)
+    _refuse_rail(sensor, float(np.abs(taken.volts).max()))
     yield from ask(Silence(sensor.at, "bias"), object)
     return impedance.by_square_wave(
         circuit.current_a(taken.volts),
@@ -384,7 +385,7 @@ def _measure_didv(
 ) -> Procedure[Didv]:
     feedback_ohm = yield from _lock(sensor, feedback_ohm or sensor.feedback_ohm)
     circuit = sensor.circuit(feedback_ohm)
-    yield from _bias(sensor, sensor.normal_bias_a, settle_s)
+    yield from from_normal(sensor, float(curve.bias_a[0]), settle_s)
     normal = yield from by_square(sensor, circuit, wave)
     total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
     impedance.refuse_wrong_scale(normal, sensor.r_shunt_ohm / total_ohm)
@@ -473,6 +474,7 @@ def _noise(
     sensor: Sensor, circuit: BiasCircuit, bias_a: float, seconds: float, lowest_hz: float
 ) -> Procedure[Noise]:
     taken = yield from take(sensor.at, seconds)
+    _refuse_rail(sensor, float(np.abs(taken.volts).max()))
     current_a = circuit.current_a(taken.volts)
     f_hz, psd, averages = density(current_a, taken.rate_hz, lowest_hz=lowest_hz)
     return Noise(bias_a=bias_a, f_hz=f_hz, psd=psd, averages=averages, rate_hz=taken.rate_hz)
@@ -562,10 +564,12 @@ def _absolute(
     sensor: Sensor, circuit: BiasCircuit, curve: Iv, bias_a: float, settle_s: float
 ) -> Procedure[tuple[float, float]]:
     """(bias, current): by how far the output moves from the normal state, where R is known."""
-    normal_a = yield from _bias(sensor, sensor.normal_bias_a, settle_s)
+    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), settle_s)
     before = yield from average(sensor.at, 0.1)
     held_a = yield from _bias(sensor, bias_a, settle_s)
     after = yield from average(sensor.at, 0.1)
+    for each in (before, after):
+        _refuse_rail(sensor, abs(each.mean_v))
     total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
     moved_a = float(circuit.current_a(after.mean_v - before.mean_v))
     return held_a, sensor.r_shunt_ohm * normal_a / total_ohm + moved_a
@@ -638,6 +642,14 @@ def _bias(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:
     held = yield from put(sensor.at, "tes_bias", bias_a)
     yield from average(sensor.at, 0.01, settle_s)
     return held.number
+
+
+def _refuse_rail(sensor: Sensor, most_v: float) -> None:
+    if most_v >= RAIL_SHARE * sensor.limit_v:
+        raise CheckError(
+            f"{sensor.at}: expected the output within {RAIL_SHARE * sensor.limit_v:g} V, found "
+            f"{most_v:.3g} V: lock anew at the working point, or use a smaller feedback resistor"
+        )
 
 
 def _refuse_biases(sensor: Sensor, biases_a: Sequence[float]) -> None:

@@ -35,6 +35,7 @@ SENSOR = Sensor(
     normal_bias_a=30e-6,
     polarity=SQUID.polarity,
 )
+BANDS = ((13, 23), (27, 45), (55, 95), (105, 145), (160, 195), (305, 345))
 WAVE = SquareWave(frequency_hz=20.0, bias_pp_a=20e-9, seconds=3.0)
 
 
@@ -119,4 +120,84 @@ def test_didv_by_square_waves_gives_loop_gain_and_time_constants(
     assert left_as_it_was(answering)
 
 
-BANDS = ((13, 23), (27, 45), (55, 95), (105, 145), (160, 195), (305, 345))
+def noise_model(bodies: Bodies, current_a: float) -> NoiseModel:
+    """With the true conductance: another test measures it."""
+    op = truth(WORK_A, WORK_W)
+    return NoiseModel(
+        current_a=current_a,
+        r_ohm=bodies.r_ohm,
+        r_load_ohm=bodies.r_load_ohm,
+        inductance_h=bodies["inductance_h"].value,
+        loop_gain=bodies.loop_gain.value,
+        tau_s=bodies.tau_s.value,
+        beta=bodies.beta.value,
+        g_w_per_k=Linear(P, op).g_w_per_k,
+        n=2.1,
+        sensor_k=op.t_e_k,
+        bath_k=BATH_K,
+        load_k=P.shunt_k,
+        squid=SquidNoise(white_a_rthz=0.45e-12, knee_hz=10.0),
+    )
+
+
+@cache
+def linear(bias_a: float, heater_w: float) -> Linear:
+    return Linear(P, truth(bias_a, heater_w))
+
+
+def analytic_nep(of: Linear, f_hz: characterize.F64) -> characterize.F64:
+    psd = of.current_psd(f_hz) + SQUID.current_psd(f_hz)
+    return np.asarray(np.sqrt(psd) / np.abs(of.heater_response(f_hz)))
+
+
+def test_noise_against_bias_gives_the_nep(
+    answering: Answering, warm: Iv, didv: characterize.Didv
+) -> None:
+    ((bias_a, _, bodies),) = didv.fits
+    measure = characterize.measure_noise(
+        SENSOR, [bias_a], feedback_ohm=30e3, seconds=20.0, lowest_hz=4.0
+    )
+    (noise,) = answering.run(characterize.heated(SENSOR, WORK_W, measure))
+    model = noise_model(bodies, characterize.current_at(warm, bias_a))
+    psd = model.unfolded(noise.f_hz, noise.psd, noise.rate_hz)
+    middles = np.array([(low + high) / 2 for low, high in BANDS])
+    found = in_bands(noise.f_hz, model.nep_of(noise.f_hz, psd), BANDS)
+    print(
+        found / analytic_nep(linear(bias_a, WORK_W), middles),
+        model.nep_w_rthz(middles) / analytic_nep(linear(bias_a, WORK_W), middles),
+    )
+    assert found == pytest.approx(analytic_nep(linear(bias_a, WORK_W), middles), rel=0.05)
+    assert left_as_it_was(answering)
+
+
+MAP_A, MAP_W = (0.6e-6, 0.93e-6, 1.5e-6), (20e-15, 23.5e-15, 26e-15)
+
+
+def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
+    answering: Answering, cold: Iv
+) -> None:
+    pulses = Pulses(frequency_hz=5.0, number=12, noise_s=4.0, settle_s=0.4)
+    search = characterize.search_working_point(
+        SENSOR, cold, MAP_A, MAP_W, feedback_ohm=30e3, pulses=pulses
+    )
+    choice, candidates = answering.run(search)
+    print(choice.explanation)
+    for c in candidates:
+        of = linear(c.bias_a, c.heater_w)
+        print(
+            c,
+            of.op.r_ohm,
+            of.resolution_ev(SQUID.current_psd, low_hz=4.0, high_hz=25e3)
+            if of.op.r_ohm > 0.005
+            else 0,
+        )
+    promised = {
+        (c.bias_a, c.heater_w): linear(c.bias_a, c.heater_w).resolution_ev(
+            SQUID.current_psd, low_hz=4.0, high_hz=25e3
+        )
+        for c in candidates
+        if c.usable
+    }
+    best = promised[choice.best.bias_a, choice.best.heater_w]
+    assert best <= 1.05 * min(promised.values())
+    assert left_as_it_was(answering)
