@@ -10,7 +10,7 @@ import scipy.fft
 
 from daq.acquire import kernels
 from daq.acquire.coarse import FACTORS, LEAST, Coarse, chi2_of, reach, span_of, taps
-from daq.acquire.kernels import C64, F32, F64, I16, I64
+from daq.acquire.kernels import C64, F32, F64, I64
 from daq.acquire.tapes import Tapes
 
 AT_ONCE = 16  # channels per FFT

@@ -71,7 +71,9 @@ class Repeating(DigitizerDouble):
         super().__init__(endpoint, x, rate_hz=float(RATE_HZ), n=BLOCK)
         self._blocks = [x[:, i : i + BLOCK].tobytes() for i in range(0, x.shape[1], BLOCK)]
         self._until, self._paced, self._began = round(seconds * RATE_HZ), paced, 0.0
-        self.samples = np.broadcast_to(x[:, :1], (len(x), self._until + 1))  # only its shape matters
+        self.samples = np.broadcast_to(
+            x[:, :1], (len(x), self._until + 1)
+        )  # only its shape matters
 
     def _held(self, at: int | None) -> bool:
         if at is None or at >= self._until:
@@ -146,9 +148,7 @@ def measured(
 ) -> tuple[float, dict[str, float]]:
     """Wall seconds, and CPU seconds of core and folder, of a run; every pulse must be there."""
     with chain(tmp_path, channels, kind) as (settings, (core, folder)):
-        sender = Repeating(
-            settings.endpoint("core.blocks"), stream(channels), seconds, paced=paced
-        )
+        sender = Repeating(settings.endpoint("core.blocks"), stream(channels), seconds, paced=paced)
         sender.start()
         until(lambda: _streaming(settings), "the stream")
         path = numbers.new_run(settings.data_dir)
