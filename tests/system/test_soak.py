@@ -127,7 +127,13 @@ def trigger_storm(spec: dict[str, Any]) -> None:
 
 def flux_jump_storm(spec: dict[str, Any]) -> None:
     """A SQUID that does not find its lock: each jump is two triggers of C11."""
-    storm = {"kind": "unlock_storm", "channel": "C11", "at_s": 0.0, "for_s": 1e6, "rate_hz": 10.0}
+    storm = {
+        "kind": "unlock_storm",
+        "channel": "C11",
+        "at_s": 0.0,
+        "for_s": 3600.0,
+        "rate_hz": 10.0,
+    }
     spec.setdefault("scenario", []).append(storm)
 
 
