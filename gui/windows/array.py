@@ -69,7 +69,8 @@ class ArrayMap(QWidget):
 
 
 def _put(button: QPushButton, shown: Cell) -> None:
-    text = "\n".join([f"{shown.channel}  {shown.shape} {shown.lock}", *shown.lines])
+    head = f"{shown.channel}  {shown.shape} {shown.lock}".rstrip()
+    text = "\n".join([head, *shown.lines])
     if button.text() != text:
         button.setText(text)
     if button.property("tone") != shown.tone:

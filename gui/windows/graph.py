@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.model.text import number
 from gui.palette import Palette
-from gui.windows.plotting import curve, pg, plot, sentence
+from gui.windows.plotting import curve, elastic, pg, plot, sentence
 
 F64 = npt.NDArray[np.float64]
 LEAST = 1e-300  # of a logarithm's argument
@@ -175,6 +175,10 @@ class Graph(QFrame):
         for side, is_log in (("bottom", self.log_x), ("left", self.log_y)):
             what, unit = self._units[side]
             axis = self.plot.getAxis(side)
+            if isinstance(axis, pg.DateAxisItem):
+                axis.enableAutoSIPrefix(False)
+                axis.setLabel(what)
+                continue
             axis.setLogMode(is_log, is_log)
             axis.enableAutoSIPrefix(not is_log)
             if is_log:
@@ -196,8 +200,7 @@ class Graph(QFrame):
         self.readout.setProperty("tone", "stale")
         self.tools.setContentsMargins(0, 0, 0, 0)
         self.tools.setSpacing(6)
-        self.tools.addWidget(self.title)
-        self.tools.addStretch(1)
+        self.tools.addWidget(elastic(self.title), 1)
         self.tools.addWidget(self.readout)
         self.tools.addWidget(self.auto)
         box = QVBoxLayout(self)

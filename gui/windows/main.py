@@ -43,6 +43,7 @@ from gui.windows.traces import TraceView
 
 SLOW_S = 0.5  # between two drawings of what does not stream
 SPECTRA_S = 2.0
+TITLE = f"last {SPAN_S:g} s"
 
 
 class MainWindow(QMainWindow):
@@ -168,7 +169,7 @@ class MainWindow(QMainWindow):
         """Hold the plots still, or let them go; everything else goes on."""
         self._frozen = copy.deepcopy(self.console.rolling) if frozen else None
         since = f"   FROZEN at {clock(self._frozen.newest_ns)} UTC" if self._frozen else ""
-        put(self.traces.title, f"Traces{since}", "attention" if frozen else "normal")
+        put(self.traces.title, f"{TITLE}{since}", "attention" if frozen else "normal")
         self._draw_traces()
         self._draw_pulse()
         self.show_panels()
@@ -378,7 +379,7 @@ class MainWindow(QMainWindow):
         """The strip and buttons on top; the panels by name."""
         self.setWindowTitle("Scheelite")
         self.resize(1280, 800)
-        put(self.traces.title, "Traces", "normal")
+        put(self.traces.title, TITLE, "normal")
         top = QWidget()
         top.setObjectName("page")
         box = QVBoxLayout(top)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QEventLoop, QSettings
+from PySide6.QtCore import (
+    QCoreApplication,
+    QEventLoop,
+    QMessageLogContext,
+    QSettings,
+    QtMsgType,
+    qInstallMessageHandler,
+)
 from PySide6.QtWidgets import QApplication
 
 from gui.endpoints import Endpoints
@@ -15,7 +23,7 @@ from gui.windows.application import opened, take
 from gui.windows.main import MainWindow
 
 SIZES = ((1280, 800), (1920, 1080))
-PANEL_S = 1.5  # for a panel to be drawn with what has come
+PANEL_S = 0.7  # for a panel to be drawn with what has come
 LIST_S = 3.0
 
 
@@ -23,6 +31,7 @@ def take_all(endpoints: Endpoints, setup: Setup, folder: Path, after_s: float) -
     """PANEL-THEME-WIDTHxHEIGHT.png in a folder; StorageError where one cannot be written."""
     app = QApplication.instance() or QApplication(["scheelite"])
     assert isinstance(app, QApplication)
+    qInstallMessageHandler(_heard)
     folder.mkdir(parents=True, exist_ok=True)
     taken = []
     for theme in ("light", "dark"):
@@ -30,30 +39,26 @@ def take_all(endpoints: Endpoints, setup: Setup, folder: Path, after_s: float) -
         window = opened(app, endpoints, setup, theme, settings=forgotten)
         wait(after_s)
         window.noise.measure_button.click()
-        for panel in PANELS:
-            taken += _panel(window, panel, theme, folder)
+        for width, height in SIZES:
+            window.resize(width, height)
+            window.docks.reset()
+            taken += [_picture(window, panel, folder, theme) for panel in PANELS]
         window.close()
         window.deleteLater()
         (folder / ".arrangement").unlink(missing_ok=True)
     return taken
 
 
-def _panel(window: MainWindow, panel: str, theme: str, folder: Path) -> list[Path]:
-    paths = []
+def _picture(window: MainWindow, panel: str, folder: Path, theme: str) -> Path:
     window.docks.show(panel)
-    if panel == "Log":
+    if panel == "Log" and window.console.diagnosis is None:
         window.log_panel.doctor_button.click()
         wait(LIST_S)
-    for width, height in SIZES:
-        window.resize(width, height)
-        window.docks.reset()
-        window.docks.show(panel)
-        wait(PANEL_S)
-        window.show_panels()
-        name = panel.lower().replace("/", "-")
-        paths.append(folder / f"{name}-{theme}-{width}x{height}.png")
-        take(window, paths[-1])
-    return paths
+    wait(PANEL_S)
+    window.show_panels()
+    name = f"{panel.lower().replace('/', '-')}-{theme}-{window.width()}x{window.height()}.png"
+    take(window, folder / name)
+    return folder / name
 
 
 def wait(seconds: float) -> None:
@@ -62,3 +67,9 @@ def wait(seconds: float) -> None:
     while time.monotonic() < end:
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
         time.sleep(0.005)
+
+
+def _heard(_kind: QtMsgType, _where: QMessageLogContext, said: str) -> None:
+    """Qt's words, without what the offscreen platform says of every window."""
+    if "propagateSizeHints" not in said:
+        sys.stderr.write(f"{said}\n")
