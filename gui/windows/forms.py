@@ -165,6 +165,7 @@ class FormsPanel(QFrame):
         self._shown = (instrument, part)
         self.fields.clear()
         page = QWidget()
+        page.setObjectName("sheet")
         grid = QGridLayout(page)
         grid.setContentsMargins(4, 4, 4, 4)
         grid.setColumnStretch(4, 1)

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QW
 
 from gui.model.console import Console
 from gui.model.cryostat import Stage, heaters, pressures, stages
-from gui.model.forms import shown_reading
+from gui.model.forms import pretty, shown_reading
 from gui.model.text import si
 from gui.palette import TEXT_PX, Palette
 from gui.windows.graph import Graph
@@ -138,9 +138,9 @@ class FridgePanel(QWidget):
             self.others.say("no pressure and no heater was read twice yet")
             return
         self.others.say("")
-        self.others.name_axes(UTC, (_short(name), item.unit))
+        self.others.name_axes(UTC, (_short(name), pretty(item.unit)))
         self.others.draw("other", *console.history.since(name, since), self._palette.channel(0))
-        self.others.title.setText(name)
+        self.others.title.setText("Pressures and heaters")
         self.others.settle()
 
     def _set_up(self) -> None:

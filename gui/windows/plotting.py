@@ -9,11 +9,18 @@ os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"  # it must know before it is imported
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QComboBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractScrollArea,
+    QComboBox,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from gui.palette import TEXT_PX, Palette
 
-__all__ = ["curve", "elastic", "lay_out", "n_columns", "narrow", "pg", "plot", "sentence"]
+__all__ = ["curve", "elastic", "lay_out", "modest", "n_columns", "narrow", "pg", "plot", "sentence"]
 
 pg.setConfigOptions(antialias=False, useOpenGL=False)
 
@@ -51,6 +58,12 @@ def elastic(label: QLabel) -> QLabel:
     """A line of text that never widens what it stands in: what does not fit is cut."""
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+def modest(area: QAbstractScrollArea) -> QAbstractScrollArea:
+    """A list or a text at the side: room that is left over goes to the plots."""
+    area.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+    return area
 
 
 def narrow(box: QComboBox, n_characters: int = 8) -> QComboBox:
