@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from daq.model.record import ANCHOR, EVENT, GAP, LEDGER, MEMBER, SALT, plain
+from daq.model.record import ANCHOR, EVENT, GAP, GUARD, LEDGER, MEMBER, SALT, plain
 
 Rows = npt.NDArray[np.void]
 
@@ -47,9 +47,10 @@ class Batch:
     ledger: Rows = field(default_factory=lambda: no_rows(LEDGER))
     anchors: Rows = field(default_factory=lambda: no_rows(ANCHOR))
     salts: Rows = field(default_factory=lambda: no_rows(SALT))
+    guard: Rows = field(default_factory=lambda: no_rows(GUARD))
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it."""
         tables = (self.events, self.members, self.gaps, self.ledger, self.anchors, self.salts)
-        return not self.records and not self.raw and not any(len(table) for table in tables)
+        return not (self.records or self.raw or len(self.guard) or any(map(len, tables)))

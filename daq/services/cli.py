@@ -14,7 +14,16 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import calibrate_commands, filter_commands, levels_command, mark_commands
+from daq.services import (
+    alarm_commands,
+    calibrate_commands,
+    filter_commands,
+    levels_command,
+    mark_commands,
+    night_commands,
+    report_command,
+    runs_commands,
+)
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -35,10 +44,14 @@ app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
+app.add_typer(alarm_commands.app, name="alarms")
+app.add_typer(runs_commands.app, name="runs")
 run_app.command("pause")(mark_commands.pause)
 run_app.command("resume")(mark_commands.resume)
 run_app.command("comment")(mark_commands.comment)
 run_app.command("label")(mark_commands.label)
+app.command("night")(night_commands.night)
+app.command("report")(report_command.report)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
@@ -105,11 +118,18 @@ def replay(
 
 
 @app.command()
-def sim(config: Config, json_: AsJson = False) -> None:
+def sim(
+    config: Config,
+    commands: Annotated[
+        Path | None,
+        typer.Option(help="A command log of this bench: its digitizers give the same samples."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
     """The simulated bench of a config alone, until Ctrl-C."""
     from daq.services.bench import run_bench
 
-    raise SystemExit(run_bench(_load(config), json_))
+    raise SystemExit(run_bench(_load(config), json_, commands))
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
-found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
+of energy_ev, placed, found, low, high}; null without), "guard" ({"jumps", "jumps_per_h", "quanta"
+taken off, "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by
+cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
 "rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
 "problem"}. A channel's records are those no salt reaches into.
@@ -38,12 +40,14 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.model.record import DEAD_CAUSES
 from daq.services import marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
@@ -283,6 +287,11 @@ class Core:
     def _look(self, stream: Stream, block: Block) -> None:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
+
+    def _converted_ns(self, digitizer: str, sample: int) -> int:
+        """UTC of a sample; 0 while its clock is not known."""
+        clock = self._clocks[digitizer]
+        return clock.t_ns(sample) if clock.known else 0
 
     def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
         stream.end(peer, end)
@@ -676,6 +685,7 @@ class Core:
         recording = self._recording or self._paused.recording
         totals = recording.totals if recording else None
         drops = recording.pipeline.drops() if recording else {}
+        guards = guard_table(recording) if recording else {}
         throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
@@ -689,7 +699,9 @@ class Core:
                 "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
+                "dead_s": _dead_s(totals, name, rate),
                 "throttled": name in throttled,
+                "guard": guards.get(name),
                 "drops": drops.get(name, {}),
             }
         return table
@@ -719,7 +731,7 @@ class Core:
         self._commands = CommandServer(
             endpoint("core.commands"), verbs, guard=self._lease.check, audit=self._audit
         )
-        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
+        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of, self._converted_ns)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
         self._poller = sockets.poller(
@@ -730,6 +742,12 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
+
+
+def _dead_s(totals: Totals | None, channel: str, rate_hz: float) -> dict[str, float]:
+    """The ledger of a run so far without the live time."""
+    dead = totals.dead.get(channel, {}) if totals else {}
+    return {cause: dead.get(cause, 0) / rate_hz for cause in DEAD_CAUSES}
 
 
 def _unsalted(totals: Totals, channel: str) -> int:

@@ -25,7 +25,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import MESSAGE, READING, RECORD, Flag, plain
+from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
 from daq.services.filterfile import keep_filters, kept_filters
 from daq.services.rawstream import RawTape
 from daq.store import names
@@ -73,6 +73,8 @@ class Totals(msgspec.Struct):
     n_bytes: int = 0
     salted: dict[str, int] = {}  # records that a salt reaches into
     salts: dict[str, dict[float, tuple[int, int]]] = {}  # by energy: could be found, were found
+    hits: dict[str, dict[str, int]] = {}  # of the guard, by kind
+    dead: dict[str, dict[str, int]] = {}  # digitizer samples by cause
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
@@ -87,8 +89,16 @@ class Totals(msgspec.Struct):
             of = self.salts.setdefault(channels[int(row["channel"])].name, {})
             placed, found = of.get(float(row["energy_ev"]), (0, 0))
             of[float(row["energy_ev"])] = placed + 1, found + int(row["found"])
+        for row in batch.guard:
+            hits = self.hits.setdefault(channels[int(row["channel"])].name, {})
+            kind = HitKind(int(row["kind"])).name.lower()
+            hits[kind] = hits.get(kind, 0) + 1
         for row in batch.ledger:
-            self.livetime[channels[int(row["channel"])].name] += int(row["live"])
+            name = channels[int(row["channel"])].name
+            self.livetime[name] += int(row["live"])
+            dead = self.dead.setdefault(name, {})
+            for cause in DEAD_CAUSES:
+                dead[cause] = dead.get(cause, 0) + int(row[cause])
 
 
 class _Promise(msgspec.Struct, frozen=True):

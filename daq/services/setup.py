@@ -15,6 +15,7 @@ from daq.errors import UsageError
 from daq.model.channel import PULSE_KINDS, Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
 from daq.services.filterfile import read_filters
+from daq.services.guarding import guarding_of
 from daq.services.salting import salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
@@ -83,6 +84,7 @@ def _channel(
         recorded=kind.recorded,
         mass_g=entry.mass_g,
         counts_offset=entry.counts_offset,
+        guarding=guarding_of(kind.guard, hello, kind.decimation) if kind.guard else None,
     )
 
 

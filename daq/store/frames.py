@@ -39,6 +39,7 @@ class Kind(IntEnum):
     ANCHORS = 21
     RAW = 22
     SALTS = 23
+    GUARD = 24
     RUN_START = 32
     INPUT = 33
     READINGS = 34

@@ -19,6 +19,7 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -38,6 +39,7 @@ ROWS = {
     Kind.LEDGER: plain(LEDGER),
     Kind.ANCHORS: plain(ANCHOR),
     Kind.SALTS: plain(SALT),
+    Kind.GUARD: plain(GUARD),
     Kind.READINGS: plain(READING),
     Kind.MESSAGES: plain(MESSAGE),
 }
@@ -66,6 +68,7 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
         Kind.LEDGER: batch.ledger,
         Kind.ANCHORS: batch.anchors,
         Kind.SALTS: batch.salts,
+        Kind.GUARD: batch.guard,
     }
     for kind, rows in tables.items():
         _expect(kind.name.lower(), rows, ROWS[kind], (len(rows),))

@@ -21,6 +21,7 @@ from daq.store.parts import parts_of
 from daq.store.payloads import json_object
 from daq.store.samples import RecordSamples
 from daq.store.start import RunDigitizer
+from daq.store.summary import FileSum, read_manifest
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -183,6 +184,13 @@ class Run:
         """The sample clocks, in the order that tables number them."""
         return self._start.digitizers
 
+    def files(self) -> tuple[FileSum, ...]:
+        """The files of a complete run as its manifest has them; none before."""
+        if not self.complete:
+            return ()
+        manifest = read_manifest(names.manifest_path(self.folder))
+        return (manifest.master, *manifest.segments)
+
     # --- what it holds ---
 
     def records(self, channel: str) -> tuple[Rows, RecordSamples]:
@@ -247,6 +255,10 @@ class Run:
     def salts(self) -> Rows:
         """SALT rows."""
         return self._table("salts")
+
+    def guard(self) -> Rows:
+        """GUARD rows."""
+        return self._table("guard")
 
     def readings(self) -> Rows:
         """READING rows."""

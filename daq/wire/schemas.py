@@ -167,11 +167,12 @@ class State(Message, frozen=True, tag="state"):
 
 
 class RawRequest(Message, frozen=True, tag="raw-request"):
-    """The next `n_samples` of `channel`, undecimated."""
+    """The next `n_samples` of `channel`, undecimated, none converted before a UTC."""
 
     id: Count
     channel: Name
     n_samples: Annotated[int, Meta(ge=1, le=2**26)]
+    not_before_ns: Count = 0
 
 
 class RawReply(Message, frozen=True, tag="raw-reply"):

@@ -202,13 +202,19 @@ def show(socket: Socket, frames: list[bytes]) -> None:
 
 
 def raw_samples(
-    endpoint: str, channel: str, n_samples: int, timeout_s: float
+    endpoint: str, channel: str, n_samples: int, timeout_s: float, not_before_ns: int = 0
 ) -> tuple[RawReply, bytes]:
-    """The next samples of a channel from a core's `raw`, with what is known of them."""
+    """The next samples of a channel from a core's `raw`, with what is known of them.
+
+    None was converted before `not_before_ns`: a stream may be late by what is buffered.
+    """
     socket = _socket(zmq.DEALER)
     _connect(socket, endpoint)
     try:
-        socket.send(codec.encode(RawRequest(id=1, channel=channel, n_samples=n_samples)))
+        request = RawRequest(
+            id=1, channel=channel, n_samples=n_samples, not_before_ns=not_before_ns
+        )
+        socket.send(codec.encode(request))
         if not socket.poll(round(timeout_s * 1000)):
             raise ServiceTimeoutError(
                 f"core did not deliver {n_samples} samples of {channel} within {timeout_s:g} s"
