@@ -198,7 +198,12 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bath:
-    """Where the bath is told its temperature and read: instruments and their parameters."""
+    """Where the bath is told its temperature and read: instruments and their parameters.
+
+    `warmer_k2` is how much the square of the plate's temperature is above that of the thermometer,
+    where a known power leaks into the plate (2 x leak / link, for a metal link). IVs cannot tell
+    it from a lower Tc.
+    """
 
     setpoint: tuple[str, str]
     thermometer: tuple[str, str]
@@ -206,10 +211,11 @@ class Bath:
     tolerance_k: float = 20e-6
     dwell_s: float = 200.0
     timeout_s: float = 3600.0
+    warmer_k2: float = 0.0
 
 
 def settle_bath(at: str, bath: Bath, target_k: float) -> Procedure[Estimate]:
-    """Bring the bath to a temperature and wait for it; NotColdError with the last reading."""
+    """Bring the bath to a temperature: the plate's; NotColdError with the last reading."""
     if not 0 < target_k <= bath.most_k:
         raise CheckError(f"expected a bath up to {bath.most_k:g} K, found {target_k:g} K asked for")
     yield from put(*bath.setpoint, target_k)
@@ -229,7 +235,8 @@ def settle_bath(at: str, bath: Bath, target_k: float) -> Procedure[Estimate]:
             f"{settled.value * 1e3:.4g} mK as the last reading of {'.'.join(bath.thermometer)} "
             f"after {settled.seconds:g} s"
         )
-    return Estimate(settled.value, bath.tolerance_k / 10)
+    plate_k = sqrt(settled.value**2 + bath.warmer_k2)
+    return Estimate(plate_k, bath.tolerance_k / 10)
 
 
 def measure_conductance(
@@ -633,9 +640,15 @@ def _lock(sensor: Sensor, feedback_ohm: float) -> Procedure[float]:
 
 
 def from_normal(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:
-    """Drive it normal, then bias it: on the upper branch wherever there are two; what is held."""
+    """Drive it normal, then bias it: on the upper branch wherever there are two; what is held.
+
+    The lock is made anew there: driving it normal may have sent the output to its rail.
+    """
     yield from _bias(sensor, sensor.normal_bias_a, settle_s)
-    return (yield from _bias(sensor, bias_a, settle_s))
+    held_a = yield from _bias(sensor, bias_a, settle_s)
+    yield from put(sensor.at, "mode", OPEN)
+    yield from put(sensor.at, "mode", LOCKED)
+    return held_a
 
 
 def _bias(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:

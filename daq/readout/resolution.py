@@ -99,16 +99,20 @@ def template_of(
     whole = np.roll(current_a, before - rise)[: n * length].reshape(n, length)[:-1]  # one is cut
     whole = whole - whole[:, : before * 3 // 4].mean(1, keepdims=True)
     mean = whole.mean(0)
-    scale = float(np.abs(mean).max())
-    heights = whole @ mean / (mean @ mean)  # each pulse's, in that of the mean
-    sure = float(np.std(heights, ddof=1) / np.sqrt(len(heights)))
-    if not scale or sure > 1 / LEAST_SNR:
+    heights = np.concatenate([_heights(whole[::2], whole[1::2]), _heights(whole[1::2], whole[::2])])
+    sure = float(np.std(heights, ddof=1) / np.sqrt(heights.size))
+    if heights.mean() < LEAST_SNR * sure:
         raise CheckError(
             f"no pulses seen: expected one of {energy_ev:.4g} eV every {1 / frequency_hz:.3g} s, "
-            f"found heights that scatter by {np.std(heights):.2g} of their mean of {scale:.2g} A"
+            f"found heights of {heights.mean():.2g} +- {sure:.2g} of their mean, which is up to "
+            f"{np.abs(mean).max():.2g} A"
         )
     return Template(
-        a_per_ev=mean / energy_ev, before=before, rate_hz=rate_hz, n_pulses=n - 1, height_sigma=sure
+        a_per_ev=mean / energy_ev,
+        before=before,
+        rate_hz=rate_hz,
+        n_pulses=n - 1,
+        height_sigma=sure / float(heights.mean()),
     )
 
 
@@ -116,6 +120,13 @@ def sigma_estimate(sigma_ev: float, template: Template, averages: int) -> Estima
     """The resolution with its uncertainty: of the template's scale, and of the averaged density."""
     relative = np.hypot(template.height_sigma, 0.5 / np.sqrt(averages * 10))
     return Estimate(sigma_ev, float(sigma_ev * relative))
+
+
+def _heights(rows: F64, others: F64) -> F64:
+    """Each row's height in units of the mean of other rows, which its own noise is not part of."""
+    mean = others.mean(0)
+    power = float(mean @ mean)
+    return np.asarray(rows @ mean / power if power else np.zeros(len(rows)))
 
 
 def _steepest(period: F64) -> int:
