@@ -151,6 +151,17 @@ def test_the_sigma_by_template_and_white_noise_is_the_closed_form() -> None:
     assert found == pytest.approx(expected, rel=0.01)
 
 
+def test_noise_in_the_template_does_not_count_as_signal() -> None:
+    noise_a, f_hz = 3e-10, np.geomspace(1, 25e3, 50)
+    psd = np.full(50, 2 * noise_a**2 / 50e3)
+    clean, noisy = (
+        resolution.template_of(pulses(20, a), 50e3, frequency_hz=5.0, energy_ev=100.0)
+        for a in (0.0, noise_a)
+    )
+    expected = resolution.sigma_by_template(clean, f_hz, psd)
+    assert resolution.sigma_by_template(noisy, f_hz, psd) == pytest.approx(expected, rel=0.05)
+
+
 def test_pulses_that_are_not_seen_are_refused() -> None:
     silent = np.random.default_rng(3).normal(0, 1e-10, 200_000)
     with pytest.raises(CheckError, match=r"no pulses seen: expected one of 100 eV every 0\.2 s"):
