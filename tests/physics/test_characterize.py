@@ -225,7 +225,7 @@ def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
         op = truth(each.bias_a, each.heater_w)
         assert each.r_ohm == pytest.approx(op.r_ohm, rel=0.02)
         assert each.sigma_ev is not None
-        if each.share < 0.8:  # nearer to normal, 300 eV are no small signal any more
+        if each.share < 0.6:  # nearer to normal, 300 eV are no small signal any more
             assert each.sigma_ev.value == pytest.approx(true_ev[each], rel=0.1)
     assert true_ev[choice.best] <= 1.05 * min(true_ev.values())
     assert choice.explanation.startswith(f"{choice.best.bias_a * 1e6:.4g} uA with")
@@ -236,29 +236,33 @@ def test_a_generator_with_the_wrong_load_is_named(answering: Answering, warm: Iv
     mistaken = Answering(answering.bench, load=50.0)
     wave = SquareWave(seconds=0.5)
     measure = characterize.measure_didv(SENSOR, warm, [WORK_A], wave, feedback_ohm=30e3)
-    with pytest.raises(CheckError, match=r"expected dI/dIb = 0\.08968.*2\.00 times that.*50 ohm"):
+    with pytest.raises(CheckError, match=r"expected dI/dIb = 0\.0896.*2\.00 times that.*50 ohm"):
         mistaken.run(characterize.heated(SENSOR, WORK_W, measure))
     assert left_as_it_was(answering)
 
 
 def test_an_open_sensor_and_a_fridge_that_never_gets_cold_are_named() -> None:
-    """A sensor of 100 ohm is as good as none."""
-    open_tes = {"all": {"r_normal_ohm": 99.0, "heater_w": 0.0}}
-    with wired(spec(20e3, tes=open_tes)) as bench:
+    with wired(spec(20e3, tes={"all": {"heater_w": 0.0}})) as bench:
         answering = Answering(bench)
-        biases = characterize.falling_biases(9e-6, 1.8e-6, share=0.2, to_zero=2)
-        sweep = characterize.measure_iv(SENSOR, biases, seconds=0.05, settle_s=0.05)
-        with pytest.raises(CheckError, match=r"open TES: expected more than .* found"):
-            answering.run(sweep)
-        assert left_as_it_was(answering)
+        broken = Answering(bench, squids={"C11": bench.squid(2)})  # whose wires end in nothing
+        bench.bias(0.0)
+        sweep = characterize.measure_iv(
+            SENSOR,
+            characterize.falling_biases(9e-6, 1.8e-6, share=0.2, to_zero=2),
+            seconds=0.05,
+            settle_s=0.05,
+        )
+        with pytest.raises(CheckError, match=r"open TES: expected more than 9\S* A .* found"):
+            broken.run(sweep)
+        assert float(str(bench.squid(2).tes_bias.read()["current"])) == 0.0
         before = bench.fridge.setpoint.read()
         measure = characterize.measure_conductance(
             SENSOR, replace(BATH, timeout_s=20.0), [12e-3], top_a=9e-6, bottom_a=1.8e-6
         )
         with pytest.raises(NotColdError, match=r"expected 12 mK .* found \S+ mK as the last read"):
             answering.run(measure)
-        assert left_as_it_was(answering)
         assert bench.fridge.setpoint.read() == before
+        assert float(str(bench.squid(1).tes_bias.read()["current"])) == 0.0
 
 
 @pytest.mark.soak
