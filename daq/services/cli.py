@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import calibrate_commands, filter_commands, levels_command
+from daq.services import calibrate_commands, filter_commands, levels_command, tune_commands
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -35,6 +35,7 @@ app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
+app.add_typer(tune_commands.app, name="tune")
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)

@@ -18,7 +18,7 @@ from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from tests.answering import Answering
-from tests.wired_bench import Wired, spec, wired
+from tests.wired_bench import spec, wired
 
 P, SQUID = TesParameters(), SquidParameters()
 RATE_HZ = 250e3
