@@ -16,6 +16,7 @@ import numpy as np
 from daq.errors import CheckError, ScheeliteError
 from daq.readout import characterize, squid
 from daq.readout.characterize import Sensor, falling_biases, from_normal, measure_iv
+from daq.readout.circuit import Estimate
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import density
 from daq.readout.procedures import (
@@ -39,6 +40,7 @@ TES_STEPS = ("iv", "bias point", "noise")
 STEPS = (*SQUID_STEPS, *TES_STEPS, "verify")
 
 IV_POINT_S, IV_SETTLE_S = 0.05, 0.15
+LOAD_SIGMA = 0.02  # of a load that the config says
 LEAST_TRANSITION = 4  # points of an IV
 SHARE_TOLERANCE = 0.15  # of Rn, between what was aimed at and what was found
 WORK_SETTLE_S = 1.0
@@ -57,6 +59,10 @@ class Plan(squid.Chain, Protocol):
     @property
     def shunt_ohm(self) -> float:
         """The shunt."""
+
+    @property
+    def load_ohm(self) -> float | None:
+        """Shunt and parasitic resistance; None where an IV can show it."""
 
     @property
     def bias_ohm(self) -> float:
@@ -205,7 +211,11 @@ def _iv(sensor: Sensor, plan: Plan) -> Procedure[Iv]:
     top, bottom = plan.tes_sweep_a
     biases = falling_biases(top, bottom, share=0.06)
     try:
-        curve = yield from measure_iv(sensor, biases, seconds=IV_POINT_S, settle_s=IV_SETTLE_S)
+        known = plan.load_ohm
+        load = None if known is None else Estimate(known, LOAD_SIGMA * known)
+        curve = yield from measure_iv(
+            sensor, biases, seconds=IV_POINT_S, settle_s=IV_SETTLE_S, r_load_ohm=load
+        )
     except CheckError as error:
         yield from squid.fail(sensor.at, "iv", expected, str(error))
         raise AssertionError from error  # `fail` raises

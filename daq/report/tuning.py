@@ -87,7 +87,7 @@ def _channel(channel: ChannelPage) -> dict[str, object]:
                 "passed": step.passed,
                 "expected": step.expected,
                 "found": step.found,
-                "values": {name: shown(value) for name, value in step.values.items()},
+                "numbers": {name: shown(value) for name, value in step.values.items()},
             }
             for step in channel.steps
         ],

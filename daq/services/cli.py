@@ -35,10 +35,10 @@ app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
-app.add_typer(tune_commands.app, name="tune")
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
+app.command("tune")(tune_commands.tune)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]

@@ -9,55 +9,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    import click
     from rich.progress import TaskID
 
     from daq.readout.requests import Begin, End, Say
     from daq.services.tune import Result, Watch
 
 
-class _WithConfig(TyperGroup):
-    """`tune CONFIG` is `tune channels CONFIG`: the name of the first command may be left out."""
-
-    DEFAULT = "channels"
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the name in front where none of ours is given."""
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = [self.DEFAULT, *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(
-    cls=_WithConfig,
-    no_args_is_help=True,
-    help="From a cold SQUID to a locked one and a TES at its working point, with proof.",
-)
-Config = Annotated[Path, typer.Argument(help="The config; what is not up is brought up for it.")]
-ConfigOrUp = Annotated[Path | None, typer.Option(help="The config; default: the one that is up.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+LOAD, UNDO = "load", "undo"
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG | load FILE | undo",
+        help="The config whose channels to tune (what is not up is brought up for it); or a tune "
+        "file to bring back; or what was held before the latest tuning.",
+    ),
+]
 
 
-@app.command()
-def channels(
-    config: Config,
+def tune(
+    what: What,
+    file: Annotated[Path | None, typer.Argument(help="The tune file to load.")] = None,
     channel: Annotated[list[str] | None, typer.Option(help="One of [detectors]; several.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All of [detectors], at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after a crash.")] = False,
-    json_: AsJson = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Of load and undo; default: the config that is up.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
 ) -> None:
-    """Tune channels; exits 1 where one did not pass, which is then left as it was found."""
+    """From a cold SQUID to a locked one and a TES at its working point, with proof.
+
+    Exits 1 where a channel did not pass, which is then left as it was found.
+    """
     from daq.errors import UsageError
     from daq.services import tune
-    from daq.settings.loader import load as load_settings
+    from daq.settings.loader import load
 
+    if (what == LOAD) != (file is not None):
+        raise UsageError(f"expected a file with {LOAD} alone, found {what} {file or ''}".rstrip())
+    if what in (LOAD, UNDO):
+        _bring_back(file, config, json_)
+        return
     if bool(channel) == all_ and not resume:
         raise UsageError("expected either --channel NAME or --all")
-    settings, names = load_settings(config), channel or []
+    settings, names = load(Path(what)), channel or []
     if dry_run:
         _tell_plan(tune.dry_run(settings, names), json_)
         return
@@ -66,31 +64,13 @@ def channels(
     _tell(result, json_)
 
 
-@app.command()
-def load(
-    file: Annotated[Path, typer.Argument(help="A tune file.")],
-    config: ConfigOrUp = None,
-    json_: AsJson = False,
-) -> None:
-    """Bring back what a tune file holds, of the channels that passed."""
+def _bring_back(file: Path | None, config: Path | None, json_: bool) -> None:
     from daq.services import system, tune
-    from daq.settings.loader import load as load_settings
+    from daq.settings.loader import load
 
-    settings = load_settings(config) if config else system.settings_of_what_is_up()
+    settings = load(config) if config else system.settings_of_what_is_up()
     with _progress(quiet=json_) as watch:
-        result = tune.load(settings, file, watch)
-    _tell(result, json_)
-
-
-@app.command()
-def undo(config: ConfigOrUp = None, json_: AsJson = False) -> None:
-    """Bring back what was held before the latest tuning, even one that was killed."""
-    from daq.services import system, tune
-    from daq.settings.loader import load as load_settings
-
-    settings = load_settings(config) if config else system.settings_of_what_is_up()
-    with _progress(quiet=json_) as watch:
-        result = tune.undo(settings, watch)
+        result = tune.load(settings, file, watch) if file else tune.undo(settings, watch)
     _tell(result, json_)
 
 

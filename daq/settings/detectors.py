@@ -101,6 +101,9 @@ class Detector(Section):
     sweep_feedback_ohm: float = Field(
         3e3, gt=0, description="Feedback resistor of IVs: all of the current must fit [ohm]."
     )
+    load_ohm: float | None = Field(
+        None, gt=0, description="Shunt and parasitic resistance [ohm]; without: by each IV."
+    )
     tes_normal_a: float = Field(30e-6, gt=0, description="TES bias that drives it normal [A].")
     tes_range_a: float | None = Field(
         125e-6, gt=0, description="Range of the TES bias to work in [A], where there are several."
