@@ -55,7 +55,11 @@ class MessageRow:
 
 def write_report(run: RunSource, path: Path, verification: Verification | None) -> Path:
     """Write the report of a run, whole or not at all; the same run gives the same bytes."""
-    page = _template().render(_content(run, verification))
+    return write_page(path, template("report.html.j2").render(_content(run, verification)))
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(page, encoding="utf-8")
@@ -67,7 +71,8 @@ def write_report(run: RunSource, path: Path, verification: Verification | None) 
     return path
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of our pages, to be filled."""
     environment = Environment(
         loader=PackageLoader("daq.report", ""),
         autoescape=True,
@@ -77,7 +82,7 @@ def _template() -> Template:
     )
     environment.filters |= FILTERS
     environment.globals["share"] = text.share
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _content(run: RunSource, verification: Verification | None) -> dict[str, object]:

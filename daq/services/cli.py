@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import calibrate_commands, filter_commands, levels_command
+from daq.services import calibrate_commands, filter_commands, levels_command, tune_commands
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -38,6 +38,7 @@ app.add_typer(filter_commands.app, name="filters")
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
+app.command("tune")(tune_commands.tune)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]

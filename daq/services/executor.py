@@ -1,7 +1,7 @@
 """Answers a procedure's requests by the real services: instruments, digitizers, the core's raw.
 
 Samples are only taken after everything that was written before: a digitizer's service says which
-sample is its newest, and `latency_s` is what may lie between it and the SQUID.
+sample is its newest, and `LATENCY_S` is what may lie between it and the SQUID.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ from daq.wire.schemas import RawReply, RawRequest
 
 logger = logging.getLogger(__name__)
 
-LATENCY_S = 0.03  # of the stream, from a SQUID to the digitizer's service: a packet, and more
+LATENCY_S = 0.05  # of the stream, from a SQUID to the digitizer's service: a packet, and more
 ANSWER_S = 30.0  # an instrument may be busy with what others asked
-SLOWEST = 30.0  # times slower than its own time a simulated bench may be
+SLOWEST = 20.0  # times later than they should be samples may come
 LOOK_S = 0.5  # between two looks at what has to become stable
+N_LOOKS, LOOKS_S = 100, 0.005  # at a stream's newest sample, before the first that counts
 WORKERS = 16
 SHAPES = {"sine": "SINE", "square": "SQUARE", "pulse": "PULSE"}
 SMALLEST_VPP, SHORTEST_S = 0.002, 16e-9  # what an output is set to before it becomes another wave
@@ -80,7 +81,10 @@ class _Wanted:
 
 
 class Executor:
-    """The hands of procedures. `watch` is told what they say; `stop` makes them stop, once."""
+    """The hands of procedures. `watch` is told what they say; `stop` makes them stop, once.
+
+    `speed` is that of a simulated bench: its seconds per second of ours.
+    """
 
     def __init__(
         self,
@@ -90,12 +94,12 @@ class Executor:
         *,
         watch: Callable[[Say | Begin | End], None] = lambda _: None,
         stop: threading.Event | None = None,
-        latency_s: float = LATENCY_S,
+        speed: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._wires, self._operator = settings, wires, operator
         self._watch, self._stop = watch, stop or threading.Event()
-        self._latency_s, self._clock = latency_s, clock
+        self._speed, self._clock = speed, clock
         self._channels = settings.section(Channels).root
         self._callers: dict[str, sockets.Caller] = {}
         self._streams: dict[str, StreamClock] = {}
@@ -262,7 +266,7 @@ class Executor:
         rate_hz = self._streams[self._digitizer(request)].rate_hz
         if isinstance(request, Wait):
             return _Wanted(self._any_channel, now + round(request.seconds * rate_hz), 1, now)
-        start = now + round((request.settle_s + self._latency_s) * rate_hz)
+        start = now + round((request.settle_s + LATENCY_S) * rate_hz)
         n = request.samples if isinstance(request, Take) and request.samples else 0
         return _Wanted(request.at, start, n or max(1, round(request.seconds * rate_hz)), now)
 
@@ -275,7 +279,7 @@ class Executor:
         return sockets.raw_together(
             self._settings.endpoint("core.raw"),
             requests,
-            ANSWER_S + SLOWEST * longest_s,
+            ANSWER_S + SLOWEST * longest_s / self._speed,
             heed=self._heed,
         )
 
@@ -316,8 +320,16 @@ class Executor:
 
     def _now(self, digitizer: str) -> int:
         newest, rate_hz = self._newest(digitizer)
-        stream = self._streams.setdefault(digitizer, StreamClock(rate_hz))
-        return stream.now(newest, self._clock())
+        if digitizer not in self._streams:
+            self._streams[digitizer] = StreamClock(rate_hz, self._speed)
+            self._learn(digitizer)
+        return self._streams[digitizer].now(newest, self._clock())
+
+    def _learn(self, digitizer: str) -> None:
+        """Look often enough to have seen samples that were hardly late."""
+        for _ in range(N_LOOKS):
+            self._streams[digitizer].now(self._newest(digitizer)[0], self._clock())
+            self._stop.wait(LOOKS_S)
 
     def _newest(self, digitizer: str) -> tuple[int, float]:
         status = self._caller(f"digitizer.{digitizer}", "").call("status")
