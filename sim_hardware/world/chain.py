@@ -48,6 +48,7 @@ CELL_S = 0.09  # the way is chosen once per cell; shorter than a point of the ba
 SETTLE_S = 0.4  # 14 times the crystal's time constant
 PATIENCE_S = 600.0  # that a chain streams for without anybody seeing it
 LEAD_S = 0.2  # integrated before it takes over from streaming, so that pulses go on
+RENDERED = 4  # cells whose pulses are made at once
 KEPT = 10  # cells between states that are kept while integrating
 NEAR_LOCK_PHI0 = 0.05
 SURE_LOCK = 0.9  # of the depth of V-phi: beyond, a lock is lost by noise
@@ -154,6 +155,7 @@ class Chain:
         self._squid: Callable[[float], SquidParameters] = lru_cache(8)(
             lambda gain: replace(recipe.squid, open_gain=gain)
         )
+        self._rendered: tuple[object, npt.NDArray[np.float32]] = (None, np.empty(0, np.float32))
         self._ramped: tuple[object, Ramp] = (None, Ramp(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         self._state = self._begun()
         self._kept, self._reached = [self._state], 0
@@ -438,7 +440,7 @@ class Chain:
         """The state at `end`, and what lies before it in counts; within one cell."""
         if state.streams:
             if out is not None:
-                self._stream(state, out, hits)
+                self._stream(state, out)
             return replace(state, sample=end)
         return self._integrate(state, end, out, hits)
 
@@ -521,11 +523,11 @@ class Chain:
         bath_k = bath_steps * BATH_STEP_K
         return operating_point(self.recipe.tes, bias_a=0.0, bath_k=bath_k, heater_w=heater_w)
 
-    def _stream(self, state: State, out: Samples, hits: Sequence[Hit]) -> None:
+    def _stream(self, state: State, out: Samples) -> None:
         """Baseline, pulses and noise of samples within one cell."""
         start = state.sample
         ramp = self._ramp(state)
-        signal = self._signal_a(state, len(out), hits)
+        signal = self._signal_a(state, len(out))
         (a, b), (mains, shaken) = self._working.noise, self._line_pools
         pools = (a, b, mains)
         k = 0
@@ -577,14 +579,24 @@ class Chain:
             shaken_gain=per_a * self._shaking(cell),
         )
 
-    def _signal_a(self, state: State, n: int, hits: Sequence[Hit]) -> npt.NDArray[np.float32]:
+    def _signal_a(self, state: State, n: int) -> npt.NDArray[np.float32]:
         """The pulses in n samples from the state on; an empty array where there are none."""
+        width = RENDERED * self._cell
+        begin = state.sample - state.sample % width
+        key_ = (begin, state.since, state.drive)
+        if self._rendered[0] != key_:
+            self._rendered = (key_, self._render(state.since, begin, width))
+        signal = self._rendered[1]
+        return signal[state.sample - begin : state.sample - begin + n] if len(signal) else signal
+
+    def _render(self, since: int, start: int, n: int) -> npt.NDArray[np.float32]:
+        """The pulses in whole cells: in a storm each lies in many of the pieces asked for."""
         signal: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        bank, start = self._working.bank, state.sample
-        for hit in hits:
+        bank = self._working.bank
+        for hit in self._hits(start, start + n):
             position = self._clock.position(hit.true_s)
             energy_ev = min(hit.energy_ev, bank.most_ev)
-            felt = state.since - self._settle <= position < start + n
+            felt = since - self._settle <= position < start + n
             if felt and position + 1 + bank.length(energy_ev) > start:
                 if not len(signal):
                     signal = np.zeros(n, np.float32)

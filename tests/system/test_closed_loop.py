@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tomlkit
 
+from daq.services.demo import default_config
 from sim_hardware.bench import everything, prepared, sample_clocks
 from sim_hardware.laboratory import Laboratory
 from sim_hardware.settings import Bench
@@ -87,6 +92,17 @@ def test_the_same_seed_and_commands_at_the_same_samples_give_the_same_samples(
         assert set(bench.resources) == {"targets"}
         late, early = bench.again(50_000, 70_000), bench.again(0, 50_000)
     np.testing.assert_array_equal(np.concatenate([early, late], axis=1), found[0])
+    config = tmp_path / "bench.toml"
+    document = tomlkit.parse(default_config().read_text(encoding="utf-8"))
+    document["bench"] = spec(RATE_HZ, PAIR, sources=LIVELY)
+    config.write_text(tomlkit.dumps(document), encoding="utf-8")
+    command = [sys.executable, "-m", "daq", "sim", str(config), "--commands", str(log), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as simulated:
+        assert simulated.stdout is not None
+        told = json.loads(simulated.stdout.readline())
+        stream = read_stream(told["resource"], 40_000, 60_000, exactly=True)
+        simulated.terminate()
+    np.testing.assert_array_equal(stream.samples, found[0][:, 40_000:60_000])
 
 
 def test_another_seed_gives_others() -> None:
