@@ -160,7 +160,8 @@ def weathered(folder: Path, seed: int, storm: Change, records: int) -> tuple[Jud
         return found, peak, rate_hz
 
 
-@pytest.mark.timeout(900)  # a bench in a storm wants most of a core
+@pytest.mark.alone  # a bench in a storm wants most of a core
+@pytest.mark.timeout(900)
 def test_storms_of_particles_and_of_flux_jumps_are_weathered(tmp_path: Path) -> None:
     found, _, _ = weathered(tmp_path, 20261126, both, 500)
     assert found.problems == []
