@@ -3,8 +3,10 @@
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
 "exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
-found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
-"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
+found, low, high}; null without), "threshold" ({"half_ev", "salts", "noise_per_day", "sigma_ev",
+"text"}; null where neither salts nor a filter say anything), "drops" by cause, "blinded" (records,
+of which nothing else is told)}}, "epoch" of the settings, "gaps", "lost_samples", "safe":
+{"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
 "rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
 are those no salt reaches into.
 State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
@@ -650,6 +652,8 @@ class Core:
         recording = self._recording or self._paused.recording
         totals = recording.totals if recording else None
         drops = recording.pipeline.drops() if recording else {}
+        blinded = recording.pipeline.blinded() if recording else {}
+        thresholds = recording.thresholds() if recording else {}
         throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
@@ -665,6 +669,8 @@ class Core:
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
                 "throttled": name in throttled,
                 "drops": drops.get(name, {}),
+                "blinded": blinded.get(name, 0),
+                "threshold": thresholds.get(name),
             }
         return table
 

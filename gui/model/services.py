@@ -22,12 +22,23 @@ class RunBody(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class Threshold(msgspec.Struct, frozen=True):
+    """What salts and noise say of a channel's triggers; `text` is all of it in words."""
+
+    text: str = ""
+    half_ev: float | None = None
+    noise_per_day: float | None = None
+
+
 class ChannelCounts(msgspec.Struct, frozen=True):
     """What the core has counted in one channel during this run."""
 
     rate_hz: float = 0.0
     records: int = 0
     livetime_s: float = 0.0
+    exposure_g_d: float = 0.0
+    blinded: int = 0
+    threshold: Threshold | None = None
 
 
 class Safe(msgspec.Struct, frozen=True):
