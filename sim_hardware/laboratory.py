@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from math import ceil, inf
+from math import ceil
 from zlib import crc32
 
 import numpy as np
@@ -33,7 +33,7 @@ from sim_hardware.world.squid import SquidElectronics
 from sim_hardware.world.squid_loop import FluxJump as Slip
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, heater_for, operating_point
-from sim_hardware.world.timeline import Timeline, Track
+from sim_hardware.world.timeline import ALONE, CRYOSTAT, Timeline, Track
 from sim_hardware.world.waves import Wave
 from sim_hardware.world.working_point import WorkingPoint, lines_pool
 
@@ -52,23 +52,14 @@ class Tuned:
     heater_w: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """What the cryostat is told, in words: samples follow its plate, not these."""
-
-    machine: str
-    heaters: str
-
-
 class Laboratory:
     """The instruments that drive chains, the tracks of what they give, and the chains."""
 
     def __init__(self, bench: Bench, timeline: Timeline, cryostat: Cryostat) -> None:
         """Every wired instrument is set as `initial` says; raises BenchError."""
-        self._bench, self._timeline = bench, timeline
-        remembered_s = inf if bench.pace == "flat-out" else bench.longest_memory_s + 2 * MARGIN_S
-        self._cryostat, self._orders = cryostat, Track("cryostat", _ordered(cryostat, 0.0))
-        self.bath = Bath(cryostat.plate_k, cryostat.shaking, remembered_s)
+        self._bench, self._timeline, self.cryostat = bench, timeline, cryostat
+        cryostat.report_to(lambda at_s, what, value: timeline.note(CRYOSTAT, at_s, what, value))
+        self.bath = Bath(cryostat.look)
         self._plate_k = bench.cryostat.plate_setpoint_k or BATH_K
         self._electronics: dict[str, SquidElectronics | FluxLockedLoops] = {}
         self._readouts: dict[Plug, Track[ReadoutSettings]] = {}
@@ -91,7 +82,7 @@ class Laboratory:
     def chains(self, digitizer: str, clock: SampleClock, truth: Truth) -> dict[str, Chain]:
         """The chains of a digitizer, ready for work; takes a second."""
         of = self._bench.digitizers[digitizer]
-        remembered = round((of.memory_s + MARGIN_S) * of.sample_rate_hz)
+        remembered = round((self._bench.memory_s(digitizer) + MARGIN_S) * of.sample_rate_hz)
         flat_out = self._bench.pace == "flat-out"
         mains, shaken = (
             lines_pool(lines, of.sample_rate_hz, self._rng(f"{name} on {digitizer}"))
@@ -108,16 +99,26 @@ class Laboratory:
                 partial(_hits_of, truth, channel),
                 self._slips(channel, clock),
                 None if flat_out else remembered,
+                partial(self._note_alone, channel, clock),
             )
             for channel, tuned in self._tuned.items()
             if channel in of.channels
         }
 
-    def note_orders(self, now_s: Callable[[], float]) -> None:
-        """Log what is ordered of the cryostat, where it is new."""
-        ordered = _ordered(self._cryostat, now_s())
-        if ordered != self._orders.latest:
-            self._timeline.enter(self._orders, lambda *_: ordered)
+    @property
+    def sources(self) -> list[str]:
+        """Who gives something, by the names in the command log."""
+        return [str(plug) for plug in (*self._readouts, *self._waves)]
+
+    @property
+    def readouts(self) -> list[Track[ReadoutSettings]]:
+        """What electronics give to those that they read."""
+        return list(self._readouts.values())
+
+    @property
+    def waves(self) -> list[Track[Wave]]:
+        """What generators give."""
+        return list(self._waves.values())
 
     def heater_pulses(self) -> HeaterPulses | None:
         """The truth of the pulses that the generator sends to heaters."""
@@ -297,14 +298,11 @@ class Laboratory:
         # an error of one quantum less is an output of one quantum more
         return [Slip(ceil(clock.position(at_s)), quanta=-n) for at_s, n in sorted(jumps)]
 
+    def _note_alone(self, channel: str, clock: SampleClock, start: int, stop: int) -> None:
+        self._timeline.note(channel, clock.time_s(stop), ALONE, start)
+
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._bench.seed, crc32(purpose.encode())])
-
-
-def _ordered(cryostat: Cryostat, now_s: float) -> Ordered:
-    orders = cryostat.orders(now_s)
-    heaters = (f"{stage} {by}: {heater}" for (stage, by), heater in orders.heaters)
-    return Ordered(str(orders.machine), "; ".join(heaters))
 
 
 def _hits_of(truth: Truth, channel: str, start_s: float, stop_s: float) -> list[Hit]:

@@ -14,11 +14,13 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
+from daq.acquire.banks import banked
 from daq.acquire.blind import Blind, BlindState, restricted
-from daq.acquire.chain import Chain, ChainState, drops_of
+from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
 from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
+from daq.acquire.filtered import Bank, Turn
 from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
 from daq.model.batch import Batch, RecordBatch, Rows, no_rows
@@ -26,9 +28,9 @@ from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
+from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
-Filters = Mapping[str, Filter]  # by channel
+Filters = Mapping[str, Filter]  # by channel, or by content hash
 NO_FILTERS: Filters = MappingProxyType({})
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
@@ -57,6 +59,17 @@ class DigitizerState(msgspec.Struct):
     drained: bool = False  # everything up to its stop was taken in
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """How a guarded channel stands: jumps in the run, quanta that are taken off at present, and
+    what is wrong since which digitizer sample; kind "" where nothing is."""
+
+    n_jumps: int
+    quanta: int
+    kind: str
+    since: int
+
+
 class PipelineState(msgspec.Struct):
     """A checkpoint: between two batches, nothing else is remembered."""
 
@@ -77,12 +90,15 @@ class Pipeline:
         plan: Plan,
         state: PipelineState,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> None:
+        """`filters` are those that the run began with, `loaded` what was loaded in it, by hash."""
         self._state, self._plan = state, plan
         self._names = list(state.digitizers)
         self._clocks = {name: Clock(d.clock) for name, d in state.digitizers.items()}
+        filtered = banked(channels, state.chains, filters, loaded)
         self._chains = [
-            Chain(i, c, plan.seed, s, filters.get(c.name))
+            Chain(i, c, plan.seed, s, filtered.get(c.name))
             for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
         self._by_name = {chain.channel.name: chain for chain in self._chains}
@@ -112,21 +128,13 @@ class Pipeline:
             name: DigitizerState(s.sample, s.sample, Clock.at_rate(s.rate_hz, s.anchors).state)
             for name, s in by_name.items()
         }
-        chains = [
-            Chain.fresh(
-                i,
-                c,
-                plan.seed,
-                len(plan.windows),
-                by_name[c.digitizer].sample,
-                filters.get(c.name),
-            )
-            for i, c in enumerate(channels)
-        ]
-        states = [chain.checkpoint() for chain in chains]
+        states = [beginning(c, len(plan.windows), by_name[c.digitizer].sample) for c in channels]
         exchange = ExchangeState([Waiting() for _ in channels])
         state = PipelineState(digitizers, states, EventsState(), exchange)
-        return cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters)
+        for chain in pipeline._chains:
+            chain.open(chain.state.start)
+        return pipeline
 
     @classmethod
     def resumed(
@@ -135,11 +143,12 @@ class Pipeline:
         plan: Plan,
         checkpoint: bytes,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> Pipeline:
         """The pipeline that `checkpoint` was taken of, with the same filters; feed it from
         `resumes_at` on."""
         state = msgspec.msgpack.decode(checkpoint, type=PipelineState)
-        pipeline = cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters, loaded)
         needed = {name: pipeline.needed_from(name) for name in pipeline._names}
         for chain in pipeline._chains:
             chain.restart(needed[chain.channel.digitizer])
@@ -278,6 +287,26 @@ class Pipeline:
             else:
                 chain.new_epoch(self._state.epoch)
 
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> None:
+        """Other optimum filters of channels from `now` on, with their thresholds [counts]; a new
+        settings epoch for all."""
+        self._state.epoch += 1
+        turns: dict[Bank, dict[int, Turn]] = {}
+        for name, one in filters.items():
+            chain = self._chain(name)
+            assert chain.filtered is not None  # whoever loads filters has checked that
+            since = chain.load(one.content_hash, thresholds[name])
+            of = turns.setdefault(chain.filtered.bank, {})
+            of[chain.filtered.index] = Turn(since, one, thresholds[name])
+        for bank, changed in turns.items():
+            bank.change(changed, next(iter(changed.values())).since)
+        for chain in self._chains:
+            chain.new_epoch(self._state.epoch)
+
+    def triggers(self, channel: str) -> tuple[TriggerSettings, ...]:
+        """Those that are in force."""
+        return self._chain(channel).triggers
+
     @property
     def epoch(self) -> int:
         """The settings epoch that is in force."""
@@ -293,6 +322,7 @@ class Pipeline:
         for chain in self._chains:
             self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
         self._keep_salts()
+        self._keep_hits()
         self._keep_ledger()
         complete_ns = self._complete_ns()
         events, members = self._builder.take(complete_ns, self._absent)
@@ -317,6 +347,10 @@ class Pipeline:
         """The channels whose rate is too high at present."""
         return [name for name, chain in self._by_name.items() if chain.throttled]
 
+    def guards(self) -> dict[str, Guarded]:
+        """How the guarded channels stand."""
+        return {name: of for name, chain in self._by_name.items() if (of := _guarded(chain))}
+
     # --- inside ---
 
     def _chain(self, name: str) -> Chain:
@@ -336,13 +370,19 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
-            chain.gap(start, stop, cause)
+            chain.flush()
+        for chain in self._of[digitizer]:
+            chain.close(start, stop, cause)
+        for chain in self._of[digitizer]:
+            chain.open(stop)
 
     def _drain(self, digitizer: str) -> None:
         """Finish the chains of a digitizer that has reached its stop."""
         state = self._state.digitizers[digitizer]
         if state.drained or state.fed < state.stop:
             return
+        for chain in self._of[digitizer]:
+            chain.flush()
         for chain in self._of[digitizer]:
             chain.finish(state.stop)
         state.drained = True
@@ -388,9 +428,18 @@ class Pipeline:
                 rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
                 self._out.salts.append(rows)
 
+    def _keep_hits(self) -> None:
+        for chain in self._chains:
+            clock = self._clocks[chain.channel.digitizer]
+            self._out.guard += [
+                (chain.index, h.kind, h.start, h.stop, clock.t_ns(h.start), h.quanta, h.size)
+                for h in chain.hits()
+            ]
+
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
-            if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
+            fed = self.fed(name)  # nothing after it is settled
+            if any(c.state.told < c.next_row <= fed and c.next_row <= c.settled for c in chains):
                 until = self._exchange.tagged_until(name)
                 self._out.ledger += [chain.ledger(until) for chain in chains]
                 self._forget_windows(chains)
@@ -439,6 +488,15 @@ class Pipeline:
         return bits
 
 
+def _guarded(chain: Chain) -> Guarded | None:
+    guard = chain.guard
+    if guard is None:
+        return None
+    hit = guard.standing
+    kind, since = (HitKind(hit.kind).name.lower(), hit.start) if hit else ("", 0)
+    return Guarded(guard.state.n_jumps, guard.quanta, kind, since)
+
+
 class _Collected:
     """What has come out since the last batch."""
 
@@ -449,6 +507,7 @@ class _Collected:
         self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
+        self.guard: list[tuple[int, int, int, int, int, int, float]] = []
 
     def batch(self, events: Rows, members: Rows, blinded: tuple[Rows, Rows]) -> Batch:
         """All of it as one batch."""
@@ -463,4 +522,5 @@ class _Collected:
             ledger=np.concatenate([no_rows(LEDGER), *self.ledger]),
             anchors=np.array(self.anchors, plain(ANCHOR)),
             salts=np.concatenate([no_rows(SALT), *self.salts]),
+            guard=np.array(self.guard, plain(GUARD)),
         )

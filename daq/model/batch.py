@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from daq.model.record import ANCHOR, EVENT, GAP, LEDGER, MEMBER, SALT, plain
+from daq.model.record import ANCHOR, EVENT, GAP, GUARD, LEDGER, MEMBER, SALT, plain
 
 Rows = npt.NDArray[np.void]
 
@@ -54,11 +54,12 @@ class Batch:
     ledger: Rows = field(default_factory=lambda: no_rows(LEDGER))
     anchors: Rows = field(default_factory=lambda: no_rows(ANCHOR))
     salts: Rows = field(default_factory=lambda: no_rows(SALT))
+    guard: Rows = field(default_factory=lambda: no_rows(GUARD))
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it."""
         tables = (self.events, self.members, self.gaps, self.ledger, self.anchors, self.salts)
         hidden = (*self.blinded, *self.blinded_events, *self.blinded_members)
-        some = self.records or self.raw or any(len(table) for table in tables)
+        some = self.records or self.raw or len(self.guard) or any(len(table) for table in tables)
         return not some and not hidden

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,26 @@ class Digitizer(Protocol):
     def anchors(self) -> Sequence[tuple[int, int]]:
         """(sample, t_ns) known when the run began."""
         ...
+
+
+class File(Protocol):
+    """A file of a complete run, with its sum."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A run whose SQUIDs were watched over."""
+
+    def guard(self) -> Rows: ...
 
 
 class RunSource(Protocol):
@@ -114,9 +134,15 @@ class RunSource(Protocol):
 
     def anchors(self) -> Rows: ...
 
+    def salts(self) -> Rows: ...
+
     def readings(self) -> Rows: ...
 
     def messages(self) -> Rows: ...
+
+    def files(self) -> Sequence[File]:
+        """The files of a complete run; none before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,16 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
-found, low, high}; null without), "threshold" ({"half_ev", "salts", "noise_per_day", "sigma_ev",
-"text"}; null where neither salts nor a filter say anything), "drops" by cause, "blinded" (records,
-of which nothing else is told)}}, "epoch" of the settings, "gaps", "lost_samples", "safe":
-{"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
-are those no salt reaches into.
-State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
+of energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
+"noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
+(records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
+"hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by
+cause}}, "epoch", "gaps",
+"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
+"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
+"problem"}. A channel's records are those no salt reaches into.
+State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
 from __future__ import annotations
@@ -40,11 +42,14 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.model.record import DEAD_CAUSES
+from daq.services import marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
@@ -80,6 +85,7 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+    label: marks.Label | None = None
 
 
 def run_folder(data_dir: Path, run: int, asked: str) -> Path:
@@ -284,6 +290,11 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
+    def _converted_ns(self, digitizer: str, sample: int) -> int:
+        """UTC of a sample; 0 while its clock is not known."""
+        clock = self._clocks[digitizer]
+        return clock.t_ns(sample) if clock.known else 0
+
     def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
         stream.end(peer, end)
         recording = self._recording
@@ -446,6 +457,8 @@ class Core:
         self._recording, self._failed, self._problem = recording, False, ""
         self._spectra = Spectra(self._calibration)
         self._inbox.begin(recording)
+        if arguments.label is not None:
+            marks.set_label(recording, arguments.label, self._now_ns())
         for stream in self._streams.values():
             if self._inputs.can_wait(stream.name):
                 self._ask(stream, recording.pipeline.resumes_at(stream.name))
@@ -518,6 +531,25 @@ class Core:
             recording.abandon(gone)
 
     # --- what enters a run ---
+
+    def _hold(self) -> Result:
+        recording = self._recorded([])
+        if recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is paused already")
+        return {"since": marks.pause(recording), "t_ns": self._now_ns()}
+
+    def _let_go(self) -> Result:
+        recording = self._recorded([])
+        if not recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is not paused; expected a paused run")
+        return {"until": marks.resume(recording), "t_ns": self._now_ns()}
+
+    def _comment(self, said: marks.Comment) -> Result:
+        marks.comment(self._recorded([]), said, self._now_ns())
+        return {}
+
+    def _label(self, asked: marks.SetLabel) -> Result:
+        return {"since": marks.set_label(self._recorded([]), asked.label, self._now_ns())}
 
     def _mark_dead(self, arguments: Dead) -> Result:
         recording = self._recorded(arguments.channels)
@@ -595,7 +627,9 @@ class Core:
         if self._paused:
             return "paused-by-disk"
         if self._recording is not None:
-            return "stopping" if self._recording.stopping else "running"
+            if self._recording.stopping:
+                return "stopping"
+            return "paused" if self._recording.paused else "running"
         return "failed" if self._failed else "idle"
 
     # Any: the body's shape is documented at the top of this module
@@ -619,6 +653,7 @@ class Core:
             "unsafe": recording.unsafe_records if recording else 0,
             "digitizers": self._inputs.table(),
             "disk_hours_left": self._disk.hours_left(self._rate()),
+            "label": recording.label if recording else "",
             "problem": self._trouble(),
         }
 
@@ -654,6 +689,7 @@ class Core:
         drops = recording.pipeline.drops() if recording else {}
         blinded = recording.pipeline.blinded() if recording else {}
         thresholds = recording.thresholds() if recording else {}
+        guards = guard_table(recording) if recording else {}
         throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
@@ -667,7 +703,9 @@ class Core:
                 "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
+                "dead_s": _dead_s(totals, name, rate),
                 "throttled": name in throttled,
+                "guard": guards.get(name),
                 "drops": drops.get(name, {}),
                 "blinded": blinded.get(name, 0),
                 "threshold": thresholds.get(name),
@@ -683,6 +721,10 @@ class Core:
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
             "note": Verb(Note, self._note),
+            "pause": Verb(Nothing, lambda _: self._hold()),
+            "resume": Verb(Nothing, lambda _: self._let_go()),
+            "comment": Verb(marks.Comment, self._comment),
+            "label": Verb(marks.SetLabel, self._label),
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
@@ -695,7 +737,7 @@ class Core:
         self._commands = CommandServer(
             endpoint("core.commands"), verbs, guard=self._lease.check, audit=self._audit
         )
-        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
+        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of, self._converted_ns)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
         self._poller = sockets.poller(
@@ -706,6 +748,12 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
+
+
+def _dead_s(totals: Totals | None, channel: str, rate_hz: float) -> dict[str, float]:
+    """The ledger of a run so far without the live time."""
+    dead = totals.dead.get(channel, {}) if totals else {}
+    return {cause: dead.get(cause, 0) / rate_hz for cause in DEAD_CAUSES}
 
 
 def _unsalted(totals: Totals, channel: str) -> int:

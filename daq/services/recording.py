@@ -25,7 +25,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import MESSAGE, READING, RECORD, Flag, plain
+from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
 from daq.services.efficiency import threshold_of
 from daq.services.filterfile import keep_filters, kept_filters
 from daq.services.rawstream import RawTape
@@ -74,6 +74,8 @@ class Totals(msgspec.Struct):
     n_bytes: int = 0
     salted: dict[str, int] = {}  # records that a salt reaches into
     salts: dict[str, dict[float, tuple[int, int]]] = {}  # by energy: could be found, were found
+    hits: dict[str, dict[str, int]] = {}  # of the guard, by kind
+    dead: dict[str, dict[str, int]] = {}  # digitizer samples by cause
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
@@ -89,8 +91,16 @@ class Totals(msgspec.Struct):
             of = self.salts.setdefault(channels[int(row["channel"])].name, {})
             placed, found = of.get(float(row["energy_ev"]), (0, 0))
             of[float(row["energy_ev"])] = placed + 1, found + int(row["found"])
+        for row in batch.guard:
+            hits = self.hits.setdefault(channels[int(row["channel"])].name, {})
+            kind = HitKind(int(row["kind"])).name.lower()
+            hits[kind] = hits.get(kind, 0) + 1
         for row in batch.ledger:
-            self.livetime[channels[int(row["channel"])].name] += int(row["live"])
+            name = channels[int(row["channel"])].name
+            self.livetime[name] += int(row["live"])
+            dead = self.dead.setdefault(name, {})
+            for cause in DEAD_CAUSES:
+                dead[cause] = dead.get(cause, 0) + int(row[cause])
 
 
 class _Promise(msgspec.Struct, frozen=True):
@@ -109,6 +119,8 @@ class Saved(msgspec.Struct):
     totals: Totals
     reason: str
     no_room_until: dict[str, int] = {}
+    paused: bool = False
+    label: str = ""
 
 
 class _Durable:
@@ -139,6 +151,7 @@ class Recording:
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
+        self.paused, self.label = False, ""  # by the operator
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._tape = RawTape(facts.channels, facts.raw)
@@ -195,6 +208,7 @@ class Recording:
         pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
+        recording.paused, recording.label = saved.paused, saved.label
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -233,7 +247,14 @@ class Recording:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
+        saved = Saved(
+            self.pipeline.checkpoint(),
+            self.totals,
+            self.reason,
+            self._no_room_until,
+            self.paused,
+            self.label,
+        )
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -343,6 +364,12 @@ class Recording:
         self.enter({"input": "record", "samples": samples})
         return samples
 
+    def set_label(self, label: str) -> dict[str, int]:
+        """What the data are of from now on; from which samples, by digitizer."""
+        since = {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers}
+        self.enter({"input": "label", "label": label, "since": since})
+        return since
+
     def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> dict[str, int]:
         """Other triggers of a channel; from which sample on, and in which settings epoch."""
         at, epoch = self.pipeline.now(channel), self.pipeline.epoch + 1
@@ -363,6 +390,11 @@ class Recording:
         """One line of the run's own log; what is too long for its field is cut there."""
         row = np.array([(t_ns, level.encode(), text.encode())], plain(MESSAGE))
         self._writer.external(Kind.MESSAGES, row.tobytes())
+
+    def keep_comment(self, t_ns: int, text: str) -> None:
+        """A person's sentence in the run's own log, durable when this returns."""
+        self.keep_message(t_ns, "comment", text)
+        self._writer.sync()
 
     # --- the end ---
 
@@ -408,8 +440,10 @@ class Recording:
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
             case "dead":
+                self.paused = self.paused or change["cause"] == "paused"
                 self.pipeline.dead(change["cause"], change["since"])
             case "alive":
+                self.paused = self.paused and change["cause"] != "paused"
                 self.pipeline.alive(change["cause"], change["until"])
             case "record":
                 self.pipeline.order(change["samples"])
@@ -418,6 +452,8 @@ class Recording:
                 self.pipeline.set_triggers(change["channel"], triggers)
             case "heard":
                 self.pipeline.hear(change["digitizer"])
+            case "label":
+                self.label = change["label"]
             case "disk_full":
                 self._no_room_until = dict(change["until"])
 

@@ -17,6 +17,7 @@ from daq.model.channel import PULSE_KINDS, Blinding, Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
 from daq.readout.calibration import Calibration
 from daq.services.filterfile import read_filters
+from daq.services.guarding import guarding_of
 from daq.services.salting import calibration_of, salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
@@ -86,6 +87,7 @@ def _channel(
         recorded=kind.recorded,
         mass_g=entry.mass_g,
         counts_offset=entry.counts_offset,
+        guarding=guarding_of(kind.guard, hello, kind.decimation) if kind.guard else None,
     )
 
 

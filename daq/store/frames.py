@@ -39,9 +39,10 @@ class Kind(IntEnum):
     ANCHORS = 21
     RAW = 22
     SALTS = 23
-    BLINDED = 24  # records, events and members of the restricted file
-    BLINDED_EVENTS = 25
-    BLINDED_MEMBERS = 26
+    GUARD = 24
+    BLINDED = 25  # records, events and members of the restricted file
+    BLINDED_EVENTS = 26
+    BLINDED_MEMBERS = 27
     RUN_START = 32
     INPUT = 33
     READINGS = 34

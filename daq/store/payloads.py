@@ -19,6 +19,7 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -40,6 +41,7 @@ ROWS = {
     Kind.SALTS: plain(SALT),
     Kind.BLINDED_EVENTS: plain(EVENT),
     Kind.BLINDED_MEMBERS: plain(MEMBER),
+    Kind.GUARD: plain(GUARD),
     Kind.READINGS: plain(READING),
     Kind.MESSAGES: plain(MESSAGE),
 }
@@ -72,6 +74,7 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
         Kind.SALTS: batch.salts,
         Kind.BLINDED_EVENTS: batch.blinded_events,
         Kind.BLINDED_MEMBERS: batch.blinded_members,
+        Kind.GUARD: batch.guard,
     }
     for kind, rows in tables.items():
         _expect(kind.name.lower(), rows, ROWS[kind], (len(rows),))

@@ -22,6 +22,7 @@ from daq.store.parts import Part, SegmentPart, parts_of, restricted_part
 from daq.store.payloads import json_object
 from daq.store.samples import RecordSamples
 from daq.store.start import RunDigitizer
+from daq.store.summary import FileSum, read_manifest
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -194,6 +195,13 @@ class Run:
         """The sample clocks, in the order that tables number them."""
         return self._start.digitizers
 
+    def files(self) -> tuple[FileSum, ...]:
+        """The files of a complete run as its manifest has them; none before."""
+        if not self.complete:
+            return ()
+        manifest = read_manifest(names.manifest_path(self.folder))
+        return (manifest.master, *manifest.segments)
+
     # --- what it holds ---
 
     def records(self, channel: str) -> tuple[Rows, RecordSamples]:
@@ -290,6 +298,10 @@ class Run:
     def salts(self) -> Rows:
         """SALT rows."""
         return self._table("salts")
+
+    def guard(self) -> Rows:
+        """GUARD rows."""
+        return self._table("guard")
 
     def readings(self) -> Rows:
         """READING rows."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPlainTextEdit
 
-from gui.model.console import MAX_NOTES, Console
+from gui.model.console import MAX_NOTES, Console, Note
 from gui.model.text import clock
 
 MARKS = {"attention": "▲", "alarm": "■"}
-HEIGHT_PX = 62
 
 
 class Log(QPlainTextEdit):
@@ -21,7 +20,6 @@ class Log(QPlainTextEdit):
         self.setReadOnly(True)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setMaximumBlockCount(MAX_NOTES)
-        self.setMaximumHeight(HEIGHT_PX)
         self.setPlaceholderText("nothing to report since this window was opened")
         self.setToolTip("what has happened, times in UTC")
 
@@ -29,6 +27,10 @@ class Log(QPlainTextEdit):
         """Add what is new."""
         n_new = console.n_notes - self._n_shown
         for note in list(console.notes)[-n_new:] if n_new else ():
-            mark = MARKS.get(note.tone, " ")
-            self.appendPlainText(f"{clock(note.t_ns)} {mark} {note.sentence}")
+            self.appendPlainText(line(note))
         self._n_shown = console.n_notes
+
+
+def line(note: Note) -> str:
+    """One note as it is read."""
+    return f"{clock(note.t_ns)} {MARKS.get(note.tone, ' ')} {note.sentence}"

@@ -17,9 +17,13 @@ __all__ = ["curve", "lay_out", "n_columns", "pg", "plot", "sentence"]
 pg.setConfigOptions(antialias=False, useOpenGL=False)
 
 
-def plot(palette: Palette) -> pg.PlotWidget:
-    """An empty plot in the theme's colors; its ranges are set by who owns it."""
-    widget = pg.PlotWidget(background=palette.surface)
+def plot(palette: Palette, *, utc: bool = False) -> pg.PlotWidget:
+    """An empty plot in the theme's colors; its ranges are set by who owns it.
+
+    With `utc` the bottom is UTC in seconds.
+    """
+    axes = {"bottom": pg.DateAxisItem(utcOffset=0)} if utc else {}
+    widget = pg.PlotWidget(background=palette.surface, axisItems=axes)
     item = widget.getPlotItem()
     item.setMenuEnabled(False)
     item.hideButtons()

@@ -113,7 +113,7 @@ def test_a_refinement():
     x = stream(1)[0]
     weights = FILTER.kernel.astype(np.float32)
     begins = np.random.default_rng(1).integers(100, x.size - LENGTH - 100, 2000)
-    coarse = MatchedFilters([FILTER], [1.0], 0)._generations[0].search.channels[0]
+    one = coarse(FILTER, 1.0, 32)
     for begin in begins[:5].tolist():
         kernels.climb(x, weights, begin, begin - 16, begin + 16)
         coarse.chi2(x, [begin], [0.0], [1.0])

@@ -13,7 +13,7 @@ import numpy as np
 from daq.errors import ScheeliteError
 from daq.services import system
 from tests.faults.faults import Fault
-from tests.faults.judge import Judged, Span, judge
+from tests.faults.judge import Judged, Span, judge, the_same_bench
 from tests.faults.night import Night, Snapshot, services_now
 from tests.system.chain import until
 
@@ -58,13 +58,15 @@ def one(night: Night, fault: Fault, hold_s: float) -> Outcome:
 
 
 def _watch_respawn(night: Night, outcome: Outcome, before: Snapshot, ended: float) -> None:
-    (name,) = outcome.fault.restarts
-    until(
-        lambda: services_now().get(name) and night.pid(name) != before.pids[name], f"a new {name}"
-    )
+    names = outcome.fault.restarts
+    for name in names:
+        until(
+            lambda n=name: services_now().get(n) and night.pid(n) != before.pids[n], f"a new {name}"
+        )
     respawned = time.monotonic()
     outcome.respawned_s = respawned - ended
-    until(lambda: _works(night, name, before), f"{name} to work")
+    for name in names:
+        until(lambda n=name: _works(night, n, before), f"{name} to work")
     outcome.worked_s = time.monotonic() - respawned
 
 
@@ -90,7 +92,9 @@ def judged(night: Night, outcomes: Sequence[Outcome]) -> list[Judged]:
     Of what is as it must be, the files are deleted.
     """
     until(lambda: not night.is_up or night.is_idle, "the run to be complete")
-    found = {i: judge(night, night.runs[i]) for i in range(night.n_judged, len(night.runs))}
+    with the_same_bench(night) as sources:
+        unseen = range(night.n_judged, len(night.runs))
+        found = {i: judge(night, night.runs[i], sources) for i in unseen}
     night.n_judged = len(night.runs)
     for outcome in outcomes:
         run = found[outcome.run]
