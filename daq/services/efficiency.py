@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from daq.acquire.filters import Filter
-from daq.model.channel import Channel
+from daq.model.channel import TriggerSettings
 from daq.readout.efficiency import Share, half_point_ev, share
 from daq.report.efficiency import counted as salts_by_energy
 from daq.report.efficiency import sentence
@@ -39,15 +39,17 @@ DAY_S = 86_400.0
 
 # Any: JSON
 def threshold_of(
-    channel: Channel, one: Filter | None, salts: Mapping[float, tuple[int, int]]
+    triggers: Sequence[TriggerSettings],
+    one: Filter | None,
+    salts: Mapping[float, tuple[int, int]],
 ) -> dict[str, Any] | None:
-    """What salts have shown and noise predicts of a channel's triggers; None where neither does.
+    """What salts have shown and noise predicts of the triggers in force; None where neither does.
 
     {"half_ev", "salts" that could be found, "noise_per_day" by Rice's formula for the matched
     trigger, "sigma_ev" where the filter knows it, "text": all of it in words}.
     """
     found = efficiency_of(salts)
-    level = next((t.threshold for t in channel.triggers if t.kind == "matched"), None)
+    level = next((t.threshold for t in triggers if t.kind == "matched"), None)
     noise = one.noise_rate_hz(level) * DAY_S if one is not None and level is not None else None
     if found is None and noise is None:
         return None

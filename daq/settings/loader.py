@@ -148,7 +148,7 @@ def _document(text: str, path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters")
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock")
 
 
 def read_toml(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from daq.datatypes import Patching
 from daq.errors import OutOfRangeError, UsageError
 from daq.run.lease import Held
 from daq.settings.watch import Order

@@ -12,7 +12,6 @@ from daq.model.channel import TriggerSettings
 from daq.readout.efficiency import half_point_ev, share
 from daq.services.efficiency import threshold_of
 from tests.filters import tes_filter
-from tests.offline import channel
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -52,7 +51,7 @@ def test_what_does_not_cross_a_half_has_no_half_point():
 def test_a_threshold_is_told_with_its_noise_triggers():
     one = tes_filter(counts_per_ev=2.0)
     level = 5 * one.sigma
-    matched = channel("A", 0, 2500.0, triggers=(TriggerSettings(kind="matched", threshold=level),))
+    matched = (TriggerSettings(kind="matched", threshold=level),)
     told = threshold_of(matched, one, {10.0: (40, 4), 15.0: (40, 22), 20.0: (40, 39)})
     per_day = one.f_rms_hz * math.exp(-12.5) * 86_400
     assert told["noise_per_day"] == pytest.approx(per_day)
@@ -63,4 +62,4 @@ def test_a_threshold_is_told_with_its_noise_triggers():
     )
     alone = threshold_of(matched, one, {})["text"]
     assert alone == f"not salted, {per_day:.3g} noise triggers per day"
-    assert threshold_of(channel("A", 0, 2500.0), None, {}) is None
+    assert threshold_of((TriggerSettings(kind="level", threshold=60.0),), None, {}) is None
