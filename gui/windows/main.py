@@ -64,6 +64,7 @@ class MainWindow(QMainWindow):
         settings: QSettings | None = None,
         now: Callable[[], float] = time.monotonic,
         utc_ns: Callable[[], int] = time.time_ns,
+        turned: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._feed, self._palette, self._now = feed, palette, now
@@ -71,7 +72,7 @@ class MainWindow(QMainWindow):
         self._frozen: Rolling | None = None
         self._fresh = False
         self._slow_s, self._spectra_s, self._dirty = 0.0, 0.0, True
-        self._turned_s = time.monotonic()
+        self._turned, self._turned_s = turned, turned()
         self._listed_boot, self._pulse_channel, self._squid_shown = "", "", ""
         self.help: Help | None = None
         self.strip, self.controls, self.log = Strip(), Controls(), Log()
@@ -112,7 +113,7 @@ class MainWindow(QMainWindow):
 
     def _excuse_own_stall(self) -> None:
         """Where it was this window that stood still, nobody else was silent."""
-        now_s = time.monotonic()
+        now_s = self._turned()
         if now_s - self._turned_s > STALL_S:
             self.console.excuse(now_s - self._turned_s)
         self._turned_s = now_s
