@@ -18,6 +18,7 @@ from daq.model.record import (
     DEAD_CAUSES,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -106,6 +107,9 @@ class FakeRun:
 
     def salts(self) -> Rows:
         return self._table("salts", SALT)
+
+    def guard(self) -> Rows:
+        return self._table("guard", GUARD)
 
     def files(self) -> Sequence[FakeFile]:
         return self.all_files

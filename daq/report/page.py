@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daq.errors import StorageError
-from daq.model.record import LEDGER, titles
+from daq.model.record import LEDGER, HitKind, titles
 from daq.readout.efficiency import Share
 from daq.report import efficiency, galleries, pictures, remembered, text
 from daq.report.clocks import Clocks
@@ -20,14 +20,14 @@ from daq.report.drift import Drift, drift
 from daq.report.pictures import Picture
 from daq.report.series import all_series
 from daq.report.show import RunSummary, causes_of, summarize, vetoes
-from daq.report.source import Guarded, Loaded, RunSource, Verification, load
+from daq.report.source import Loaded, RunSource, Verification, load
 from daq.report.sums import sums
 
 MAX_GAPS = 50
 MAX_MESSAGES = 50
 MAX_PROBLEMS = 100
 MAX_SERIES = 500
-JUMP_KINDS = ("jump", "storm", "rail", "frozen", "noise", "baseline")  # from 1 on, as in the table
+JUMP_KINDS = tuple(kind.name.lower() for kind in HitKind)
 # farther than this from the data's own time, the moment of recording is told too
 REPLAYED_NS = 3600 * 10**9
 FILTERS = {
@@ -62,19 +62,19 @@ def write_reports(
 ) -> Path:
     """Write one report of several runs, with what they have together before what each has."""
     alone = len(runs) == 1
-    environment = _environment()
     contents = [_content(run, checked, alone=alone) for run, checked in runs]
     rows = [overview(content) for content in contents]
     for row, content in zip(rows, contents, strict=True):
-        row["body"] = environment.get_template("run.html.j2").render(content)
+        row["body"] = template("run.html.j2").render(content)
     named = f"Run {rows[0]['run'].run} \N{EN DASH} {rows[0]['run'].name}" if alone else title
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         title=named or f"{len(runs)} runs", runs=rows, total=totals(rows)
     )
-    return _written(page, path)
+    return write_page(path, page)
 
 
-def _written(page: str, path: Path) -> Path:
+def write_page(path: Path, page: str) -> Path:
+    """Write a page, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(page, encoding="utf-8")
@@ -86,7 +86,8 @@ def _written(page: str, path: Path) -> Path:
     return path
 
 
-def _environment() -> Environment:
+def template(name: str) -> Template:
+    """One of our pages, to be filled."""
     environment = Environment(
         loader=PackageLoader("daq.report", ""),
         autoescape=True,
@@ -96,7 +97,7 @@ def _environment() -> Environment:
     )
     environment.filters |= FILTERS
     environment.globals["share"] = text.share
-    return environment
+    return environment.get_template(name)
 
 
 # Any: what the templates take
@@ -202,11 +203,9 @@ def _salted(run: RunSource) -> dict[str, list[Share]]:
     return {name: shares for name, shares in found.items() if shares}
 
 
-def _jumps(run: RunSource) -> dict[str, dict[str, int]] | None:
-    """What the guard found, by channel and kind; None where nobody watched."""
-    if not isinstance(run, Guarded):
-        return None
-    rows, found = run.guard(), {}
+def _jumps(run: RunSource) -> dict[str, dict[str, int]]:
+    """What the guard found, by channel and kind."""
+    rows, found = run.guard(), dict[str, dict[str, int]]()
     for i, channel in enumerate(run.channels):
         kinds = np.bincount(rows["kind"][rows["channel"] == i], minlength=len(JUMP_KINDS) + 1)
         counts = dict(zip(JUMP_KINDS, kinds[1:].tolist(), strict=False))

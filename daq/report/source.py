@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,13 +47,6 @@ class File(Protocol):
 
     @property
     def sha256(self) -> str: ...
-
-
-@runtime_checkable
-class Guarded(Protocol):
-    """A run whose SQUIDs were watched over."""
-
-    def guard(self) -> Rows: ...
 
 
 class RunSource(Protocol):
@@ -125,6 +118,8 @@ class RunSource(Protocol):
     def anchors(self) -> Rows: ...
 
     def salts(self) -> Rows: ...
+
+    def guard(self) -> Rows: ...
 
     def readings(self) -> Rows: ...
 

@@ -16,6 +16,7 @@ from daq.model.record import DEAD_CAUSES
 
 # name -> unit; the names are those of the core's state
 OF_CHANNEL = {"rate_hz": "Hz", "records": "", "livetime_s": "s", "exposure_g_d": "g d"}
+OF_GUARD = {"jumps": "", "jumps_per_h": "1/h", "quanta": ""}  # where its SQUID is watched over
 OF_RUN = {
     "recording": "", "elapsed_s": "s", "records": "", "exposure_g_d": "g d", "n_bytes": "B",
     "gaps": "", "lost_samples": "", "unsafe": "",
@@ -48,6 +49,7 @@ def known(
     found = dict(readings)
     for channel in channels:
         found |= {f"channels.{channel}.{name}": unit for name, unit in OF_CHANNEL.items()}
+        found |= {f"channels.{channel}.{name}": unit for name, unit in OF_GUARD.items()}
         found |= {f"channels.{channel}.dead_s.{cause}": "s" for cause in DEAD_CAUSES}
     groups = (
         ("run", OF_RUN),
@@ -78,6 +80,9 @@ def _of_core(core: Body) -> Iterator[tuple[str, Quantity]]:
     for channel, row in channels.items():
         for name, unit in OF_CHANNEL.items():
             yield f"channels.{channel}.{name}", _number(row[name], unit)
+        guard = row.get("guard") or {}
+        for name, unit in OF_GUARD.items():
+            yield f"channels.{channel}.{name}", _number(guard.get(name), unit)
         for cause, seconds in row["dead_s"].items():
             yield f"channels.{channel}.dead_s.{cause}", _number(seconds, "s")
     sums = {n: sum(row[n] for row in channels.values()) for n in ("records", "exposure_g_d")}

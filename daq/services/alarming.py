@@ -21,7 +21,7 @@ from daq.services.notices import Notice, Notices, Pulse
 from daq.services.service import Result, Verb
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
-from daq.settings.watch import AlarmRule, AlarmRules, Heartbeat, Notifiers, Order
+from daq.settings.watch import AlarmRule, AlarmRules, Heartbeat, Notifiers, Order, channel_of
 from daq.store import disk
 from daq.wire import sockets
 
@@ -171,7 +171,8 @@ class Alarming:
             job = partial(self._write, event.rule.name, self._ticket(), order)
             self._ordered.append((what, self._orders.submit(job)))
         for action in rule.do:
-            self._act(action, event.sentence)
+            of = f" {channel_of(rule.watch)}" if action == "relock" else ""
+            self._act(action + of, event.sentence)
 
     def _write(self, alarm: str, ticket: str, order: Order) -> None:
         """In a thread of its own: an instrument may take its time."""

@@ -2,12 +2,12 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "alarms": [{"name",
-"severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns",
-"sentence"}] of those that stand, are over unseen or silenced, "night": {"name", "folder", "state",
-"part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" done so far, "report"} or
-null, "relock": {channel: {"state": "locked", "unlocked" or "given up", "tries", "why", "problem",
-"next_try_s", "relocks"}}, "web" (address of the page, "" without one), "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "relock": {channel:
+{"state": "locked", "unlocked" or "given up", "tries", "why", "problem", "next_try_s", "relocks"}},
+"alarms": [{"name", "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by",
+"silent_until_ns", "sentence"}] of those that stand, are over unseen or silenced, "night": {"name",
+"folder", "state", "part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" so far,
+"report"} or null, "web" (address of the page, "" without one), "problem"}.
 """
 
 from __future__ import annotations
@@ -194,16 +194,9 @@ class Conductor:
         finally:
             self._stop.set()
             self._relocker.join(JOIN_S)
-            for part in (
-                self._commands,
-                self._beat,
-                self._neighbors,
-                self._alarming,
-                self._nights,
-                self._cataloguing,
-                self._web,
-                self._notes,
-            ):
+            for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
+                watcher.close()
+            for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
     # --- verbs ---
@@ -388,6 +381,8 @@ class Conductor:
                 self._stop_run(StopRun(reason[:200]))
             if action == "pause" and self._state.allows("pause"):
                 self._hold("pause")
+            if action.startswith("relock "):
+                self._relocker.order(action.removeprefix("relock "), reason)
         except ScheeliteError as error:
             self._notes.tell(f"{action} was not done: {error}", "error")
 
@@ -413,22 +408,16 @@ class Conductor:
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
             "clock": self._clock_health.table(),
-            "relock": self._relocker.told(),
             "alarms": self._alarming.table,
             "night": self._nights.body,
             "web": self._web.url,
+            "relock": self._relocker.told(),
             "problem": self._trouble(),
         }
 
     def _trouble(self) -> str:
-        found = (
-            self._problem,
-            self._alarming.problem,
-            self._nights.problem,
-            self._cataloguing.problem,
-            self._relocker.problem,
-        )
-        return "; ".join(filter(None, found))
+        parts = (self._relocker, self._alarming, self._nights, self._cataloguing)
+        return "; ".join(filter(None, [self._problem, *(part.problem for part in parts)]))
 
     def _own_row(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "state": self._state.name, "problem": self._trouble()}

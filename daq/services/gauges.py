@@ -11,6 +11,7 @@ from daq.run.quantities import (
     OF_CHANNEL,
     OF_DIGITIZER,
     OF_DISK,
+    OF_GUARD,
     OF_INSTRUMENT,
     OF_RUN,
     OF_SERVICE,
@@ -21,7 +22,7 @@ PREFIX = "scheelite"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # group of quantities -> (what a name in it is called as a label, metrics of the group)
 GROUPS = {
-    "channels": ("channel", OF_CHANNEL),
+    "channels": ("channel", OF_CHANNEL | OF_GUARD),
     "digitizers": ("digitizer", OF_DIGITIZER),
     "services": ("service", OF_SERVICE),
     "instruments": ("instrument", OF_INSTRUMENT),

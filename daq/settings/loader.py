@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from daq.errors import SettingsError, UsageError
 from daq.settings import units
+from daq.settings.detectors import Detectors
 from daq.settings.sections import (
     Channels,
     Digitizers,
@@ -147,7 +148,7 @@ def _document(text: str, path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters")
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock")
 
 
 def read_toml(path: Path) -> str:
@@ -217,6 +218,8 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     """What no section can see alone."""
     yield from _unguarded(sections)
     yield from watch_problems(sections)
+    if isinstance(detectors := sections.get("detectors"), Detectors):
+        yield from detectors.mistakes(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):
         return

@@ -10,13 +10,11 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from daq.run.quantities import known
-from daq.run.states import VERBS
-from daq.settings.sections import Channels, Name, Section
+from daq.settings.sections import Channels, Kinds, Name, Section
 from daq.settings.units import SUFFIXES
 
 MOST_NAMES, SHOWN = 60, 16
-# what an alarm can do to the run -> run control's verb that does it
-ACTIONS = {"pause": "pause", "relock": "relock", "end-run": "stop"}
+Action = Literal["pause", "relock", "end-run"]
 # any of these may be written with its unit: above = "15 mK"
 LEVELS = ("above", "below", "hysteresis")
 
@@ -84,19 +82,9 @@ class AlarmRule(Condition):
     tell: list[Name] = Field([], description="Who of [notify] is told when it is raised and over.")
     escalate_to: list[Name] = Field([], description="Who is told where nobody acknowledges it.")
     escalate_after_s: float = Field(900.0, ge=0, le=86400, description="... after this time [s].")
-    do: list[str] = Field([], description="What is done to the run when it is raised.")
+    do: list[Action] = Field([], description="What is done to the run when it is raised.")
     orders: list[Order] = Field([], description="What is written then, such as a heater's range.")
     advice: str = Field("", max_length=200, description="What to do about it.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_actions(cls, given: Any) -> Any:
-        asked = given.get("do") if isinstance(given, Mapping) else None
-        for action in asked if isinstance(asked, list) else []:
-            if action not in ACTIONS or ACTIONS[action] not in VERBS:
-                can = " or ".join(a for a, verb in ACTIONS.items() if verb in VERBS)
-                raise ValueError(f"expected do to be {can}, found {action!r}: no verb does it")
-        return given
 
     @model_validator(mode="after")
     def _one_kind(self) -> AlarmRule:
@@ -223,7 +211,28 @@ def watch_problems(sections: Mapping[str, BaseModel]) -> Iterable[str]:
             for person in [each for each in people if each not in told]:
                 those = ", ".join(told) or "none"
                 yield f"{place}.{key}: expected one of [notify] ({those}), found {person!r}"
+        if "relock" in rule.do and channel_of(rule.watch) not in lockable(sections):
+            those = ", ".join(lockable(sections)) or "none"
+            yield (
+                f"{place}.do: expected relock for a quantity of a channel with a squid and a guard "
+                f"({those}), found {rule.watch}"
+            )
         yield from order_problems(f"{place}.orders", rule.orders, sections)
+
+
+def lockable(sections: Mapping[str, BaseModel]) -> list[str]:
+    """The channels that run control can lock anew."""
+    channels, kinds = sections.get("channels"), sections.get("kinds")
+    if not isinstance(channels, Channels) or not isinstance(kinds, Kinds):
+        return []
+    found = {n: kinds.root.get(e.kind) for n, e in channels.root.items() if e.squid and e.enabled}
+    return [name for name, kind in found.items() if kind is not None and kind.guard]
+
+
+def channel_of(watch: str) -> str:
+    """The channel that a quantity is of; empty where it is of none."""
+    group, _, rest = watch.partition(".")
+    return rest.partition(".")[0] if group == "channels" else ""
 
 
 def condition_problems(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from daq.datatypes import Patching
 from daq.errors import OutOfRangeError, UsageError
 from daq.run.lease import Held
 from daq.settings.watch import Order
@@ -25,6 +26,12 @@ class Limits:
     def __init__(self, limits: Mapping[str, Limit], instruments: Mapping[str, Instrument]) -> None:
         """UsageError for a limit on what there is not: it would protect nothing."""
         self._limits = limits
+        self._patching = {
+            f"{name}.{bound.name}": datatype
+            for name, instrument in instruments.items()
+            for bound in instrument.parameters()
+            if isinstance(datatype := bound.parameter.datatype, Patching)
+        }
         known = {
             f"{name}.{each}"
             for name, instrument in instruments.items()
@@ -38,6 +45,8 @@ class Limits:
     def check(self, instrument: str, parameter: str, value: object) -> None:
         """OutOfRangeError before anything is sent; a field of several is "parameter.field"."""
         place = f"{instrument}.{parameter}"
+        if place in self._patching:
+            value = self._patching[place].by_field(value)
         if isinstance(value, Mapping):
             for field, part in value.items():
                 self._check(f"{place}.{field}", part)

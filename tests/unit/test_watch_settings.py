@@ -50,7 +50,9 @@ command = ["true"]
         ('watch = "run.gaps"\nabove = 1.0\nbelow = 2.0', "expected below under above 1, found 2"),
         ('watch = "run.gaps"\nabove = 1.0\ntell = ["bob"]',
          "alarms.a.tell: expected one of [notify] (none), found 'bob'"),
-        ('watch = "run.gaps"\nabove = 1.0\ndo = ["dance"]', "found 'dance': no verb does it"),
+        ('watch = "run.gaps"\nabove = 1.0\ndo = ["dance"]', "alarms.a.do.0"),
+        ('watch = "run.gaps"\nabove = 1.0\ndo = ["relock"]',
+         "alarms.a.do: expected relock for a quantity of a channel with a squid and a guard"),
         ('watch = "run.gaps"\nabove = 1.0\norders = [{ instrument = "fridge", parameter = '
          '"heater_range", value = "OF" }]', "alarms.a.orders.0: fridge.heater_range:"),
         ('watch = "run.gaps"\nabove = 1.0\norders = [{ instrument = "frigde", parameter = '
