@@ -44,7 +44,8 @@ def _counted(console: Console, channel: str) -> Iterator[tuple[str, str]]:
         return
     yield "rate", f"{rate(counts.rate_hz)} /s" + (" ▲ throttled" if counts.throttled else "")
     yield "records", count(counts.records)
-    yield "live", duration(counts.livetime_s) + _share(console, counts.livetime_s)
+    yield "live", duration(counts.livetime_s)
+    yield "live share", _share(console, counts.livetime_s)
     yield "exposure", f"{number(counts.exposure_g_d, 3)} g·d"
     dead = told(console.core.told, "channels", channel, "dead_s")
     for cause, seconds in dead.items():
@@ -59,7 +60,7 @@ def _counted(console: Console, channel: str) -> Iterator[tuple[str, str]]:
 
 def _share(console: Console, live_s: float) -> str:
     elapsed_s = console.core.body.elapsed_s
-    return f"  {100 * min(live_s / elapsed_s, 1.0):.1f} %" if elapsed_s > 1 else ""
+    return f"{100 * min(live_s / elapsed_s, 1.0):.1f} %" if elapsed_s > 1 else NONE
 
 
 def _measured(console: Console, channel: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ import pytest
 
 from gui.keys import KEYS, PANELS, table
 from gui.model.console import About
-from gui.model.frames import Examined
+from gui.model.frames import Answer, Examined, TuneLine
+from gui.model.inbox import Inbox
 from gui.model.scales import Coupling, Scales
 from gui.palette import PALETTES
+from gui.tuning import follow
 from tests.gui_bench import (
     CHANNELS,
     T0_NS,
@@ -190,7 +193,7 @@ def test_every_panel_shows_what_there_is(bench: GuiBench, window: MainWindow, cl
     assert "C11  ✓ locked" in window.array.button("C11").text()
     assert "C12  ▲ open" in window.array.button("C12").text()
     values = window.channel.values()
-    assert values["live"] == "0:01:36  96.0 %"
+    assert (values["live"], values["live share"]) == ("0:01:36", "96.0 %")
     assert values["dead, holdoff"] == "2 s"
     assert values["guard jumps"] == "3"
     assert values["threshold"] == "15 eV"
@@ -262,12 +265,18 @@ def test_a_form_refuses_sends_and_shows_what_became_of_it(
     whole_system(bench, dark, clock)
     shown(dark, "SQUID/TES")
     forms, name = dark.forms, "squids1.squid 1.phib"
+    mode = forms.fields["squids1.squid 1.mode"]
+    assert mode.text == "LOCKED"  # what holds is what stands there until somebody chooses
+    mode.editor.setCurrentText("OPEN")
+    mode.editor.activated.emit(0)
+    dark.show_panels()
+    assert mode.text == "OPEN"
     field = forms.fields[name]
     assert field.held.text() == "1.5 µA"
     assert field.held.toolTip() == "read"
     for typed, said in (
-        ("200", "■ refused not sent: expected 200 uA is outside -124.4 to 124.4 uA"),
-        ("much", "■ refused not sent: expected a number, -124.4 to 124.4 uA; not 'much'"),
+        ("200", "■ refused not sent: expected 200 µA is outside -124.4 to 124.4 µA"),
+        ("much", "■ refused not sent: expected a number, -124.4 to 124.4 µA; not 'much'"),
     ):
         field.editor.setText(typed)
         field.send.click()
@@ -300,7 +309,7 @@ def test_what_may_warm_is_asked_about_and_written_with_its_other_fields(
     field.send.click()
     question = dark.forms.question
     assert question is not None
-    assert "tes_bias.current to 20 uA?" in question.text()
+    assert "tes_bias.current to 20 µA?" in question.text()
     question.buttons()[0].click()
     wait_until(lambda: [bench.serve(), any(r.verb == "write" for r in bench.asked)][-1])
     written = next(r for r in bench.asked if r.verb == "write")
@@ -308,6 +317,38 @@ def test_what_may_warm_is_asked_about_and_written_with_its_other_fields(
     dark.forms.deeds["squid 1.reset_loop"].click()
     wait_until(lambda: [bench.serve(), any(r.verb == "act" for r in bench.asked)][-1])
     assert bench.asked[-1].arguments == {"instrument": "squids1", "action": "squid 1.reset_loop"}
+
+
+def test_a_tuning_is_a_program_that_is_asked_for_followed_and_taken_back(
+    bench: GuiBench, dark: MainWindow, clock: Clock
+) -> None:
+    whole_system(bench, dark, clock)
+    shown(dark, "SQUID/TES")
+    assert dark.forms.tune_button.text() == "Tune C11"
+    for button, what in ((dark.forms.tune_button, "C11"), (dark.forms.undo_button, "undo")):
+        button.click()
+        assert dark.forms.question is not None
+        dark.forms.question.buttons()[0].click()
+        wait_until(lambda what=what: dark.console.tuning == what)
+        assert not dark.forms.tune_button.isEnabled()
+        wait_until(lambda: not dark.console.tuning, 60)  # its config is not there
+        dark.show_panels()
+        assert dark.forms.tune_said.text().startswith("■ ")
+        assert "none.toml" in dark.forms.tune_said.toolTip()
+        assert dark.forms.tune_button.isEnabled()
+
+
+def test_what_a_program_says_is_told_line_by_line() -> None:
+    inbox = Inbox()
+    follow(
+        [sys.executable, "-c", "print('C11 lock: passed'); print('C11 iv: passed')"], inbox, "C11"
+    )
+    lines = [item for item in inbox.take() if isinstance(item, TuneLine | Answer)]
+    assert [line.text for line in lines if isinstance(line, TuneLine)] == [
+        "C11 lock: passed",
+        "C11 iv: passed",
+    ]
+    assert lines[-1] == Answer("tune", "", "tune", tag="C11")
 
 
 def test_pause_comment_and_label_are_sent(
