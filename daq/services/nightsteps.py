@@ -303,13 +303,27 @@ def _begun(
     else:
         memory["beginning"] = True
         asked = Start(comment=comment, label=label, duration_s=duration_s)
-        memory["run"] = (yield from insist(asked)).run
+        memory["run"] = yield from _started(asked)
     del memory["beginning"]
     memory.setdefault("runs", []).append(memory["run"])
     memory["elapsed_s"] = 0.0
     facts = yield from look()
     while facts.run == memory["run"] and facts.value("run.recording") == 0.0:
         facts = yield from look()  # the core's news are older than the run
+
+
+def _started(asked: Start) -> Generator[Ask, Answer, int]:
+    """The number of a run; one that began although its answer was late is that run, too."""
+    began_ns = (yield from look()).t_ns
+    while True:
+        answer = yield asked
+        if answer.error is None and answer.run is not None:
+            return answer.run
+        facts = yield from look()
+        if facts.run is not None:
+            return facts.run
+        if facts.t_ns - began_ns > PATIENCE_S * NS:
+            raise StepError(str(answer.error)) from answer.error
 
 
 def _until_over(memory: Memory, due: Callable[[Facts], str]) -> Generator[Ask, Answer, Facts]:

@@ -1,4 +1,4 @@
-"""A short night with everything that goes wrong in one, from its plan to its morning report."""
+"""A short night from its plan to its report, with a dead instrument and killed services."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from daq.services import system
 from tests.night_course import MXC, course, judge
 from tests.system.chain import cli, cli_json, until
 
-SPEED = 3.0
+SPEED = 2.0
 PLAN = f"""
 name = "short"
 
@@ -23,7 +23,7 @@ timeout = "10 min"
 kind = "run"
 label = "A"
 comment = "a short night"
-duration = "60 s"
+duration = "40 s"
 
 [[last]]
 kind = "write"
@@ -31,22 +31,17 @@ instrument = "fridge"
 parameter = "setpoint"
 value = 0.0
 """
-# a machine that is busy brings the services up late: each fault comes again and again
-HEATS = [
-    {"kind": "fridge_warm_up", "at_s": at, "for_s": 10.0, "heat_w": 2e-5}
-    for at in range(60, 600, 40)
-]
-TRIPS = [{"kind": "compressor_trip", "at_s": at, "for_s": 10.0} for at in range(70, 600, 40)]
+# a machine that is busy brings the services up late: they come again and again
 STORMS = [
     {"kind": "unlock_storm", "channel": "C12", "at_s": at, "for_s": 5.0, "rate_hz": 2.0}
-    for at in range(30, 600, 30)
+    for at in range(20, 600, 30)
 ]
 
 
 def test_a_night_with_every_fault_ends_with_a_report_that_agrees_with_the_truth(runtime, tmp_path):
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN, encoding="utf-8")
-    with course(tmp_path, speed=SPEED, warm_k=0.009, scenario=[*HEATS, *TRIPS, *STORMS]) as night:
+    with course(tmp_path, speed=SPEED, scenario=STORMS) as night:
         settings = night.settings
         rehearsed = cli_json("night", plan, "--dry-run")["steps"]
         assert [row["part"] for row in rehearsed] == ["first", "first", "last"]
@@ -68,10 +63,9 @@ def test_a_night_with_every_fault_ends_with_a_report_that_agrees_with_the_truth(
         assert (tmp_path / "pulse").exists()
     morning = judge(folder, told, tmp_path)
     assert len(morning.runs) == 1
-    assert abs(morning.report["duration_s"] - 60.0) < 0.01
+    assert abs(morning.report["duration_s"] - 40.0) < 0.01
     assert any(said.startswith("alarm deaf: acknowledged by ") for said in morning.said)
-    assert any(said.startswith("alarm warm (critical): ") for said in morning.said)
     quiet = set(morning.isolated) - {"C12"}  # which loses its lock again and again
     placed = sum(morning.isolated[channel] for channel in quiet)
-    assert placed > 100
+    assert placed > 20
     assert sum(morning.found[channel] for channel in quiet) >= 0.97 * placed, morning

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daq.errors import NotConnectedError, RefusedError, SettingsError
+from daq.errors import NotConnectedError, RefusedError, ServiceTimeoutError, SettingsError
 from daq.run.quantities import Quantity
 from daq.services import nightrun
 from daq.services.nightrun import Journal, NightRun
@@ -254,6 +254,20 @@ def test_a_crash_between_asking_for_a_run_and_hearing_of_it_begins_it_once(cours
     night.crash()
     night.to(300)
     assert lab.n == 1
+    assert night.outcomes == ["run 1: 100 s are over"]
+
+
+def test_a_run_that_began_although_nobody_said_so_is_the_nights(course):
+    night = course(runs('duration = "100 s"'))
+    do = night.lab.do
+
+    def late(ask):
+        done = do(ask)
+        return Answer(error=ServiceTimeoutError("no answer")) if isinstance(ask, Start) else done
+
+    night.night._do = late
+    night.to(300)
+    assert night.lab.n == 1
     assert night.outcomes == ["run 1: 100 s are over"]
 
 
