@@ -33,6 +33,7 @@ KEYS: Final = (
     Key("Ctrl+D", "doctor", "ask why there are no data"),
     Key("Ctrl+K", "acknowledge", "acknowledge the worst alarm that calls"),
     Key("Ctrl+T", "theme", "light or dark"),
+    Key("Ctrl+0", "reset", "put all panels back where they belong"),
     Key("?", "help", "show all keys"),
 )
 

@@ -98,7 +98,8 @@ QTabBar::tab:hover { color: $text; }
 QComboBox, QSpinBox { background: $surface; border: 1px solid $muted; padding: 2px 6px; }
 QComboBox QAbstractItemView { background: $surface; selection-background-color: $chosen;
   selection-color: $text; }
-QScrollArea, QScrollArea > QWidget > QWidget { background: $surface; border: none; }
+QScrollArea { border: none; background: transparent; }
+QWidget#sheet { background: $surface; }
 QPushButton[cell="true"] { text-align: left; padding: 4px 6px; border: 1px solid $line;
   border-left: 4px solid $muted; font-size: ${small}px; }
 QPushButton[cell="true"][tone="normal"] { border-left-color: $line; color: $text; }

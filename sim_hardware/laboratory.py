@@ -30,8 +30,8 @@ from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.pulser import HeaterPulses, Sync
 from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid import SquidElectronics
+from sim_hardware.world.squid_loop import NO_OVERLOADS, Overloads, SquidParameters
 from sim_hardware.world.squid_loop import FluxJump as Slip
-from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, heater_for, operating_point
 from sim_hardware.world.timeline import ALONE, CRYOSTAT, Timeline, Track
 from sim_hardware.world.waves import Wave
@@ -64,6 +64,7 @@ class Laboratory:
         self._electronics: dict[str, SquidElectronics | FluxLockedLoops] = {}
         self._readouts: dict[Plug, Track[ReadoutSettings]] = {}
         self._waves: dict[Plug, Track[Wave]] = {}
+        self._chains: dict[Plug, Chain] = {}
         self._tuned = {c: self._prepared(c) for c in bench.channels if bench.kind(c) == "target"}
         self._generators: dict[str, Keysight33500B] = {}
         for name, instrument in bench.instruments.items():
@@ -88,7 +89,7 @@ class Laboratory:
             lines_pool(lines, of.sample_rate_hz, self._rng(f"{name} on {digitizer}"))
             for name, lines in (("mains", MAINS_A), ("pulse tube", PULSE_TUBE_A))
         )
-        return {
+        made = {
             channel: Chain(
                 self._recipe(channel, working := self._points(tuned, of.sample_rate_hz), mains),
                 working,
@@ -104,6 +105,9 @@ class Laboratory:
             for channel, tuned in self._tuned.items()
             if channel in of.channels
         }
+        squids = self._bench.wiring.squids
+        self._chains |= {squids[c]: chain for c, chain in made.items() if c in squids}
+        return made
 
     @property
     def sources(self) -> list[str]:
@@ -143,7 +147,10 @@ class Laboratory:
             self._generator(name)
 
     def _magnicon(self, name: str) -> None:
-        electronics = SquidElectronics(lambda channel: self._read_again(Plug(name, channel)))
+        electronics = SquidElectronics(
+            lambda channel: self._read_again(Plug(name, channel)),
+            lambda channel: self._overloads(Plug(name, channel)),
+        )
         for channel, plug in self._wired(name):
             if self._bench.initial == "tuned":
                 self._tune(electronics, plug.channel, self._tuned[channel])
@@ -196,6 +203,11 @@ class Laboratory:
         else:
             settings = electronics.settings(f"{int(plug.channel):02X}")
         self._timeline.enter(track, lambda *_: settings)
+
+    def _overloads(self, plug: Plug) -> Overloads:
+        """What an electronics counts of a channel, as far as samples were converted."""
+        chain = self._chains.get(plug)
+        return NO_OVERLOADS if chain is None else chain.overloads
 
     def _look_again(self, name: str) -> None:
         """A generator was told something."""

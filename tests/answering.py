@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import TypeVar
@@ -34,6 +35,7 @@ from daq.readout.requests import (
     failed,
 )
 from drivers.source.keysight33500b import Output, Shape
+from drivers.squid.magnicon import Squid
 from drivers.squid.squid_channel import SquidChannel
 from tests.wired_bench import LSB_V, Wired
 
@@ -47,16 +49,21 @@ class Answering:
     """The hands of a procedure on a bench at pace flat-out; `said` and `asked` are kept.
 
     `load` is what the generator is told to drive: anything but "INF" is a mistake of whoever set
-    it up, and all its volts are wrong then.
+    it up, and all its volts are wrong then. `squids` are others than those that are wired.
     """
 
-    def __init__(self, bench: Wired, *, load: float | str = "INF") -> None:
+    def __init__(
+        self,
+        bench: Wired,
+        *,
+        load: float | str = "INF",
+        squids: Mapping[str, Squid] | None = None,
+    ) -> None:
         self.bench, self._load = bench, load
         self.asked: list[AnyRequest] = []
         wired = list(bench.settings.wiring.squids)
-        self._squids = {
-            channel: SquidChannel(bench.squid(k % 2 + 1, k // 2)) for k, channel in enumerate(wired)
-        }
+        parts = squids or {c: bench.squid(k % 2 + 1, k // 2) for k, c in enumerate(wired)}
+        self._squids = {channel: SquidChannel(part) for channel, part in parts.items()}
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
         self.asked.append(request)

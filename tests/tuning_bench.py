@@ -55,7 +55,9 @@ def _config(table: dict[str, Any], told: list[dict[str, Any]], folder: Path) -> 
         name: {"model": entry["model"], "resource": at[name], "poll_s": 5.0}
         for name, entry in table["instruments"].items()
     }
-    common = {"bias": "pulser:2", "heater": "pulser:1"}
+    common: dict[str, Any] = {"feedback_ohm": 30e3, "load_ohm": 23e-3}
+    if "pulser" in instruments:
+        common |= {"bias": "pulser:2", "heater": "pulser:1"}
     if "fridge" in instruments:
         instruments["fridge"]["channels"] = [6]
         common |= {"thermometer": "fridge:input 6.temperature", "setpoint": "fridge:setpoint"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from daq.acquire.chain import ChainState, first_record_sample
 from daq.acquire.filtered import Bank, Filtered, Turn
@@ -28,7 +29,7 @@ def banked(
     for channel, state in zip(channels, states, strict=True):
         if any(t.kind == "matched" for t in channel.triggers):
             groups.setdefault(_alike(channel), []).append((channel, state))
-    found = {}
+    found: dict[str, Filtered] = {}
     for group in groups.values():
         start = first_record_sample(group[0][0], group[0][1].start)
         bank = Bank([_turns(channel, state, filters, loaded) for channel, state in group], start)
@@ -52,8 +53,18 @@ def _turns(
         raise UsageError(f"expected a filter for {channel.name}, found none")
     if not state.loaded:
         (threshold,) = (t.threshold for t in channel.triggers if t.kind == "matched")
-        return [Turn(LONG_AGO, filters[channel.name], threshold)]
+        return [Turn(LONG_AGO, fitted(filters[channel.name], channel), threshold)]
     return [
-        Turn(one.since, loaded[one.sha256] if one.sha256 else filters[channel.name], one.threshold)
+        Turn(
+            one.since,
+            fitted(loaded[one.sha256] if one.sha256 else filters[channel.name], channel),
+            one.threshold,
+        )
         for one in state.loaded
     ]
+
+
+def fitted(one: Filter, channel: Channel) -> Filter:
+    """A filter of the channel's rate to all digits, of which files may have fewer."""
+    rate_hz = channel.record_rate_hz
+    return one if one.rate_hz == rate_hz else replace(one, rate_hz=rate_hz)

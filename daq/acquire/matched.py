@@ -70,7 +70,7 @@ class MatchedFilters:
         one = filters[0]
         self._alike = one.length, one.pretrigger, one.rate_hz
         self.history = history_of(one.length, one.length / one.rate_hz) + one.length
-        self._factor, self._start = factor, start
+        self._factor, self._start, self._finished = factor, start, False
         given = [self._given(f, t) for f, t in zip(filters, thresholds, strict=True)]
         searches = _searches_of(given)
         self._channels = [_Channel(g, s) for g, s in zip(given, searches, strict=True)]

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from daq.acquire.banks import banked
+from daq.acquire.banks import banked, fitted
 from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
@@ -29,7 +29,7 @@ from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
-Filters = Mapping[str, Filter]  # by channel, or by content hash
+Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
@@ -292,11 +292,17 @@ class Pipeline:
             assert chain.filtered is not None  # whoever loads filters has checked that
             since = chain.load(one.content_hash, thresholds[name])
             of = turns.setdefault(chain.filtered.bank, {})
-            of[chain.filtered.index] = Turn(since, one, thresholds[name])
+            of[chain.filtered.index] = Turn(since, fitted(one, chain.channel), thresholds[name])
         for bank, changed in turns.items():
             bank.change(changed, next(iter(changed.values())).since)
         for chain in self._chains:
             chain.new_epoch(self._state.epoch)
+
+    def loaded(self) -> dict[str, list[str]]:
+        """Of channels that had filters loaded: content hashes of those that may still find a
+        pulse, the last of which is in force; empty for the run's own."""
+        chains = [chain for chain in self._chains if chain.state.loaded]
+        return {c.channel.name: [one.sha256 for one in c.state.loaded] for c in chains}
 
     def triggers(self, channel: str) -> tuple[TriggerSettings, ...]:
         """Those that are in force."""

@@ -114,7 +114,7 @@ class Search:
         self._searched += self._wait
 
     def pulses(self, tapes: Tapes) -> list[tuple[int, Pulse]]:
-        """The pulses that are decided and were not given yet, each with its channel on the tapes."""
+        """The pulses that are decided and were not given yet, each with its tapes' channel."""
         stop = self._searched - self._wait
         climbed = [
             _Climbed(tapes, self.rows[i], channel, *summit)

@@ -112,7 +112,8 @@ def train(
         counts_per_ev=counts_per_ev,
         provenance=told | dict(provenance or {}),
     )
-    return _with_low_pass(result, average, low_pass_cost), noise_cut, pulse_cut
+    result = _with_low_pass(result, average, low_pass_cost)
+    return result.measured_on(noise[noise_cut.kept]), noise_cut, pulse_cut
 
 
 def _with_low_pass(one: Filter, average: _Average, cost: float | None) -> Filter:

@@ -203,7 +203,8 @@ class _Sweep:
         to the last; CheckError where there is no transition between."""
         n_normal = self._as_the_first(self.slopes)
         backward = self.slopes[::-1]
-        n_super = self._as_the_first(backward) if backward[0] > SUPERCONDUCTING_SLOPE else 0
+        steep = int(np.argmin(np.append(backward > SUPERCONDUCTING_SLOPE, False)))
+        n_super = self._as_the_first(backward[:steep]) if steep else 0
         n_super = n_super if n_super >= LEAST_ON_BRANCH else 0
         self._refuse_branches(n_normal)
         guarded = n_normal - 1 if n_normal > LEAST_ON_BRANCH else n_normal

@@ -167,7 +167,7 @@ def identify(at: str) -> Procedure[Identified]:
     offered = yield from offers(at)
     missing = [name for name in NEEDED if not offered.has(name)]
     if missing:
-        yield from _fail(at, "identify", f"the electronics to have {', '.join(missing)}", "none")
+        yield from fail(at, "identify", f"the electronics to have {', '.join(missing)}", "none")
     held = yield from _known(at, offered)
     seen = yield from average(at, 0.02)
     shadows = sum(1 for offer in offered.values.values() if offer.source == "shadow")
@@ -219,7 +219,7 @@ def characterize(at: str, chain: Chain, identified: Identified) -> Procedure[Cha
         if curve is not None and not problem:
             break
     else:
-        yield from _fail(at, "v-phi", expected, problem, _curve_pictures(curve))
+        yield from fail(at, "v-phi", expected, problem, _curve_pictures(curve))
     assert curve is not None
     values = _curve_values(curve)
     yield from end(at, "v-phi", passed=True, values=values, pictures=_curve_pictures(curve))
@@ -372,8 +372,8 @@ def _curve_pictures(curve: Characterized | None) -> list[Picture]:
         "current in the flux line [uA]",
         "open output [mV]",
         {
-            "measured": _xy(best.flux_a * 1e6, best.volts * 1e3),
-            "fit": _xy(grid * 1e6, best.fit.at(grid) * 1e3),
+            "measured": xy(best.flux_a * 1e6, best.volts * 1e3),
+            "fit": xy(grid * 1e6, best.fit.at(grid) * 1e3),
         },
         ("measured",),
     )
@@ -382,7 +382,7 @@ def _curve_pictures(curve: Characterized | None) -> list[Picture]:
         "bias current [uA]",
         "depth at the SQUID [uV]",
         {
-            "depth": _xy(
+            "depth": xy(
                 np.array([s.bias_a for s in curve.coarse]) * 1e6,
                 np.array([s.fit.depth_v for s in curve.coarse]) / curve.gain * 1e6,
             )
@@ -423,7 +423,7 @@ def find_lock_point(at: str, curve: Characterized) -> Procedure[LockPoint]:
     if off > 0.1:
         mean = float(open_.volts.mean())
         found = f"{mean:.3g} V where {left_v:.3g} V was meant, of a depth of {fit.depth_v:.3g} V"
-        yield from _fail(at, "lock point", expected, found, values=values)
+        yield from fail(at, "lock point", expected, found, values=values)
     yield from end(at, "lock point", passed=True, values=values)
     both = (slope[0] / gain, slope[1] / gain)
     return LockPoint((rising, falling), offset.number, both, noise_phi0)
@@ -477,8 +477,8 @@ def lock(at: str, curve: Characterized, point: LockPoint) -> Procedure[float]:
                 return flux
             found = problem or f"an output of {off:.3g} V, {off / per_phi0:.2g} quanta"
             yield from put(at, "mode", OPEN)
-    yield from _fail(at, "lock", expected, found)
-    raise AssertionError  # `_fail` raises
+    yield from fail(at, "lock", expected, found)
+    raise AssertionError  # `fail` raises
 
 
 def health(seen: Taken) -> str:
@@ -525,7 +525,7 @@ def prove(at: str, curve: Characterized, flux_a: float) -> Procedure[Locked]:
     problem = _unproven(values, health(seen))
     pictures = _proof_pictures(quanta, outputs, seen)
     if problem:
-        yield from _fail(at, "proof", expected, problem, pictures, values)
+        yield from fail(at, "proof", expected, problem, pictures, values)
     yield from end(at, "proof", passed=True, values=values, pictures=pictures)
     return Locked(
         flux_a=flux_a,
@@ -571,14 +571,14 @@ def _proof_pictures(quanta: Floats, outputs: Floats, seen: Taken) -> list[Pictur
             "proof of lock",
             "flux through the loop [quanta]",
             "output [V]",
-            {"output": _xy(quanta, outputs)},
+            {"output": xy(quanta, outputs)},
             ("output",),
         ),
         Picture(
             "noise of the locked output",
             "frequency [Hz], log10",
             "density [V/rtHz], log10",
-            {"noise": _thinned(np.log10(f_hz[keep]), np.log10(np.sqrt(psd[keep]) + 1e-12))},
+            {"noise": thinned(np.log10(f_hz[keep]), np.log10(np.sqrt(psd[keep]) + 1e-12))},
         ),
     ]
 
@@ -606,7 +606,7 @@ def verify(at: str, locked: Locked, meant: Mapping[str, Value]) -> Procedure[dic
         "flux_noise_phi0_rthz": white_noise(seen) / locked.volts_per_phi0,
     }
     if problem:
-        yield from _fail(at, "verify", expected, problem, values=values)
+        yield from fail(at, "verify", expected, problem, values=values)
     yield from end(at, "verify", passed=True, values=values)
     return held
 
@@ -631,7 +631,7 @@ def restore(at: str, wanted: Mapping[str, Value]) -> Procedure[dict[str, Value]]
 # --- all of it
 
 
-def _fail(
+def fail(
     at: str,
     step: str,
     expected: str,
@@ -639,18 +639,20 @@ def _fail(
     pictures: Sequence[Picture] = (),
     values: Mapping[str, float] | None = None,
 ) -> Procedure[None]:
+    """End a step that did not pass, and raise StepFailedError."""
     yield from end(at, step, passed=False, values=values, found=found, pictures=pictures)
     raise StepFailedError(f"{at}, {step}: expected {expected}, found {found}")
 
 
-def _xy(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+def xy(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    """A curve of a picture."""
     return x.tolist(), y.tolist()
 
 
-def _thinned(x: Floats, y: Floats, n: int = 400) -> tuple[list[float], list[float]]:
+def thinned(x: Floats, y: Floats, n: int = 400) -> tuple[list[float], list[float]]:
     """No more points than a picture can show."""
     step = max(1, len(x) // n)
-    return _xy(x[::step], y[::step])
+    return xy(x[::step], y[::step])
 
 
 def _ends(values: Floats) -> tuple[float, float]:

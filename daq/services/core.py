@@ -47,6 +47,7 @@ from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.filterload import at_sigmas, fitting, loaded_filters
 from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
@@ -56,7 +57,7 @@ from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
 from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.setup import log_settings, plan_of, triggers_of, with_level
 from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
@@ -128,6 +129,35 @@ class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     channel: str
     triggers: list[dict[str, Any]]  # Any: each kind of trigger has its own keys, checked there
+
+
+class SetFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_filters": a file that the core can read, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+    channels: list[str] = []  # none: all matched channels that the file has
+
+
+class NewLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Threshold and rearm [counts] of a channel's trigger, by its place in the list."""
+
+    channel: str
+    entry: int
+    threshold: float
+    rearm: float
+
+
+class SetLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_levels": of level and edge triggers, which stay what they are else."""
+
+    levels: list[NewLevel]
+
+
+class SetThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_thresholds": of matched triggers, in resolutions of their filters."""
+
+    sigmas: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,8 +594,28 @@ class Core:
     def _set_triggers(self, arguments: SetTriggers) -> Result:
         recording = self._recorded([arguments.channel])
         of = next(c for c in recording.facts.channels if c.name == arguments.channel)
-        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name))
+        in_force = recording.pipeline.triggers(of.name)
+        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name), in_force)
         return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _set_levels(self, arguments: SetLevels) -> Result:
+        recording = self._recorded([level.channel for level in arguments.levels])
+        triggers = {
+            one.channel: recording.pipeline.triggers(one.channel) for one in arguments.levels
+        }
+        for one in arguments.levels:
+            given = one.entry, one.threshold, one.rearm
+            triggers[one.channel] = with_level(one.channel, triggers[one.channel], *given)
+        return {"from": {name: recording.set_triggers(name, t) for name, t in triggers.items()}}
+
+    def _set_filters(self, arguments: SetFilters) -> Result:
+        recording = self._recorded(arguments.channels)
+        found = loaded_filters(Path(arguments.file), arguments.sha256)
+        return recording.set_filters(*fitting(found, arguments.channels, recording))
+
+    def _set_thresholds(self, arguments: SetThresholds) -> Result:
+        recording = self._recorded(list(arguments.sigmas))
+        return recording.set_filters(*at_sigmas(arguments.sigmas, recording))
 
     def _recorded(self, channels: list[str]) -> Recording:
         """The recording that has these channels; RefusedError or UsageError where there is none."""
@@ -723,6 +773,9 @@ class Core:
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
+            "set_filters": Verb(SetFilters, self._set_filters, "act"),
+            "set_levels": Verb(SetLevels, self._set_levels, "act"),
+            "set_thresholds": Verb(SetThresholds, self._set_thresholds, "act"),
             "readings": Verb(Readings, self._readings),
             "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),

@@ -26,7 +26,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
-from daq.services.filterfile import keep_filters, kept_filters
+from daq.services.filterfile import digest_of, keep_filters, kept_filters
 from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
@@ -119,6 +119,7 @@ class Saved(msgspec.Struct):
     no_room_until: dict[str, int] = {}
     paused: bool = False
     label: str = ""
+    loaded: list[str] = []  # SHA-256 of the sets of filters that were loaded in the run
 
 
 class _Durable:
@@ -145,7 +146,8 @@ class Recording:
         durable: _Durable,
         filters: Filters,
     ) -> None:
-        self.filters = filters
+        self.filters = dict(filters)  # those in force, by channel
+        self._sets: dict[str, Filters] = {}  # loaded in the run, by their SHA-256
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
@@ -200,11 +202,17 @@ class Recording:
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
         try:
             filters = kept_filters(folder, facts.filters)
+            sets = {digest: kept_filters(folder, digest) for digest in saved.loaded}
         except StorageError:
             writer.close()
             raise
-        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
+        loaded = {one.content_hash: one for of in sets.values() for one in of.values()}
+        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters, loaded)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
+        recording._sets |= sets
+        recording.filters |= {
+            name: loaded[hashes[-1]] for name, hashes in pipeline.loaded().items()
+        }
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
         recording.paused, recording.label = saved.paused, saved.label
         for frame in recovery.external:
@@ -252,6 +260,7 @@ class Recording:
             self._no_room_until,
             self.paused,
             self.label,
+            list(self._sets),
         )
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
@@ -367,6 +376,33 @@ class Recording:
         self.enter({"input": "triggers", **change})
         return {"at": at, "epoch": epoch}
 
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """Other optimum filters of channels, with their thresholds [counts]; from which samples on,
+        and in which settings epoch. The run's folder has them before the log names them."""
+        keep_filters(self.folder, filters)
+        since, epoch = self._now(list(filters)), self.pipeline.epoch + 1
+        self.enter({
+            "input": "filters", "since": since, "epoch": epoch, "filters": digest_of(filters),
+            "thresholds": dict(thresholds),
+            "sha256": {name: one.content_hash for name, one in filters.items()},
+        })  # fmt: skip
+        return {"since": since, "epoch": epoch}
+
+    def _load(self, change: Mapping[str, Any]) -> None:
+        """Apply filters that the run's folder has; Any: JSON."""
+        digest, thresholds = str(change["filters"]), change["thresholds"]
+        known = kept_filters(self.folder, digest)
+        filters = {name: known[name] for name in thresholds}
+        self.pipeline.set_filters(filters, thresholds)
+        self.filters |= filters
+        needed = {sha256 for hashes in self.pipeline.loaded().values() for sha256 in hashes}
+        kept = {
+            old: of
+            for old, of in self._sets.items()
+            if needed & {one.content_hash for one in of.values()}
+        }
+        self._sets = kept | {digest: known}
+
     def _now(self, channels: Sequence[str]) -> dict[str, int]:
         return {channel: self.pipeline.now(channel) for channel in channels}
 
@@ -437,6 +473,8 @@ class Recording:
             case "triggers":
                 triggers = msgspec.convert(change["triggers"], list[TriggerSettings])
                 self.pipeline.set_triggers(change["channel"], triggers)
+            case "filters":
+                self._load(change)
             case "heard":
                 self.pipeline.hear(change["digitizer"])
             case "label":

@@ -12,6 +12,7 @@ from gui.model.text import NONE, rate, si
 
 GRID = re.compile(r"^\D*([1-9])([1-9])$")  # C12: first row, second column
 LOCK = {"LOCKED": ("locked", "✓", "normal"), "OPEN": ("open", "▲", "attention")}
+NO_LOOP = ("", "", "normal")  # nothing in the config says that it has a SQUID
 UNKNOWN = ("lock unknown", "?", "stale")
 
 
@@ -59,6 +60,8 @@ def cell(console: Console, channel: str, now_s: float) -> Cell:
 
 def lock(console: Console, channel: str, now_s: float) -> tuple[str, str, str]:
     """Whether a channel's SQUID is in lock, as its electronics say: word, shape, tone."""
+    if channel not in console.about.squids:
+        return NO_LOOP
     mode = reading_of(console, channel, "mode")
     if mode is None or mode.value is None or not console.instruments.is_fresh(now_s):
         return UNKNOWN

@@ -24,7 +24,7 @@ def rows(console: Console, channel: str, now_s: float) -> list[Row]:
     fresh = console.core.is_fresh(now_s)
     tone = "normal" if fresh else "stale"
     word, shape, lock_tone = lock(console, channel, now_s)
-    found: list[Row] = [("lock", f"{shape} {word}", lock_tone)]
+    found: list[Row] = [("lock", f"{shape} {word}", lock_tone)] if word else []
     found += [(name, value, tone) for name, value in _counted(console, channel)]
     found += [(name, value, tone) for name, value in _measured(console, channel)]
     found += [(name, value, tone) for name, value in _also(console, channel)]

@@ -130,6 +130,11 @@ class Console:
             case Examined():
                 self.diagnosis = item
 
+    def excuse(self, stalled_s: float) -> None:
+        """It was we who did not listen for so long."""
+        for service in self._services.values():
+            service.excuse(stalled_s)
+
     def watch(self, now_s: float) -> None:
         """Note who has fallen silent and who has come back."""
         if self.instruments.state and "instruments" not in self.watched:

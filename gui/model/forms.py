@@ -233,13 +233,19 @@ def shown_value(value: object) -> str:
     return str(value)
 
 
+def pretty(unit: str) -> str:
+    """A unit as one reads it: kohm -> kΩ, uA -> µA."""
+    unit = unit.replace("ohm", "Ω")
+    return f"µ{unit[1:]}" if unit[:1] == "u" and len(unit) > 1 else unit
+
+
 def shown_reading(reading: ReadingItem | None) -> tuple[str, str, str]:
     """A reading's (text with unit, tone, source in words)."""
     if reading is None:
         return NONE, "stale", "not read yet"
     if reading.value is None:
         return NONE, "stale", reading.text or reading.source
-    text = f"{shown_value(reading.value)} {reading.unit}".strip()
+    text = f"{shown_value(reading.value)} {pretty(reading.unit)}".strip()
     if reading.stale:
         return text, "stale", f"{reading.source}, old {reading.text}".strip()
     return text, "normal", reading.source

@@ -164,6 +164,12 @@ class Service(Generic[B]):
         self.state, self.boot, self._heard_s = state.state, state.boot, now_s
         self.told = state.body
 
+    def excuse(self, stalled_s: float) -> None:
+        """For so long nobody listened."""
+        self._born_s += stalled_s
+        if self._heard_s is not None:
+            self._heard_s += stalled_s
+
     def is_fresh(self, now_s: float) -> bool:
         """Whether it spoke within the last STALE_S."""
         return self._heard_s is not None and now_s - self._heard_s <= STALE_S

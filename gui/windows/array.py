@@ -38,7 +38,9 @@ class ArrayMap(QWidget):
         for name in channels:
             if name not in self._buttons:
                 self._buttons[name] = self._button(name)
-            self._grid.addWidget(self._buttons[name], *self._places[name])
+            row, column = self._places[name]
+            self._grid.addWidget(self._buttons[name], row, column)
+            self._grid.setColumnStretch(column, 1)
 
     def show_console(self, console: Console, now_s: float) -> None:
         """Say how every channel is."""
@@ -62,14 +64,15 @@ class ArrayMap(QWidget):
         button.setProperty("cell", True)
         button.setCheckable(True)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        button.setMinimumSize(70, 74)
+        button.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        button.setMinimumSize(70, 62)
         button.clicked.connect(lambda: self.chosen.emit(name))
         return button
 
 
 def _put(button: QPushButton, shown: Cell) -> None:
-    text = "\n".join([f"{shown.channel}  {shown.shape} {shown.lock}", *shown.lines])
+    head = f"{shown.channel}  {shown.shape} {shown.lock}".rstrip()
+    text = "\n".join([head, *shown.lines])
     if button.text() != text:
         button.setText(text)
     if button.property("tone") != shown.tone:

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QVBoxLay
 
 from gui.model.channelfacts import rows
 from gui.model.console import Console
+from gui.windows.plotting import modest
 from gui.windows.strip import put
 
 
@@ -25,8 +26,10 @@ class ChannelPanel(QFrame):
         self._grid.setColumnStretch(1, 1)
         outer = QVBoxLayout()
         scroll = QScrollArea()
+        modest(scroll)
         scroll.setWidgetResizable(True)
         holder = QWidget()
+        holder.setObjectName("sheet")
         box = QVBoxLayout(holder)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(inner)

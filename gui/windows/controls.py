@@ -39,6 +39,7 @@ class Controls(QWidget):
         self._run: int | None = None
         self.text, self.labels = QLineEdit(), QComboBox()
         self.text.setMaxLength(LONGEST)
+        self.text.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # the keys are the window's until then
         self.labels.addItems(list(LABELS))
         self.labels.setToolTip("what the data are from now on: run label A, B, C or ignore")
         self.labels.setFocusPolicy(Qt.FocusPolicy.NoFocus)

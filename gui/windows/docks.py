@@ -30,23 +30,27 @@ class Docks:
         window.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         for corner, area in _CORNERS.items():
             window.setCorner(corner, area)
-        self.reset()
+        self._arrange()
+        self._default = window.saveState(VERSION)
         self._restore()
 
     def reset(self) -> None:
         """Everything where it belongs."""
+        self._window.restoreState(self._default, VERSION)
+
+    def _arrange(self) -> None:
         window = self._window
         for name, dock in self.docks.items():
-            dock.setFloating(False)
             window.addDockWidget(AREAS.get(name, CENTER), dock)
-            dock.show()
         first = self.docks[self._tabs[0]]
         for name in self._tabs[1:]:
             window.tabifyDockWidget(first, self.docks[name])
         first.raise_()
-        sides = [self.docks["Array"], self.docks["Channel"]]
-        window.resizeDocks(sides, [LEFT_PX, RIGHT_PX], Qt.Orientation.Horizontal)
-        window.resizeDocks([self.docks["Messages"]], [BOTTOM_PX], Qt.Orientation.Vertical)
+        across = [self.docks["Array"], first, self.docks["Channel"]]
+        center_px = max(window.width() - LEFT_PX - RIGHT_PX, RIGHT_PX)
+        window.resizeDocks(across, [LEFT_PX, center_px, RIGHT_PX], Qt.Orientation.Horizontal)
+        upright = [first, self.docks["Messages"]]
+        window.resizeDocks(upright, [window.height() - BOTTOM_PX, BOTTOM_PX], _VERTICAL)
 
     def show(self, name: str) -> None:
         """Bring a panel to the front."""
@@ -76,6 +80,7 @@ class Docks:
         return dock
 
 
+_VERTICAL = Qt.Orientation.Vertical
 _CORNERS = {
     Qt.Corner.TopLeftCorner: Qt.DockWidgetArea.LeftDockWidgetArea,
     Qt.Corner.BottomLeftCorner: Qt.DockWidgetArea.BottomDockWidgetArea,

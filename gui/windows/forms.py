@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from gui.model.console import Console
 from gui.model.forms import WORDS, Line, Progress, shown_reading
+from gui.windows.plotting import elastic, narrow
 from gui.windows.strip import put
 
 TONES = {"idle": "stale", "pending": "attention", "done": "normal", "refused": "alarm"}
@@ -164,6 +165,7 @@ class FormsPanel(QFrame):
         self._shown = (instrument, part)
         self.fields.clear()
         page = QWidget()
+        page.setObjectName("sheet")
         grid = QGridLayout(page)
         grid.setContentsMargins(4, 4, 4, 4)
         grid.setColumnStretch(4, 1)
@@ -181,7 +183,7 @@ class FormsPanel(QFrame):
     def _add(self, grid: QGridLayout, row: int, line: Line) -> None:
         name = QLabel(_short(line))
         name.setToolTip(f"{line.title}\n{line.range}\n{line.reading}")
-        field = Field(line, None, QLabel(), QLabel(), None)
+        field = Field(line, None, QLabel(), elastic(QLabel()), None)
         if line.writable:
             field.editor = _editor(line)
             field.send = QPushButton("Set")
@@ -223,13 +225,11 @@ class FormsPanel(QFrame):
         for title, box in (("instrument", self.instrument), ("channel", self.part)):
             label = QLabel(title)
             label.setProperty("tone", "stale")
-            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            box.setMinimumWidth(110)
             line.addWidget(label)
-            line.addWidget(box)
+            line.addWidget(narrow(box, 10))
         line.addLayout(self._action_line)
-        line.addStretch(1)
-        line.addWidget(self.hint)
+        line.addWidget(elastic(self.hint), 1)
+        self.hint.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.instrument.currentTextChanged.connect(lambda _: self._choose_part())
         self.part.currentTextChanged.connect(lambda _: self._build())
         self._scroll.setWidgetResizable(True)
@@ -253,11 +253,11 @@ def _editor(line: Line) -> QLineEdit | QComboBox:
     if choices and line.kind.kind != "number":
         box = QComboBox()
         box.addItems(list(choices))
-        box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        return box
+        return narrow(box, 14)
     editor = QLineEdit()
     editor.setPlaceholderText(line.range)
-    editor.setMinimumWidth(150)
+    editor.setFixedWidth(150)
+    editor.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return editor
 
 

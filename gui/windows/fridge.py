@@ -8,10 +8,11 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSplitter, QVBoxLayout, QW
 
 from gui.model.console import Console
 from gui.model.cryostat import Stage, heaters, pressures, stages
-from gui.model.forms import shown_reading
+from gui.model.forms import pretty, shown_reading
 from gui.model.text import si
 from gui.palette import TEXT_PX, Palette
 from gui.windows.graph import Graph
+from gui.windows.plotting import narrow
 
 SPANS = {"1 h": 3600.0, "8 h": 28_800.0, "2 d": 172_800.0, "10 d": 864_000.0}
 UTC = ("UTC", "")
@@ -81,14 +82,11 @@ class FridgePanel(QWidget):
         self.span, self.shown = QComboBox(), QComboBox()
         self.span.addItems(list(SPANS))
         self.shown.addItems(["all stages"])
-        for box in (self.shown, self.span):
-            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            self.temperatures.add_tool(box)
+        for box, width in ((self.shown, 16), (self.span, 5)):
+            self.temperatures.add_tool(narrow(box, width))
         self.temperatures.set_log(y=True)
         self.other = QComboBox()
-        self.other.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.other.setMinimumWidth(180)
-        self.others.add_tool(self.other)
+        self.others.add_tool(narrow(self.other, 20))
         self._set_up()
 
     def follow(self, following: bool) -> None:
@@ -140,9 +138,9 @@ class FridgePanel(QWidget):
             self.others.say("no pressure and no heater was read twice yet")
             return
         self.others.say("")
-        self.others.name_axes(UTC, (_short(name), item.unit))
+        self.others.name_axes(UTC, (_short(name), pretty(item.unit)))
         self.others.draw("other", *console.history.since(name, since), self._palette.channel(0))
-        self.others.title.setText(name)
+        self.others.title.setText("Pressures and heaters")
         self.others.settle()
 
     def _set_up(self) -> None:

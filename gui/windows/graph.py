@@ -12,9 +12,10 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.model.text import number
 from gui.palette import Palette
-from gui.windows.plotting import curve, pg, plot, sentence
+from gui.windows.plotting import curve, elastic, pg, plot, sentence
 
 F64 = npt.NDArray[np.float64]
+PREFIXED = ("V", "A", "K", "s", "Hz", "eV", "W", "Ω", "Pa", "bar")  # mV, but no kcounts or m%
 LEAST = 1e-300  # of a logarithm's argument
 
 
@@ -175,9 +176,14 @@ class Graph(QFrame):
         for side, is_log in (("bottom", self.log_x), ("left", self.log_y)):
             what, unit = self._units[side]
             axis = self.plot.getAxis(side)
+            if isinstance(axis, pg.DateAxisItem):
+                axis.enableAutoSIPrefix(False)
+                axis.setLabel(what)
+                continue
             axis.setLogMode(is_log, is_log)
-            axis.enableAutoSIPrefix(not is_log)
-            if is_log:
+            prefixed = unit in PREFIXED and not is_log
+            axis.enableAutoSIPrefix(prefixed)
+            if not prefixed:
                 axis.setLabel(f"{what} [{unit}]" if unit else what)
             else:
                 axis.setLabel(what, units=unit or None)
@@ -196,19 +202,19 @@ class Graph(QFrame):
         self.readout.setProperty("tone", "stale")
         self.tools.setContentsMargins(0, 0, 0, 0)
         self.tools.setSpacing(6)
-        self.tools.addWidget(self.title)
         self.tools.addStretch(1)
         self.tools.addWidget(self.readout)
         self.tools.addWidget(self.auto)
         box = QVBoxLayout(self)
         box.setContentsMargins(8, 6, 8, 4)
         box.setSpacing(2)
+        box.addWidget(elastic(self.title))
         box.addLayout(self.tools)
         box.addWidget(self.plot, 1)
 
     def add_tool(self, widget: QWidget) -> None:
-        """A control in the line above the plot, behind the title."""
-        self.tools.insertWidget(self.tools.count() - 2, widget)
+        """A control in the line above the plot."""
+        self.tools.insertWidget(self.tools.count() - 3, widget)
 
 
 def _scaled(values: F64, is_log: bool) -> F64:

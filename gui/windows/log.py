@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QPlainTextEdit
 
 from gui.model.console import MAX_NOTES, Console, Note
 from gui.model.text import clock
 
+HEIGHT_PX = 64
 MARKS = {"attention": "▲", "alarm": "■"}
 
 
@@ -22,6 +23,10 @@ class Log(QPlainTextEdit):
         self.setMaximumBlockCount(MAX_NOTES)
         self.setPlaceholderText("nothing to report since this window was opened")
         self.setToolTip("what has happened, times in UTC")
+
+    def sizeHint(self) -> QSize:  # noqa: N802 (Qt's name)
+        """A few lines: the whole log has a panel of its own."""
+        return QSize(400, HEIGHT_PX)
 
     def show_notes(self, console: Console) -> None:
         """Add what is new."""

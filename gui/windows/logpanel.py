@@ -106,6 +106,7 @@ class LogPanel(QFrame):
         self.level.addItems(list(LEVELS))
         self.words.setPlaceholderText("only lines with…")
         self.words.setClearButtonEnabled(True)
+        self.words.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.doctor_button.setToolTip("walk the chain from the digitizers to the file (Ctrl+D)")
         for widget in (self.level, self.doctor_button):
             widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)

@@ -34,6 +34,7 @@ from gui.windows.help import Help
 from gui.windows.log import Log
 from gui.windows.logpanel import LogPanel
 from gui.windows.noise import STREAM_S, NoisePanel
+from gui.windows.plotting import modest
 from gui.windows.rates import RatesPanel
 from gui.windows.records import RecordPanel
 from gui.windows.run import LEASE_S, RunPanel
@@ -43,6 +44,8 @@ from gui.windows.traces import TraceView
 
 SLOW_S = 0.5  # between two drawings of what does not stream
 SPECTRA_S = 2.0
+STALL_S = 0.5
+TITLE = f"last {SPAN_S:g} s"
 
 
 class MainWindow(QMainWindow):
@@ -68,7 +71,8 @@ class MainWindow(QMainWindow):
         self._frozen: Rolling | None = None
         self._fresh = False
         self._slow_s, self._spectra_s, self._dirty = 0.0, 0.0, True
-        self._listed_boot, self._pulse_channel = "", ""
+        self._turned_s = time.monotonic()
+        self._listed_boot, self._pulse_channel, self._squid_shown = "", "", ""
         self.help: Help | None = None
         self.strip, self.controls, self.log = Strip(), Controls(), Log()
         self.array, self.table, self.digitizers = ArrayMap(), ChannelTable(), QLabel()
@@ -92,6 +96,7 @@ class MainWindow(QMainWindow):
     def receive(self, items: list[Item]) -> None:
         """Take in what has arrived, and show it."""
         now_s = self._now()
+        self._excuse_own_stall()
         for item in items:
             self.console.apply(item, now_s)
         self.console.watch(now_s)
@@ -104,6 +109,13 @@ class MainWindow(QMainWindow):
         self._show_plots(items, now_s)
         self._ask_what_is_missing(now_s)
         self._show_slow(items, now_s)
+
+    def _excuse_own_stall(self) -> None:
+        """Where it was this window that stood still, nobody else was silent."""
+        now_s = time.monotonic()
+        if now_s - self._turned_s > STALL_S:
+            self.console.excuse(now_s - self._turned_s)
+        self._turned_s = now_s
 
     def _show_slow(self, items: Sequence[Item], now_s: float) -> None:
         """Draw the panels that can be seen and do not stream, now and then."""
@@ -124,6 +136,7 @@ class MainWindow(QMainWindow):
         self.channel.show_channel(self.console, channel, now_s)
         if "SQUID/TES" in front:
             self.forms.show_console(self.console, now_s)
+            self._go_to_squid(channel)
         if "Run" in front:
             self.run_panel.show_console(self.console, now_s)
         if "Log" in front:
@@ -168,7 +181,7 @@ class MainWindow(QMainWindow):
         """Hold the plots still, or let them go; everything else goes on."""
         self._frozen = copy.deepcopy(self.console.rolling) if frozen else None
         since = f"   FROZEN at {clock(self._frozen.newest_ns)} UTC" if self._frozen else ""
-        put(self.traces.title, f"Traces{since}", "attention" if frozen else "normal")
+        put(self.traces.title, f"{TITLE}{since}", "attention" if frozen else "normal")
         self._draw_traces()
         self._draw_pulse()
         self.show_panels()
@@ -300,10 +313,16 @@ class MainWindow(QMainWindow):
         """Another channel was chosen, wherever."""
         self.array.select(channel)
         self._draw_pulse()
-        instrument, _, part = self.console.squid_of(channel).partition(".")
-        if instrument:
-            self.forms.go_to(instrument, part)
         self.show_panels()
+
+    def _go_to_squid(self, channel: str) -> None:
+        """Show the electronics of a channel that was newly chosen."""
+        instrument, _, part = self.console.squid_of(channel).partition(".")
+        known = self.console.forms.instruments
+        if instrument in known and channel != self._squid_shown:
+            self._squid_shown = channel
+            self.forms.go_to(instrument, part)
+            self.forms.show_console(self.console, self._now())
 
     def _is_selected(self, item: Item) -> bool:
         return isinstance(item, PulseFrame) and item.header.channel == self.table.selected
@@ -336,7 +355,7 @@ class MainWindow(QMainWindow):
             box.currentTextChanged.connect(lambda _: self.show_panels())
         self.spectrum.lines_box.toggled.connect(lambda _: self.show_panels())
         self.noise.model_box.toggled.connect(lambda _: self.show_panels())
-        self.noise.measure.connect(self._measure)
+        self.noise.measure.connect(lambda: self._measure(self.table.selected))
         self.forms.write.connect(self.write)
         self.forms.act.connect(self.act)
         self.run_panel.lease.connect(self.lease)
@@ -351,6 +370,8 @@ class MainWindow(QMainWindow):
         rates = [d.rate_hz for d in self.console.core.body.digitizers.values() if d.rate_hz]
         if channel and rates:
             self._feed.take_stream(channel, round(STREAM_S * max(rates)))
+        elif channel:
+            self.console.note("noise: no digitizer streams, nothing can be taken", "attention")
 
     def _bind(self) -> None:
         controls = self.controls
@@ -364,6 +385,7 @@ class MainWindow(QMainWindow):
             "doctor": self.examine,
             "acknowledge": self._acknowledge_worst,
             "theme": self.theme_asked.emit,
+            "reset": self.docks.reset,
             "help": self.show_help,
             **{f"panel {n}": partial(self.docks.show, n) for n in PANELS},
             **{way: partial(self._step, way) for way in ("left", "right", "up", "down")},
@@ -378,7 +400,7 @@ class MainWindow(QMainWindow):
         """The strip and buttons on top; the panels by name."""
         self.setWindowTitle("Scheelite")
         self.resize(1280, 800)
-        put(self.traces.title, "Traces", "normal")
+        put(self.traces.title, TITLE, "normal")
         top = QWidget()
         top.setObjectName("page")
         box = QVBoxLayout(top)
@@ -391,11 +413,12 @@ class MainWindow(QMainWindow):
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.array)
-        column.addWidget(self.table, 1)
+        column.addWidget(modest(self.table), 1)
         column.addWidget(self.digitizers)
         middle: tuple[QWidget, ...] = (
             self.traces, self.pulse, self.noise, self.spectrum, self.rates, self.forms,
             self.fridge, self.run_panel, self.log_panel,
         )  # fmt: skip
         panels: dict[str, QWidget] = dict(zip(PANELS, middle, strict=True))
+        modest(self.log)
         return {"Array": left, **panels, "Channel": self.channel, "Messages": self.log}

@@ -19,7 +19,7 @@ FREQUENCY = ("frequency", "Hz")
 class NoisePanel(Graph):
     """Amplitude densities in A/sqrt(Hz) where the readout is known, else in V/sqrt(Hz)."""
 
-    measure = Signal(str)  # the channel whose stream is to be taken
+    measure = Signal()  # take the channel's stream
 
     def __init__(self, palette: Palette) -> None:
         super().__init__(palette, FREQUENCY, ("noise", "V/√Hz"))
@@ -36,7 +36,7 @@ class NoisePanel(Graph):
         self.model_box.setChecked(True)
         for tool in (self.measure_button, self.keep_button, self.model_box):
             self.add_tool(tool)
-        self.measure_button.clicked.connect(lambda: self.measure.emit(self._channel))
+        self.measure_button.clicked.connect(self.measure.emit)
         self.keep_button.clicked.connect(self.keep_reference)
         self.set_log(x=True, y=True)
 

@@ -28,7 +28,7 @@ class SpectrumPanel(Graph):
         self.lines_box.setToolTip("X-ray lines that one looks for, where the channel is calibrated")
         self.span.addItems(list(SPANS))
         self.bins.addItems(list(BINS))
-        self.bins.setCurrentText("128")
+        self.bins.setCurrentText("512")
         self.bins.setToolTip("bins")
         self.lines_box.setChecked(True)
         for tool in (self.span, self.bins, self.lines_box, self.log_box):

@@ -11,6 +11,7 @@ from gui.model.cryostat import base
 from gui.model.headline import look, sentences
 from gui.model.runfacts import disk_text, exposure_text
 from gui.model.text import NONE, count, duration, si
+from gui.windows.plotting import elastic
 
 GOOD = "all services speak, no problem reported"
 SHORT_H = 4.0  # room for less than this deserves attention
@@ -106,7 +107,6 @@ class Strip(QFrame):
             label.setProperty("weight", "large")
         self.alarms.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.alarms.clicked.connect(self.alarms_asked.emit)
-        self.sentence.setMinimumWidth(100)
         box = QVBoxLayout(self)
         box.setContentsMargins(12, 6, 12, 6)
         box.setSpacing(2)
@@ -114,7 +114,7 @@ class Strip(QFrame):
         places = (self.missed, self.lease, self.disk, self.cold, self.alarms)
         lower = QHBoxLayout()
         lower.setSpacing(20)
-        lower.addWidget(self.sentence, 1)
+        lower.addWidget(elastic(self.sentence), 1)
         for widget in places:
             lower.addWidget(widget)
         box.addLayout(lower)

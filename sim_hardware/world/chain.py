@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import asin, exp, pi, sqrt
+from math import asin, exp, inf, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -29,9 +29,11 @@ from sim_hardware.world.noise import Pool
 from sim_hardware.world.normals import key, normal
 from sim_hardware.world.particles import Hit
 from sim_hardware.world.squid_loop import (
+    NO_OVERLOADS,
     FluxJump,
     LoopSettings,
     LoopState,
+    Overloads,
     SquidParameters,
     flux_noise,
     follow,
@@ -51,6 +53,7 @@ NEAR_LOCK_PHI0 = 0.05
 SURE_LOCK = 0.9  # of the depth of V-phi: beyond, a lock is lost by noise
 NEAR_T_K = 60e-6  # of the electrons: noise and pulses' tails, less than another branch
 MARGIN_S = 1e-3  # more than floats may be off
+SWING_V = 1.0  # more than pulses and noise move a locked output
 
 _MOMENT = np.zeros(1)
 
@@ -85,11 +88,17 @@ class State:
     tes: TesState | None = None
     loop: LoopState | None = None
     error_phi0: float = 0.0
+    counted: Overloads = NO_OVERLOADS  # until it began to stream
 
     @property
     def streams(self) -> bool:
         """Whether it streams."""
         return self.tes is None
+
+    @property
+    def overloads(self) -> Overloads:
+        """Those of its output since sample 0."""
+        return self.loop.overloads if self.loop else self.counted
 
 
 class Ramp(NamedTuple):
@@ -148,6 +157,7 @@ class Chain:
         self._ramped: tuple[object, Ramp] = (None, Ramp(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         self._state = self._begun()
         self._kept, self._reached = [self._state], 0
+        self.overloads = NO_OVERLOADS  # until the farthest sample that was asked for
 
     def fill(self, row: Samples, start: int, hits: Sequence[Hit]) -> None:
         """Put the samples from `start` on into a row; `hits` are those of the channel from
@@ -160,7 +170,9 @@ class Chain:
             state = self._changed(self._after_gap(state, stop))
             end = self._end(state, stop)
             state = self._continued(state, end, row[state.sample - start : end - start], hits)
-        self._state, self._reached = state, max(self._reached, stop)
+        self._state = state
+        if stop >= self._reached:
+            self._reached, self.overloads = stop, state.overloads
 
     def leave_alone(self, start: int, stop: int) -> None:
         """Nobody asks for the samples [start, stop): at `stop` the chain is found at rest."""
@@ -283,7 +295,7 @@ class Chain:
         if drive.readout.n_locks == state.drive.readout.n_locks:
             before = state.loop.error_phi0 if state.loop else state.error_phi0
             error = before + sum(jump.quanta for jump in self._jumps[state.n_jumps : n_jumps])
-        loop = LoopState(sample=sample, flux_phi0=flux, error_phi0=error)
+        loop = LoopState(sample=sample, flux_phi0=flux, error_phi0=error, overloads=state.overloads)
         return State(sample, drive, sample, n_jumps, tes=TesState.at(op, sample), loop=loop)
 
     # --- from one way to the other
@@ -299,7 +311,7 @@ class Chain:
             return state
         if state.streams:
             near, bath_k = self._near(drive, state.sample)
-            if not near.holds(bath_k):
+            if not near.holds(bath_k) or self._beyond(state, near.at(bath_k)[0]):
                 state = replace(self._integrating(state), since=state.sample)
                 self._keep(state)
             return state
@@ -344,6 +356,7 @@ class Chain:
             sample=state.sample,
             flux_phi0=self._flux_phi0(drive, tes.current_a),
             error_phi0=state.error_phi0,
+            overloads=state.counted,
         )
         return replace(state, tes=tes, loop=loop)
 
@@ -361,7 +374,22 @@ class Chain:
         if abs(error - state.loop.error_phi0) > NEAR_LOCK_PHI0:
             return None
         error -= state.loop.trapped_phi0
-        return State(state.sample, drive, state.sample, state.n_jumps, error_phi0=error)
+        found = State(
+            *(state.sample, drive, state.sample, state.n_jumps),
+            error_phi0=error,
+            counted=state.overloads,
+        )
+        return None if self._beyond(found, near.at(bath_k)[0]) else found
+
+    def _beyond(self, state: State, current_a: float) -> bool:
+        """Whether the output of a streaming state may come to where overloads are counted."""
+        settings = self._loop(state.drive)
+        limit_v = min(settings.overload_v, settings.reset_v)
+        if limit_v == inf:
+            return False
+        flux = self._flux_phi0(state.drive, current_a) - state.error_phi0
+        rest_v = self.recipe.squid.volts_per_phi0(settings.feedback_ohm) * flux
+        return abs(rest_v) + SWING_V > limit_v
 
     def _jumped(self, state: State) -> State:
         """A streaming loop whose lock slips at this very sample."""
@@ -371,7 +399,12 @@ class Chain:
         if jump.sample > state.sample:
             return state
         error = state.error_phi0 + jump.quanta
-        state = replace(state, error_phi0=error, n_jumps=state.n_jumps + 1)
+        near, bath_k = self._near(state.drive, state.sample)
+        jumped = replace(state, error_phi0=error, n_jumps=state.n_jumps + 1)
+        if self._beyond(jumped, near.at(bath_k)[0]):  # the loop jumps, and counts
+            state = replace(self._integrating(state), since=state.sample)
+        else:
+            state = jumped
         self._keep(state)
         return self._jumped(state)
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import tomlkit
 
-from daq.errors import ScheeliteError
+from daq.errors import NotConnectedError, ScheeliteError
 from daq.services import processes, system
 from daq.services.bench import simulator
 from daq.services.demo import bench_of, connected, default_config
@@ -107,10 +107,21 @@ class Night:
     def begin(self) -> None:
         """Begin a run and wait until it has something to lose."""
         until(lambda: self.is_idle, "the run before to be complete")
-        started = system.start_run(self.settings, comment="faults")
+        started = self._started()
         self._began_s = time.monotonic()
         self.runs.append(Path(started["run"]))
         until(lambda: self.core()["safe"]["records"] > 3, "records that are safe")
+
+    def _started(self) -> dict[str, Any]:
+        """A run is refused by name until run control has heard of a service that came back."""
+        deadline = time.monotonic() + HEALTHY_S
+        while True:
+            try:
+                return system.start_run(self.settings, comment="faults")
+            except NotConnectedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_S)
 
     def end(self) -> None:
         """End the run, complete on disk."""

@@ -24,6 +24,7 @@ from tests.system.chain import until
 SEED = 20261126
 HOLD_S = 1.5
 OUTCOMES: list[Outcome] = []
+REPLAYED_S = 60.0  # the run after the core was ended, with the supervisor's death in it
 MEMORY_S = 8.0  # a gate's machine does two things at a time, and others besides
 
 
@@ -67,7 +68,7 @@ def test_a_killed_supervisor_leaves_a_system_that_records_and_can_be_ended(
 def test_nothing_that_was_acknowledged_is_missing_and_every_loss_is_counted(
     system_of_a_night: Night,
 ) -> None:
-    found = judged(system_of_a_night, OUTCOMES)
+    found = judged(system_of_a_night, OUTCOMES, longest_s=REPLAYED_S)
     assert [run.problems for run in found] == [[] for _ in found]
     assert {o.fault.name: o.failure for o in OUTCOMES if o.failure} == {}
     assert all(run.records > 0 for run in found)
