@@ -28,6 +28,7 @@ from daq.services.clockhealth import ClockHealth
 from daq.services.neighbors import Neighbors
 from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.services.stability import HeaterPulses
 from daq.settings.loader import Settings
 from daq.store import numbers
 from daq.wire import sockets
@@ -114,7 +115,7 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
-        self._relocker = Relocker(settings, stop)
+        self._relocker, self._pulses = Relocker(settings, stop), HeaterPulses(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
@@ -122,6 +123,7 @@ class Conductor:
             self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
         )
         self._relocker.start()
+        self._pulses.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -135,6 +137,7 @@ class Conductor:
         finally:
             self._stop.set()
             self._relocker.join(JOIN_S)
+            self._pulses.join(JOIN_S)
             for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
@@ -280,7 +283,8 @@ class Conductor:
         }
 
     def _trouble(self) -> str:
-        return "; ".join(filter(None, (self._problem, self._relocker.problem)))
+        pulses = self._pulses.problem and f"heater pulses: {self._pulses.problem}"
+        return "; ".join(filter(None, (self._problem, self._relocker.problem, pulses)))
 
     def _own_row(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "state": self._state.name, "problem": self._trouble()}

@@ -4,7 +4,8 @@ State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compres
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
 "exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
 found, low, high}; null without), "guard" ({"jumps", "jumps_per_h", "quanta" taken off, "hits" by
-kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by cause}}, "epoch", "gaps",
+kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses ({"value",
+"sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
 "rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
 are those no salt reaches into.
@@ -44,6 +45,7 @@ from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.gains import divided
 from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
@@ -53,7 +55,7 @@ from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
 from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.setup import log_settings, plan_of, triggers_of, wander_of
 from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
@@ -117,6 +119,14 @@ class OrderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "record": a record of each of these channels, now."""
 
     channels: list[str]
+
+
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "rung": from this UTC on heater pulses have so many volts, 0: not known."""
+
+    t_ns: int
+    volts: float
+    control: bool = False
 
 
 class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -305,11 +315,13 @@ class Core:
             if self._clock() >= self._commit_due or recording.pipeline.done:
                 self._commit_due = self._clock() + COMMIT_S
                 recording.commit()
+                recording.follow_gains()
             for batch in recording.fresh():
                 self._show(batch, recording.facts.channels)
                 for records in batch.records:
                     name = recording.facts.channels[records.channel].name
-                    self._spectra.count(name, records.table)
+                    gain = recording.gains.in_force.get(name, 1.0)
+                    self._spectra.count(name, divided(records.table, gain))
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
@@ -475,6 +487,7 @@ class Core:
             raw=raw_channels(self._settings),
             calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
             filters=digest_of(self._inputs.filters),
+            wander_per_rth=wander_of(self._settings),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -541,6 +554,11 @@ class Core:
         of = next(c for c in recording.facts.channels if c.name == arguments.channel)
         triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name))
         return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _rung(self, arguments: Rung) -> Result:
+        recording, control = self._recorded([]), arguments.control
+        recording.rung(arguments.t_ns, arguments.volts, control=control)
+        return {}
 
     def _recorded(self, channels: list[str]) -> Recording:
         """The recording that has these channels; RefusedError or UsageError where there is none."""
@@ -673,6 +691,7 @@ class Core:
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
                 "throttled": name in throttled,
                 "guard": guards.get(name),
+                "gain": recording.gains.told(name) if recording else None,
                 "drops": drops.get(name, {}),
             }
         return table
@@ -689,6 +708,7 @@ class Core:
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
+            "rung": Verb(Rung, self._rung),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
             "readings": Verb(Readings, self._readings),
             "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),

@@ -27,6 +27,7 @@ from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import MESSAGE, READING, RECORD, Flag, HitKind, plain
 from daq.services.filterfile import keep_filters, kept_filters
+from daq.services.gains import Gains
 from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
@@ -62,6 +63,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     t_ns: int
     raw: list[str] = []  # channels whose whole stream is recorded
     calibration: str = ""  # the text of the file that energies are by; empty: none
+    wander_per_rth: float = 0.0  # of gains that heater pulses follow; 0: none do
     filters: str = ""  # SHA-256 of the matched channels' filters, which the run folder has
 
 
@@ -112,6 +114,7 @@ class Saved(msgspec.Struct):
     totals: Totals
     reason: str
     no_room_until: dict[str, int] = {}
+    gains: Gains = msgspec.field(default_factory=Gains)
 
 
 class _Durable:
@@ -141,6 +144,7 @@ class Recording:
         self.filters = filters
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
+        self.gains = Gains(facts.wander_per_rth)
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
@@ -198,6 +202,7 @@ class Recording:
         pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
+        recording.gains = saved.gains
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -236,7 +241,9 @@ class Recording:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
+        self.gains.take(batch, self.facts.channels)
+        pipeline, no_room = self.pipeline.checkpoint(), self._no_room_until
+        saved = Saved(pipeline, self.totals, self.reason, no_room, self.gains)
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -345,6 +352,17 @@ class Recording:
         self.enter({"input": "triggers", **change})
         return {"at": at, "epoch": epoch}
 
+    def rung(self, t_ns: int, volts: float, *, control: bool) -> None:
+        """From a UTC on heater pulses have so many volts; 0: the generator is being told."""
+        self.enter({"input": "rung", "t_ns": t_ns, "volts": volts, "control": control})
+
+    def follow_gains(self) -> None:
+        """Let what heater pulses say of gains come into force, where it is news."""
+        gains = self.gains.news()
+        if gains:
+            told = {name: list(gain) for name, gain in gains.items()}
+            self.enter({"input": "gain", "at": self._now(list(gains)), "gains": told})
+
     def _now(self, channels: Sequence[str]) -> dict[str, int]:
         return {channel: self.pipeline.now(channel) for channel in channels}
 
@@ -408,6 +426,10 @@ class Recording:
             case "triggers":
                 triggers = msgspec.convert(change["triggers"], list[TriggerSettings])
                 self.pipeline.set_triggers(change["channel"], triggers)
+            case "rung":
+                self.gains.rung(change["t_ns"], change["volts"], control=change["control"])
+            case "gain":
+                self.gains.enter(change["gains"])
             case "heard":
                 self.pipeline.hear(change["digitizer"])
             case "disk_full":

@@ -125,7 +125,7 @@ def parse(text: str, path: Path) -> Settings:
     return Settings(path, text, sections)
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters")
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock", "stability")
 
 
 def _read(path: Path) -> str:
@@ -211,6 +211,7 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     if isinstance(kinds, Kinds):
         yield from _lines(channels, kinds)
         yield from _unfiltered(channels, kinds, sections.get("filters"))
+    yield from _uncommanded(channels, sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -233,6 +234,19 @@ def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
                 f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
                 f"with the keys that a socket beyond this machine needs, found {at!r}"
             )
+
+
+def _uncommanded(channels: Channels, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """What run control is to command and is no instrument of the config."""
+    if "instruments" not in sections:
+        return
+    known = getattr(sections["instruments"], "root", {})
+    asked = {f"channels.{name}.squid": entry.squid for name, entry in channels.root.items()}
+    stability = sections.get("stability")
+    asked["stability.generator"] = getattr(stability, "generator", "")
+    for place, what in asked.items():
+        if what and what.partition(".")[0] not in known:
+            yield f"{place}: expected an instrument of {_list(known)} and its part, found {what!r}"
 
 
 def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:
