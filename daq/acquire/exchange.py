@@ -275,11 +275,12 @@ class _Window:
         self.tagged_digitizers = {chain.channel.digitizer for chain in self.tagged}
 
     def tagged_until(self, exchange: Exchange, digitizer: str) -> int:
-        """No sample before this one will still be tagged by it."""
-        return min(
+        """No sample before this one will still be tagged by it; none, without its sources."""
+        untils = (
             exchange._until_digitizer(source, digitizer, self._earlier_ns(source, digitizer))
             for source in self.sources
         )
+        return min(untils, default=FOREVER)
 
     def _earlier_ns(self, source: Chain, digitizer: str) -> int:
         other = source.channel.digitizer != digitizer

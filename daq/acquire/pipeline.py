@@ -14,10 +14,12 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from daq.acquire.chain import Chain, ChainState, drops_of
+from daq.acquire.banks import banked, fitted
+from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
 from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
+from daq.acquire.filtered import Bank, Turn
 from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
 from daq.model.batch import Batch, RecordBatch, Rows, no_rows
@@ -27,7 +29,7 @@ from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
-Filters = Mapping[str, Filter]  # by channel
+Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
@@ -86,12 +88,15 @@ class Pipeline:
         plan: Plan,
         state: PipelineState,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> None:
+        """`filters` are those that the run began with, `loaded` what was loaded in it, by hash."""
         self._state, self._plan = state, plan
         self._names = list(state.digitizers)
         self._clocks = {name: Clock(d.clock) for name, d in state.digitizers.items()}
+        filtered = banked(channels, state.chains, filters, loaded)
         self._chains = [
-            Chain(i, c, plan.seed, s, filters.get(c.name))
+            Chain(i, c, plan.seed, s, filtered.get(c.name))
             for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
         self._by_name = {chain.channel.name: chain for chain in self._chains}
@@ -118,21 +123,13 @@ class Pipeline:
             name: DigitizerState(s.sample, s.sample, Clock.at_rate(s.rate_hz, s.anchors).state)
             for name, s in by_name.items()
         }
-        chains = [
-            Chain.fresh(
-                i,
-                c,
-                plan.seed,
-                len(plan.windows),
-                by_name[c.digitizer].sample,
-                filters.get(c.name),
-            )
-            for i, c in enumerate(channels)
-        ]
-        states = [chain.checkpoint() for chain in chains]
+        states = [beginning(c, len(plan.windows), by_name[c.digitizer].sample) for c in channels]
         exchange = ExchangeState([Waiting() for _ in channels])
         state = PipelineState(digitizers, states, EventsState(), exchange)
-        return cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters)
+        for chain in pipeline._chains:
+            chain.open(chain.state.start)
+        return pipeline
 
     @classmethod
     def resumed(
@@ -141,11 +138,12 @@ class Pipeline:
         plan: Plan,
         checkpoint: bytes,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> Pipeline:
         """The pipeline that `checkpoint` was taken of, with the same filters; feed it from
         `resumes_at` on."""
         state = msgspec.msgpack.decode(checkpoint, type=PipelineState)
-        pipeline = cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters, loaded)
         needed = {name: pipeline.needed_from(name) for name in pipeline._names}
         for chain in pipeline._chains:
             chain.restart(needed[chain.channel.digitizer])
@@ -284,6 +282,32 @@ class Pipeline:
             else:
                 chain.new_epoch(self._state.epoch)
 
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> None:
+        """Other optimum filters of channels from `now` on, with their thresholds [counts]; a new
+        settings epoch for all."""
+        self._state.epoch += 1
+        turns: dict[Bank, dict[int, Turn]] = {}
+        for name, one in filters.items():
+            chain = self._chain(name)
+            assert chain.filtered is not None  # whoever loads filters has checked that
+            since = chain.load(one.content_hash, thresholds[name])
+            of = turns.setdefault(chain.filtered.bank, {})
+            of[chain.filtered.index] = Turn(since, fitted(one, chain.channel), thresholds[name])
+        for bank, changed in turns.items():
+            bank.change(changed, next(iter(changed.values())).since)
+        for chain in self._chains:
+            chain.new_epoch(self._state.epoch)
+
+    def loaded(self) -> dict[str, list[str]]:
+        """Of channels that had filters loaded: content hashes of those that may still find a
+        pulse, the last of which is in force; empty for the run's own."""
+        chains = [chain for chain in self._chains if chain.state.loaded]
+        return {c.channel.name: [one.sha256 for one in c.state.loaded] for c in chains}
+
+    def triggers(self, channel: str) -> tuple[TriggerSettings, ...]:
+        """Those that are in force."""
+        return self._chain(channel).triggers
+
     @property
     def epoch(self) -> int:
         """The settings epoch that is in force."""
@@ -341,13 +365,19 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
-            chain.gap(start, stop, cause)
+            chain.flush()
+        for chain in self._of[digitizer]:
+            chain.close(start, stop, cause)
+        for chain in self._of[digitizer]:
+            chain.open(stop)
 
     def _drain(self, digitizer: str) -> None:
         """Finish the chains of a digitizer that has reached its stop."""
         state = self._state.digitizers[digitizer]
         if state.drained or state.fed < state.stop:
             return
+        for chain in self._of[digitizer]:
+            chain.flush()
         for chain in self._of[digitizer]:
             chain.finish(state.stop)
         state.drained = True
@@ -396,7 +426,8 @@ class Pipeline:
 
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
-            if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
+            fed = self.fed(name)  # nothing after it is settled
+            if any(c.state.told < c.next_row <= fed and c.next_row <= c.settled for c in chains):
                 until = self._exchange.tagged_until(name)
                 self._out.ledger += [chain.ledger(until) for chain in chains]
                 self._forget_windows(chains)

@@ -215,7 +215,11 @@ READING = described(
 MESSAGE = described(
     [
         ("t_ns", "<i8", "UTC [ns]"),
-        ("level", "S8", "info, warning or error"),
+        (
+            "level",
+            "S8",
+            "info, warning, error, comment (of a person) or label (of the data that follow)",
+        ),
         ("text", "S240", "one sentence"),
     ]
 )

@@ -18,6 +18,7 @@ from daq.report.clocks import Clocks
 from daq.report.source import Loaded, RunSource, load
 
 NS = 1e-9
+REMARKS = ("comment", "label")  # levels of messages that are a person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,15 @@ class GapSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a person said of the run ("comment"), or of the data that follow ("label"), and when."""
+
+    t: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """Everything that `show` prints; times are RFC 3339 in UTC.
 
@@ -112,6 +122,7 @@ class RunSummary:
     gaps: GapSummary
     readings: int
     messages: int
+    remarks: tuple[Remark, ...]  # comments of people, and labels of the data
     n_bytes: int
 
 
@@ -142,6 +153,7 @@ def summarize(loaded: Loaded) -> RunSummary:
         gaps=_gaps(loaded.gaps),
         readings=len(loaded.readings),
         messages=len(loaded.messages),
+        remarks=_remarks(loaded.messages),
         n_bytes=_n_bytes(run.folder),
     )
 
@@ -260,6 +272,14 @@ def _gaps(gaps: Rows) -> GapSummary:
         gaps=len(gaps),
         samples=int((gaps["stop"] - gaps["start"]).sum()),
         inexact=int((gaps["exact"] == 0).sum()),
+    )
+
+
+def _remarks(messages: Rows) -> tuple[Remark, ...]:
+    return tuple(
+        Remark(t=text.rfc3339(int(row["t_ns"])), kind=kind, text=text.words(row["text"]))
+        for row in messages
+        if (kind := text.words(row["level"])) in REMARKS
     )
 
 

@@ -44,7 +44,8 @@ class Calibrated:
 def calibrate_runs(
     paths: Sequence[Path], only: str | None, known: Known, to_ns: int = FOREVER
 ) -> list[Calibrated]:
-    """Curves valid from the first run's start on; CheckError where no channel has one."""
+    """Curves valid from the first run's start, or its first record, on; CheckError where no
+    channel has one."""
     if not known.lines_ev and not known.heater_ev:
         raise UsageError("expected the energy of a line or of heater pulses, found none")
     runs = [open_run(path) for path in paths]
@@ -71,7 +72,9 @@ def _calibrate(runs: Sequence[Run], name: str, known: Known, to_ns: int) -> Cali
                 heights = table[quantity][chosen].astype(np.float64)
                 points += find_points(heights[np.isfinite(heights)], energies, how)
         told = _provenance(runs, known, how)
-        curve = fit(name, quantity, points, from_ns=runs[0].start_ns, to_ns=to_ns, provenance=told)
+        # the records' clock is the digitizer's: of a recording, or a bench, it is not the host's
+        from_ns = min(runs[0].start_ns, int(table["t_ns"].min()))
+        curve = fit(name, quantity, points, from_ns=from_ns, to_ns=to_ns, provenance=told)
     except CheckError as error:
         return Calibrated(name, None, str(error))
     return Calibrated(name, curve)

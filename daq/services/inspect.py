@@ -46,6 +46,7 @@ def summary_table(path: Path) -> Group:
         ("run", f"{told.run} ({told.state})"),
         ("folder", told.folder),
         ("comment", told.comment or "none"),
+        *((r.kind, escape(f"{r.t} {r.text}")) for r in told.remarks),
         ("start", told.start),
         ("duration", f"{told.duration_s:.3f} s"),
         ("events", f"{told.events.events}, {told.events.with_veto} with a veto channel"),

@@ -90,10 +90,14 @@ class RawServer:
 
     @staticmethod
     def _collect(wanted: _Wanted, block: Block) -> None:
-        if not wanted.got or block.start != wanted.start + wanted.got:
-            wanted.pieces, wanted.start, wanted.got = [], block.start, 0
+        skipped = max(0, wanted.request.not_before - block.start)
+        if skipped >= block.samples.shape[1]:
+            return
+        start = block.start + skipped
+        if not wanted.got or start != wanted.start + wanted.got:
+            wanted.pieces, wanted.start, wanted.got = [], start, 0
         missing = wanted.request.n_samples - wanted.got
-        piece = block.samples[wanted.source.row, :missing].copy()
+        piece = block.samples[wanted.source.row, skipped : skipped + missing].copy()
         wanted.pieces.append(piece)
         wanted.got += piece.size
 

@@ -25,8 +25,8 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import MESSAGE, READING, RECORD, Flag, HitKind, plain
-from daq.services.filterfile import keep_filters, kept_filters
+from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
+from daq.services.filterfile import digest_of, keep_filters, kept_filters
 from daq.services.gains import Gains
 from daq.services.rawstream import RawTape
 from daq.store import names
@@ -76,6 +76,7 @@ class Totals(msgspec.Struct):
     salted: dict[str, int] = {}  # records that a salt reaches into
     salts: dict[str, dict[float, tuple[int, int]]] = {}  # by energy: could be found, were found
     hits: dict[str, dict[str, int]] = {}  # of the guard, by kind
+    dead: dict[str, dict[str, int]] = {}  # digitizer samples by cause
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
@@ -95,7 +96,11 @@ class Totals(msgspec.Struct):
             kind = HitKind(int(row["kind"])).name.lower()
             hits[kind] = hits.get(kind, 0) + 1
         for row in batch.ledger:
-            self.livetime[channels[int(row["channel"])].name] += int(row["live"])
+            name = channels[int(row["channel"])].name
+            self.livetime[name] += int(row["live"])
+            dead = self.dead.setdefault(name, {})
+            for cause in DEAD_CAUSES:
+                dead[cause] = dead.get(cause, 0) + int(row[cause])
 
 
 class _Promise(msgspec.Struct, frozen=True):
@@ -114,6 +119,9 @@ class Saved(msgspec.Struct):
     totals: Totals
     reason: str
     no_room_until: dict[str, int] = {}
+    paused: bool = False
+    label: str = ""
+    loaded: list[str] = []  # SHA-256 of the sets of filters that were loaded in the run
     gains: Gains = msgspec.field(default_factory=Gains)
 
 
@@ -141,11 +149,13 @@ class Recording:
         durable: _Durable,
         filters: Filters,
     ) -> None:
-        self.filters = filters
+        self.filters = dict(filters)  # those in force, by channel
+        self._sets: dict[str, Filters] = {}  # loaded in the run, by their SHA-256
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
         self.gains = Gains(facts.wander_per_rth)
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
+        self.paused, self.label = False, ""  # by the operator
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._tape = RawTape(facts.channels, facts.raw)
@@ -196,13 +206,20 @@ class Recording:
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
         try:
             filters = kept_filters(folder, facts.filters)
+            sets = {digest: kept_filters(folder, digest) for digest in saved.loaded}
         except StorageError:
             writer.close()
             raise
-        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
+        loaded = {one.content_hash: one for of in sets.values() for one in of.values()}
+        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters, loaded)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
+        recording._sets |= sets
+        recording.filters |= {
+            name: loaded[hashes[-1]] for name, hashes in pipeline.loaded().items()
+        }
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
         recording.gains = saved.gains
+        recording.paused, recording.label = saved.paused, saved.label
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -242,8 +259,16 @@ class Recording:
         batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
         self.gains.take(batch, self.facts.channels)
-        pipeline, no_room = self.pipeline.checkpoint(), self._no_room_until
-        saved = Saved(pipeline, self.totals, self.reason, no_room, self.gains)
+        saved = Saved(
+            self.pipeline.checkpoint(),
+            self.totals,
+            self.reason,
+            self._no_room_until,
+            self.paused,
+            self.label,
+            list(self._sets),
+            self.gains,
+        )
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -344,6 +369,12 @@ class Recording:
         self.enter({"input": "record", "samples": samples})
         return samples
 
+    def set_label(self, label: str) -> dict[str, int]:
+        """What the data are of from now on; from which samples, by digitizer."""
+        since = {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers}
+        self.enter({"input": "label", "label": label, "since": since})
+        return since
+
     def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> dict[str, int]:
         """Other triggers of a channel; from which sample on, and in which settings epoch."""
         at, epoch = self.pipeline.now(channel), self.pipeline.epoch + 1
@@ -363,6 +394,33 @@ class Recording:
             told = {name: list(gain) for name, gain in gains.items()}
             self.enter({"input": "gain", "at": self._now(list(gains)), "gains": told})
 
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """Other optimum filters of channels, with their thresholds [counts]; from which samples on,
+        and in which settings epoch. The run's folder has them before the log names them."""
+        keep_filters(self.folder, filters)
+        since, epoch = self._now(list(filters)), self.pipeline.epoch + 1
+        self.enter({
+            "input": "filters", "since": since, "epoch": epoch, "filters": digest_of(filters),
+            "thresholds": dict(thresholds),
+            "sha256": {name: one.content_hash for name, one in filters.items()},
+        })  # fmt: skip
+        return {"since": since, "epoch": epoch}
+
+    def _load(self, change: Mapping[str, Any]) -> None:
+        """Apply filters that the run's folder has; Any: JSON."""
+        digest, thresholds = str(change["filters"]), change["thresholds"]
+        known = kept_filters(self.folder, digest)
+        filters = {name: known[name] for name in thresholds}
+        self.pipeline.set_filters(filters, thresholds)
+        self.filters |= filters
+        needed = {sha256 for hashes in self.pipeline.loaded().values() for sha256 in hashes}
+        kept = {
+            old: of
+            for old, of in self._sets.items()
+            if needed & {one.content_hash for one in of.values()}
+        }
+        self._sets = kept | {digest: known}
+
     def _now(self, channels: Sequence[str]) -> dict[str, int]:
         return {channel: self.pipeline.now(channel) for channel in channels}
 
@@ -375,6 +433,11 @@ class Recording:
         """One line of the run's own log; what is too long for its field is cut there."""
         row = np.array([(t_ns, level.encode(), text.encode())], plain(MESSAGE))
         self._writer.external(Kind.MESSAGES, row.tobytes())
+
+    def keep_comment(self, t_ns: int, text: str) -> None:
+        """A person's sentence in the run's own log, durable when this returns."""
+        self.keep_message(t_ns, "comment", text)
+        self._writer.sync()
 
     # --- the end ---
 
@@ -418,8 +481,10 @@ class Recording:
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
             case "dead":
+                self.paused = self.paused or change["cause"] == "paused"
                 self.pipeline.dead(change["cause"], change["since"])
             case "alive":
+                self.paused = self.paused and change["cause"] != "paused"
                 self.pipeline.alive(change["cause"], change["until"])
             case "record":
                 self.pipeline.order(change["samples"])
@@ -430,8 +495,12 @@ class Recording:
                 self.gains.rung(change["t_ns"], change["volts"], control=change["control"])
             case "gain":
                 self.gains.enter(change["gains"])
+            case "filters":
+                self._load(change)
             case "heard":
                 self.pipeline.hear(change["digitizer"])
+            case "label":
+                self.label = change["label"]
             case "disk_full":
                 self._no_room_until = dict(change["until"])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class Relocker(threading.Thread):
             for name, entry in entries.items()
             if entry.squid and entry.enabled and kinds[entry.kind].guard
         }
+        self._orders: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._run: int | None = None
         # only this thread puts another mapping in its place; who reads sees one or the other
         self.table: MappingProxyType[str, Standing] = MappingProxyType({})
@@ -114,7 +116,17 @@ class Relocker(threading.Thread):
         lost = {n: one.problem for n, one in self.table.items() if one.state == "given up"}
         return "; ".join(f"{name} could not be locked: {why}" for name, why in lost.items())
 
+    def order(self, name: str, why: str) -> None:
+        """Have a channel locked anew at the next look, whatever the guard says; from any thread."""
+        self._orders.put((name, why))
+
     # --- looking ---
+
+    def _obey(self) -> None:
+        while not self._orders.empty():
+            name, why = self._orders.get()
+            self._put(name, replace(self._of(name), state="locked", why=why, next_s=0.0))
+            self._try(name)
 
     def _look(self) -> None:
         core = self._neighbors.state("core")
@@ -122,6 +134,7 @@ class Relocker(threading.Thread):
             return
         if core.body.get("run") != self._run:
             self._run, self.table = core.body.get("run"), MappingProxyType({})
+        self._obey()
         due = [name for name in self._squids if self._is_due(name, core.body)]
         if due:
             self._try(min(due, key=lambda name: self._of(name).next_s))

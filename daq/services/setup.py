@@ -39,6 +39,7 @@ from daq.wire.schemas import StreamHello
 
 ByChannel = Mapping[str, Filter]
 NO_FILTERS: ByChannel = MappingProxyType({})
+MOST_COUNTS = 65536  # a difference of two samples can be no larger
 SAME_RATE = 1e-6  # relative: rates of one digitizer and record length that are told with all digits
 
 
@@ -208,9 +209,13 @@ def _ns(seconds: float) -> int:
 
 # Any: what came in a message, checked here
 def triggers_of(
-    given: list[dict[str, Any]], channel: Channel, one: Filter | None = None
+    given: list[dict[str, Any]],
+    channel: Channel,
+    one: Filter | None = None,
+    in_force: tuple[TriggerSettings, ...] | None = None,
 ) -> tuple[TriggerSettings, ...]:
-    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
+    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were, and a
+    matched one as it is `in_force` (default: the channel's own)."""
     try:
         checked = _TRIGGERS.validate_python(given)
     except ValidationError as error:
@@ -226,13 +231,32 @@ def triggers_of(
             f"triggers of {channel.name}: expected the external ones to stay in their places in "
             f"a run, {before}, found {after}"
         )
-    _check_matched(channel, triggers)
+    _check_matched(channel, channel.triggers if in_force is None else in_force, triggers)
     return triggers
 
 
-def _check_matched(channel: Channel, triggers: tuple[TriggerSettings, ...]) -> None:
+def with_level(
+    name: str, triggers: tuple[TriggerSettings, ...], entry: int, threshold: float, rearm: float
+) -> tuple[TriggerSettings, ...]:
+    """A channel's triggers with another level of one of them; UsageError where it has none."""
+    leveled = [i for i, t in enumerate(triggers) if t.kind in ("level", "edge")]
+    if entry not in leveled:
+        raise UsageError(f"expected one of the level or edge triggers {leveled} of {name}, "
+                         f"found {entry}")  # fmt: skip
+    if not -MOST_COUNTS <= rearm < threshold <= MOST_COUNTS:
+        raise UsageError(
+            f"expected rearm below threshold, within {MOST_COUNTS} counts, for {name}, "
+            f"found {rearm:g} and {threshold:g}"
+        )
+    changed = replace(triggers[entry], threshold=threshold, rearm=rearm)
+    return (*triggers[:entry], changed, *triggers[entry + 1 :])
+
+
+def _check_matched(
+    channel: Channel, in_force: tuple[TriggerSettings, ...], triggers: tuple[TriggerSettings, ...]
+) -> None:
     """A filter goes on across the change, and is the first of the pulse triggers or is not."""
-    before, after = (_matched(some) for some in (channel.triggers, triggers))
+    before, after = (_matched(some) for some in (in_force, triggers))
     if before != after:
         raise UsageError(
             f"triggers of {channel.name}: expected the matched one to stay as it is and in its "

@@ -21,6 +21,7 @@ from daq.store.parts import parts_of
 from daq.store.payloads import json_object
 from daq.store.samples import RecordSamples
 from daq.store.start import RunDigitizer
+from daq.store.summary import FileSum, read_manifest
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -182,6 +183,13 @@ class Run:
     def digitizers(self) -> tuple[RunDigitizer, ...]:
         """The sample clocks, in the order that tables number them."""
         return self._start.digitizers
+
+    def files(self) -> tuple[FileSum, ...]:
+        """The files of a complete run as its manifest has them; none before."""
+        if not self.complete:
+            return ()
+        manifest = read_manifest(names.manifest_path(self.folder))
+        return (manifest.master, *manifest.segments)
 
     # --- what it holds ---
 

@@ -53,3 +53,17 @@ def clock(t_ns: int, decimals: int = 0) -> str:
     moment = datetime.fromtimestamp(t_ns // 10**9, UTC)
     fraction = f".{t_ns % 10**9:09}"[: decimals + 1] if decimals else ""
     return f"{moment:%H:%M:%S}{fraction}"
+
+
+def number(value: float, digits: int = 6) -> str:
+    """A number without unit, with no more digits than mean something."""
+    return f"{value:.{digits}g}" if math.isfinite(value) else NONE
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: 75 -> 75 s, 7500 -> 2.1 h."""
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            shown = seconds / divisor
+            return f"{shown:.0f} {unit}" if unit == "s" or shown >= 10 else f"{shown:.1f} {unit}"
+    return f"{seconds / 86400:.1f} d"

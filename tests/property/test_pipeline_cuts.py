@@ -412,6 +412,80 @@ def changed(x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int)
     return batches
 
 
+# others for two of the four, one on the bank of a channel that keeps its own
+LATER = {
+    name: replace(
+        FILTERS[name], psd=FILTERS[name].psd * (1 + 40 / (1 + FILTERS[name].frequencies_hz))
+    )
+    for name in ("M", "I")
+}
+LIBRARY = {one.content_hash: one for one in LATER.values()}
+
+
+@settings(max_examples=25)
+@given(seeds, cuts, st.sets(st.integers(0, 30), max_size=3), st.integers(100, N - 100))
+@example(1, [1500, 1600], {0, 1}, 1450)
+@example(2, [1310, 1330], {0, 1, 2}, 1305)
+def test_nor_where_filters_are_loaded_in_the_run(seed, cuts, kills, at):
+    x = {"d": stream(seed), "e": stream(seed + 1)}
+    whole = flat(with_later_filters(x, [], set(), at))
+    assert flat(with_later_filters(x, cuts, kills, at)) == whole
+    assert whole != flat(with_later_filters(x, [], set(), None))
+
+
+def with_later_filters(
+    x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int | None
+) -> list[Batch]:
+    """Filters and thresholds of M and I change when sample `at` was taken in; killed behind it."""
+    pipeline, batches = fresh(MATCHED, MATCHED_PLAN), []
+    feed(pipeline, "e", x["e"], 0, N)
+    for step, (start, stop) in enumerate(pieces(sorted([*cuts, *([at] if at else [])]))):
+        feed(pipeline, "d", x["d"], start, stop)
+        batches.append(pipeline.take())
+        if stop == at:
+            pipeline.set_filters(LATER, {"M": 80.0, "I": 50.0})
+            assert pipeline.epoch == 1
+        if step in kills:
+            saved = pipeline.checkpoint()
+            pipeline = Pipeline.resumed(MATCHED, MATCHED_PLAN, saved, FILTERS, LIBRARY)
+            for name, reached in (("e", N), ("d", stop)):
+                feed(pipeline, name, x[name], pipeline.resumes_at(name), reached)
+    assert pipeline.done
+    return batches
+
+
+def test_a_channel_of_a_bank_is_as_if_it_were_alone():
+    """Bit for bit: I and X are alike and searched as one, also where the filter of one changes."""
+    x = {"d": stream(11), "e": stream(12)}
+    for at in (None, 1400):
+        together = _records_of(MATCHED, x, at)
+        for name in ("I", "X", "M", "F"):
+            (alone,) = [c for c in MATCHED if c.name == name]
+            assert (
+                _records_of([replace(alone, triggers=_own(alone))], x, at)[name] == (together[name])
+            )
+
+
+def _own(channel: Channel) -> tuple[TriggerSettings, ...]:
+    return tuple(t for t in channel.triggers if t.kind == "matched")
+
+
+def _records_of(channels: list[Channel], x: dict[str, np.ndarray], at: int | None) -> dict:
+    """Records by channel, of their filters alone: nobody reads another out."""
+    given = [replace(c, triggers=_own(c)) for c in channels]
+    pipeline, found = fresh(given, Plan(seed=SEED)), {c.name: [] for c in given}
+    for start, stop in pieces([] if at is None else [at]):
+        for name in ("d", "e"):
+            feed(pipeline, name, x[name], start, stop)
+        for batch in pipeline.take().records:
+            rows = batch.table.copy()
+            rows["epoch"] = 0  # of all channels
+            found[given[batch.channel].name] += [row.tobytes() for row in rows]
+        if stop == at and any(c.name == "I" for c in given):
+            pipeline.set_filters({"I": LATER["I"]}, {"I": 50.0})
+    return found
+
+
 def in_any_order(cuts_d, cuts_e, shuffle) -> list[tuple[str, int]]:
     """(digitizer, stop) of every piece, each digitizer's in order."""
     order = [("d", s) for _, s in pieces(cuts_d)] + [("e", s) for _, s in pieces(cuts_e)]

@@ -52,6 +52,17 @@ def test_outside_it_is_refused(instruments, value, said):
         limits.check("fridge", "setpoint", value)
 
 
+@pytest.mark.parametrize("value", [40.0, {"current": 40.0}, {"current": 40.0, "range": "UA_125"}])
+def test_a_limit_on_a_field_holds_however_the_field_is_written(value):
+    squids = {"squids": catalogue.instrument("magnicon-xxf1")("ASRLsocket://127.0.0.1:1::INSTR")}
+    name = "squids.squid 1.tes_bias.current"
+    limits = Limits(safety(limits={name: {"least": 0.0, "most": 30.0}}).limits, squids)
+    with pytest.raises(OutOfRangeError, match=f"{name}: 40 is outside 0 to 30"):
+        limits.check("squids", "squid 1.tes_bias", value)
+    limits.check("squids", "squid 1.tes_bias", {"range": "UA_125"})
+    limits.check("squids", "squid 1.tes_bias", 30.0)
+
+
 @pytest.mark.parametrize("name", ["fridge.setpiont", "fridge.heater_range", "cryo.setpoint", "x"])
 def test_a_limit_that_would_protect_nothing_is_refused(instruments, name):
     limits = safety(limits={name: {"least": 0.0, "most": 1.0}}).limits
