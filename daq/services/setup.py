@@ -31,6 +31,7 @@ from daq.settings.sections import (
     Kinds,
     MatchedTrigger,
     PeriodicTrigger,
+    Stability,
     Storage,
     Trigger,
     Veto,
@@ -197,6 +198,12 @@ def plan_of(settings: Settings) -> Plan:
         ),
         seed=settings.section(Experiment).seed,
     )
+
+
+def wander_of(settings: Settings) -> float:
+    """How far gains wander that heater pulses follow; 0 where none do."""
+    stability = settings.section(Stability)
+    return stability.wander_per_rth if stability.generator else 0.0
 
 
 def silent_after_s(settings: Settings, digitizer: str) -> float:

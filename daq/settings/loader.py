@@ -148,7 +148,7 @@ def _document(text: str, path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock")
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock", "stability")
 
 
 def read_toml(path: Path) -> str:
@@ -239,6 +239,7 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
         yield from _lines(channels, kinds)
         yield from _unfiltered(channels, kinds, sections.get("filters"))
         yield from _leaking(channels, kinds, sections)
+    yield from _uncommanded(channels, sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -261,6 +262,19 @@ def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
                 f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
                 f"with the keys that a socket beyond this machine needs, found {at!r}"
             )
+
+
+def _uncommanded(channels: Channels, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """What run control is to command and is no instrument of the config."""
+    if "instruments" not in sections:
+        return
+    known = getattr(sections["instruments"], "root", {})
+    asked = {f"channels.{name}.squid": entry.squid for name, entry in channels.root.items()}
+    stability = sections.get("stability")
+    asked["stability.generator"] = getattr(stability, "generator", "")
+    for place, what in asked.items():
+        if what and what.partition(".")[0] not in known:
+            yield f"{place}: expected an instrument of {_list(known)} and its part, found {what!r}"
 
 
 def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:

@@ -482,6 +482,34 @@ class Relock(Section):
     )
 
 
+class Stability(Section):
+    """Heater pulses that run control sends in a run, to follow the gain; docs/guard.md."""
+
+    generator: str = Field(
+        "",
+        pattern=r"^(|[A-Za-z][A-Za-z0-9_-]{0,31}\.[a-z][a-z0-9 ]{0,31})$",
+        description="What sends them: instrument and part, as pulser.output 1; empty: nothing.",
+    )
+    load: float | Literal["INF"] = Field("INF", description="At the generator [ohm], or INF.")
+    width_s: float = Field(100e-6, ge=16e-9, le=1, description="Of a pulse.")
+    every_s: float = Field(5.0, ge=0.05, le=3600, description="From one pulse to the next.")
+    ladder_v: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [0.5],
+        min_length=1,
+        max_length=16,
+        description="Heights of test pulses, which follow the gain; the control pulse in between.",
+    )
+    control_v: float = Field(
+        5.0, gt=0, le=10, description="Height of the control pulse, which saturates the sensor."
+    )
+    pulses: int = Field(
+        1, ge=1, le=1000, description="Of each height, before the generator is told the next."
+    )
+    wander_per_rth: float = Field(
+        0.01, gt=0, le=1, description="How far a gain goes in an hour as a random walk, relative."
+    )
+
+
 class Channels(RootModel[dict[Name, ChannelEntry]]):
     """Channels by name, in the order of the tables and pictures."""
 
