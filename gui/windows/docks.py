@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from PySide6.QtCore import QByteArray, QSettings, Qt
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QWidget
 
+ANY = 16_777_215  # Qt's own largest size
 VERSION = 1  # of the arrangement: another one is not restored
 CENTER = Qt.DockWidgetArea.TopDockWidgetArea
 AREAS = {
@@ -15,6 +16,8 @@ AREAS = {
     "Messages": Qt.DockWidgetArea.BottomDockWidgetArea,
 }
 LEFT_PX, RIGHT_PX, BOTTOM_PX = 330, 215, 84
+# docked, these grow no further than (width, height): what a larger window has more is the plots'
+MOST = {"Array": (420, ANY), "Channel": (300, ANY), "Messages": (ANY, 110)}
 
 
 class Docks:
@@ -77,6 +80,12 @@ class Docks:
         dock = QDockWidget(name, self._window)
         dock.setObjectName(name)
         dock.setWidget(widget)
+        most = MOST.get(name)
+        if most is not None:
+            dock.setMaximumSize(*most)
+            dock.topLevelChanged.connect(
+                lambda floats: dock.setMaximumSize(*((ANY, ANY) if floats else most))
+            )
         return dock
 
 
