@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, tmp_path):
         settings = parse(CONFIG, tmp_path / "t.toml")
-        self.now, self.asked, self.told = 100.0, [], []
+        self.now, self.asked, self.told, self.overloads = 100.0, [], [], 5.0
         self.answers: list[Exception | None] = []
         self.relocker = Relocker(settings, threading.Event(), lambda: self.now, lambda: 0)
         self.relocker._neighbors = self
@@ -47,6 +47,10 @@ class Bench:
         self.guard, self.run = {"standing": "noise", "for_s": 5.0, "quanta": 0}, 1
 
     def state(self, name):
+        if name == "instruments":
+            readings = {"s.squid 1.overloads.overload_up": {"value": self.overloads},
+                        "s.squid 1.overloads.overload_down": {"value": 3.0}}  # fmt: skip
+            return SimpleNamespace(body={"readings": readings})
         channels = {"A": {"guard": self.guard}, "B": {"guard": self.guard}}
         return SimpleNamespace(state="running", body={"run": self.run, "channels": channels})
 
@@ -131,6 +135,15 @@ def test_short_hits_and_few_quanta_are_left_alone(bench):
     assert bench.told[0] == "A is unlocked: -5 flux quanta slipped"
 
 
+def test_what_the_electronics_count_as_an_overload_need_not_last(bench):
+    bench.guard = {"standing": "rail", "for_s": 0.1, "quanta": 0}
+    assert bench.look() == []
+    bench.overloads = 7.0
+    assert bench.look(None)[-1] == "mark_alive"
+    assert bench.told[0] == "A: 2 overloads of the electronics"
+    assert bench.told[1] == "A is unlocked: rail for 0.1 s, and an overload of the electronics"
+
+
 def test_a_core_that_cannot_be_told_begins_nothing(bench):
     def ask(service, verb, **arguments):
         raise InstrumentError("no core")
@@ -141,3 +154,13 @@ def test_a_core_that_cannot_be_told_begins_nothing(bench):
     bench.relocker._ask = bench.ask
     bench.now += 2.1
     assert bench.look(None)[0] == "mark_dead"
+
+
+def test_an_alarm_may_order_what_the_guard_finds_well_or_was_given_up(bench):
+    bench.guard = {"standing": "", "for_s": 0.0, "quanta": 0}
+    assert bench.look() == []
+    bench.relocker.order("A", "alarm unlocked (warning): too much dead time")
+    assert bench.look(None) == ["mark_dead", "act", "read", "mark_alive"]
+    assert bench.told[0] == "A is unlocked: alarm unlocked (warning): too much dead time"
+    assert (bench.a["state"], bench.a["relocks"]) == ("locked", 1)
+    assert bench.look() == []  # once
