@@ -25,6 +25,7 @@ class Docks:
     ) -> None:
         self._window, self._settings = window, settings
         self.docks = {name: self._dock(name, widget) for name, widget in panels.items()}
+        self._sides = {"Array": LEFT_PX, "Channel": RIGHT_PX, "Messages": BOTTOM_PX}
         self._tabs = [name for name in panels if name not in AREAS]
         window.setDockNestingEnabled(True)
         window.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
@@ -46,11 +47,31 @@ class Docks:
         for name in self._tabs[1:]:
             window.tabifyDockWidget(first, self.docks[name])
         first.raise_()
-        across = [self.docks["Array"], first, self.docks["Channel"]]
-        center_px = max(window.width() - LEFT_PX - RIGHT_PX, RIGHT_PX)
-        window.resizeDocks(across, [LEFT_PX, center_px, RIGHT_PX], Qt.Orientation.Horizontal)
-        upright = [first, self.docks["Messages"]]
-        window.resizeDocks(upright, [window.height() - BOTTOM_PX, BOTTOM_PX], _VERTICAL)
+        self.hold_sides()
+
+    def note_sides(self) -> None:
+        """Remember how wide the sides are now, as the operator has drawn them."""
+        self._sides = {n: _extent(self.docks[n]) for n in AREAS if self._docked(n)} | {
+            n: size for n, size in self._sides.items() if not self._docked(n)
+        }
+
+    def hold_sides(self) -> None:
+        """Keep the sides as wide as they were: what the window has more is the plots'."""
+        front = next((self.docks[n] for n in self._tabs if self._docked(n)), None)
+        if front is None:
+            return
+        window, sides = self._window, [n for n in ("Array", "Channel") if self._docked(n)]
+        widths = [self._sides[n] for n in sides]
+        center_px = max(window.width() - sum(widths), LEFT_PX)
+        docks = [self.docks[n] for n in sides]
+        window.resizeDocks([*docks, front], [*widths, center_px], Qt.Orientation.Horizontal)
+        if self._docked("Messages"):
+            low = self._sides["Messages"]
+            upright = [front, self.docks["Messages"]]
+            window.resizeDocks(upright, [max(window.height() - low, low), low], _VERTICAL)
+
+    def _docked(self, name: str) -> bool:
+        return not self.docks[name].isFloating() and not self.docks[name].isHidden()
 
     def show(self, name: str) -> None:
         """Bring a panel to the front."""
@@ -87,3 +108,7 @@ _CORNERS = {
     Qt.Corner.TopRightCorner: Qt.DockWidgetArea.RightDockWidgetArea,
     Qt.Corner.BottomRightCorner: Qt.DockWidgetArea.BottomDockWidgetArea,
 }
+
+
+def _extent(dock: QDockWidget) -> int:
+    return dock.height() if dock.objectName() == "Messages" else dock.width()

@@ -126,6 +126,7 @@ class MainWindow(QMainWindow):
         if now_s - self._slow_s < SLOW_S or not self._dirty:
             return
         self._slow_s, self._dirty = now_s, False
+        self.docks.note_sides()
         self.show_panels()
 
     def show_panels(self) -> None:
@@ -208,6 +209,7 @@ class MainWindow(QMainWindow):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
         """Draw anew: another width has other columns."""
         super().resizeEvent(event)
+        self.docks.hold_sides()
         self._draw_traces()
 
     def _sent(self) -> None:

@@ -331,7 +331,7 @@ def test_a_tuning_is_a_program_that_is_asked_for_followed_and_taken_back(
         dark.forms.question.buttons()[0].click()
         wait_until(lambda what=what: dark.console.tuning == what)
         assert not dark.forms.tune_button.isEnabled()
-        wait_until(lambda: not dark.console.tuning, 60)  # its config is not there
+        wait_until(lambda: not dark.console.tuning, 120)  # its config is not there
         dark.show_panels()
         assert dark.forms.tune_said.text().startswith("■ ")
         assert "none.toml" in dark.forms.tune_said.toolTip()
@@ -417,7 +417,7 @@ def test_the_log_is_filtered_and_the_doctor_answers(bench: GuiBench, dark: MainW
     dark.show_panels()
     assert panel.findings.text() == "■ digitizer targets: sends nothing → its clock?"
     panel.doctor_button.click()  # the real one, of a config that is not there
-    wait_until(lambda: "doctor: he could not be asked" in dark.log.toPlainText(), 60)
+    wait_until(lambda: "doctor: he could not be asked" in dark.log.toPlainText(), 120)
 
 
 def test_the_lease_is_taken_and_given_back(
