@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TypeVar
 
 from daq.errors import ScheeliteError
+from daq.readout.characterize import Sensor
 from daq.readout.procedures import run
 from daq.readout.requests import (
     All,
@@ -34,12 +35,31 @@ from daq.readout.requests import (
     WaitStable,
     failed,
 )
+from daq.readout.resolution import Heater
+from daq.readout.smallsignal import SquareWave
 from drivers.source.keysight33500b import Output, Shape
 from drivers.squid.magnicon import Squid
 from drivers.squid.squid_channel import SquidChannel
+from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.tes import TesParameters
 from tests.wired_bench import LSB_V, Wired
 
 R = TypeVar("R")
+P, SQUID = TesParameters(), SquidParameters()
+RATE_HZ = 250e3
+WORK_A, WORK_W = 0.93e-6, 23.5e-15
+SENSOR = Sensor(
+    at="C11",
+    r_shunt_ohm=P.r_shunt_ohm,
+    a_per_phi0=SQUID.input_a_per_phi0,
+    volts_per_phi0_per_ohm=SQUID.feedback_a_per_phi0,
+    feedback_ohm=3e3,
+    bias_ohm=1e6,
+    heater=Heater(ohm=10e3, attenuation_db=80.0),
+    bias_max_a=40e-6,
+    normal_bias_a=30e-6,
+)
+WAVE = SquareWave(frequency_hz=20.0, bias_pp_a=20e-9, seconds=3.0)
 SHAPES = {"square": Shape.SQUARE, "sine": Shape.SINE, "pulse": Shape.PULSE}
 LOOK_S = 5.0
 SLICE_S = 20.0  # of the stream, read at once while time passes

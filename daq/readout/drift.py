@@ -8,86 +8,89 @@ so that an estimate has an uncertainty, and a pulse that lies far off is not bel
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
 
 REFERENCES = 12  # pulses of a rung whose mean is its reference
+KEPT = 9  # of them: the nearest to their median; the others may have been disturbed
+CLOSER = 1.75  # times as close as all of them are the nearest three quarters, of a Gaussian
 OUTLIER_SIGMAS = 5.0
 BELIEVED = 4  # outliers to the same side in a row are a step of the gain
 LEAST_SPREAD = 1e-4  # relative: less is a height that does not change
 
 
-@dataclass(frozen=True, slots=True)
-class Gain:
+class Gain(NamedTuple):
     """What heights are to be divided by, and its standard uncertainty; 1 at the reference."""
 
     value: float = 1.0
     sigma: float = 0.0
 
 
-@dataclass(slots=True)
-class _Rung:
-    """The first heights of a rung; then their mean, and the relative spread about it."""
+class Rung(msgspec.Struct):
+    """The first heights of a rung; then their mean, and the relative spread of single ones."""
 
-    first: list[float] = field(default_factory=list)
+    first: list[float] = []
     reference: float = 0.0
     spread: float = 0.0
 
 
-class Drift:
-    """Follows one channel; feed it pulses in the order of their times."""
+class Drift(msgspec.Struct):
+    """Follows one channel; feed it pulses in the order of their times.
 
-    def __init__(self, wander_per_rth: float) -> None:
-        """`wander_per_rth`: how far the gain may go in an hour by a random walk, relative."""
-        self._wander2_per_s = wander_per_rth**2 / 3600
-        self._rungs: dict[float, _Rung] = {}
-        self._log, self._variance, self._at_s = 0.0, 0.0, -math.inf
-        self._outliers = 0  # in a row, signed by their side
+    `wander_per_rth` is how far the gain goes in an hour as a random walk, relative.
+    """
+
+    wander_per_rth: float
+    rungs: dict[float, Rung] = {}
+    log: float = 0.0
+    variance: float = 0.0
+    at_s: float | None = None  # of the last pulse that was believed
+    outliers: int = 0  # in a row, with the sign of their side
 
     @property
     def gain(self) -> Gain:
-        """As of the last pulse that was believed."""
-        value = math.exp(self._log)
-        return Gain(value, value * math.sqrt(self._variance))
+        """As of the last pulse that was believed; the references are as good as they are."""
+        value = math.exp(self.log)
+        known = sum(KEPT / rung.spread**2 for rung in self.rungs.values() if rung.reference)
+        return Gain(value, value * math.sqrt(self.variance + (1 / known if known else 0.0)))
 
     def take(self, at_s: float, rung: float, height: float) -> bool:
         """Take a pulse's height in; whether the gain is better known by it."""
         if not (math.isfinite(height) and height > 0):
             return False
-        one = self._rungs.setdefault(rung, _Rung())
-        if not one.reference:
+        one = self.rungs.setdefault(rung, Rung())
+        if not one.reference or self.at_s is None:
             self._refer(one, height, at_s)
             return False
-        variance = self._variance + self._wander2_per_s * max(at_s - self._at_s, 0.0)
-        noise2 = one.spread**2 * (1 + 1 / REFERENCES)
-        away = math.log(height / one.reference) - self._log
-        if self._is_outlier(away, variance + noise2):
-            return False
-        weight = variance / (variance + noise2)
-        self._log += weight * away
-        self._variance, self._at_s = (1 - weight) * variance, at_s
+        variance = self.variance + self.wander_per_rth**2 * max(at_s - self.at_s, 0.0) / 3600
+        away = math.log(height / one.reference) - self.log
+        if self._is_outlier(away, variance + one.spread**2):
+            if abs(self.outliers) < BELIEVED:
+                return False
+            self.outliers, variance = 0, away**2  # it has stepped: believe what is seen
+        weight = variance / (variance + one.spread**2)
+        self.log += weight * away
+        self.variance, self.at_s = (1 - weight) * variance, at_s
         return True
 
-    def _refer(self, one: _Rung, height: float, at_s: float) -> None:
-        """Among the first of a rung; the gain of a rung that comes late is that of the others."""
-        one.first.append(height / math.exp(self._log))
+    def _refer(self, one: Rung, height: float, at_s: float) -> None:
+        """One of the first of its rung; a rung that comes late has the gain of the others."""
+        one.first.append(height / math.exp(self.log))
         if len(one.first) < REFERENCES:
             return
-        middle = sorted(one.first)[len(one.first) // 2]
-        near = sorted(one.first, key=lambda value: abs(value - middle))[: REFERENCES * 3 // 4]
-        one.reference = sum(near) / len(near)
-        # of the nearest three quarters; as wide again makes up for those that were left out
-        spread = math.sqrt(sum((v / one.reference - 1) ** 2 for v in near) / (len(near) - 1))
-        one.spread = max(2 * spread, LEAST_SPREAD)
-        if self._at_s == -math.inf:
-            self._at_s, self._variance = at_s, one.spread**2 / REFERENCES
+        middle = sorted(one.first)[REFERENCES // 2]
+        near = sorted(one.first, key=lambda value: abs(value - middle))[:KEPT]
+        one.reference, one.first = sum(near) / KEPT, []
+        spread = math.sqrt(sum((v / one.reference - 1) ** 2 for v in near) / (KEPT - 1))
+        one.spread = max(CLOSER * spread, LEAST_SPREAD)
+        if self.at_s is None:
+            self.at_s, self.variance = at_s, one.spread**2 / KEPT
 
     def _is_outlier(self, away: float, variance: float) -> bool:
         if away**2 <= OUTLIER_SIGMAS**2 * variance:
-            self._outliers = 0
+            self.outliers = 0
             return False
         side = 1 if away > 0 else -1
-        self._outliers = self._outliers + side if self._outliers * side > 0 else side
-        if abs(self._outliers) < BELIEVED:
-            return True
-        self._variance, self._outliers = away**2, 0  # the gain has stepped: believe what is seen
-        return False
+        self.outliers = self.outliers + side if self.outliers * side > 0 else side
+        return True

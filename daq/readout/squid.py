@@ -43,6 +43,7 @@ OPEN, LOCKED = "OPEN", "LOCKED"
 POINT_S, POINT_SETTLE_S = 0.005, 0.002  # of a point of V-phi
 N_COARSE, N_FINER, N_CURVE, N_FINE = 5, 2, 16, 41  # bias currents; points of a curve
 LEAST_EXPLAINED = 0.98  # of the variance, by a periodic curve
+LEAST_EXPLAINED_COARSE = 0.8  # by few harmonics of a period that is not yet known
 LEAST_DEPTH_V = 1e-6  # at the SQUID: below any SQUID that could be locked
 PERIOD_TOLERANCE = 0.2  # of the design's
 OFFSET_STEP_V = 20e-6  # that the gain of the open output is measured with
@@ -239,17 +240,15 @@ def _try_curve(
 ) -> Procedure[tuple[Characterized | None, str]]:
     """One attempt; the sentence says what is wrong with it."""
     coarse = yield from _coarse(at, chain, identified)
-    best = best_of(coarse)
-    if best.fit.explained < LEAST_EXPLAINED or best.fit.depth_v <= 3 * best.fit.noise_v:
+    best = deepest(coarse)
+    if best.fit.explained < LEAST_EXPLAINED_COARSE or best.fit.depth_v <= 3 * best.fit.noise_v:
         least, most = coarse[0].bias_a, coarse[-1].bias_a
         return None, (
             f"a modulation of {best.fit.depth_v:.3g} V at the open output with "
             f"{best.fit.noise_v:.2g} V of scatter, at best, for bias currents from "
             f"{least:.3g} to {most:.3g} A"
         )
-    yield from put(at, "bias", best.bias_a)
-    full = yield from _sweep(at, best.bias_a, _full_range(chain, identified.offered))
-    fine = Sweep(best.bias_a, *full, vphi.fit(*full, chain.feedback_a_per_phi0))
+    fine = yield from _full(at, chain, identified, coarse)
     gain = yield from _open_gain(at)
     curve = Characterized(coarse, fine, gain, heated)
     off = curve.period_a / chain.feedback_a_per_phi0 - 1
@@ -261,10 +260,24 @@ def _try_curve(
     return curve, ""
 
 
-def best_of(sweeps: Sequence[Sweep]) -> Sweep:
-    """The deepest of those that are steepest where a loop can hold; the deepest where none is."""
-    even = [each for each in sweeps if each.fit.is_even]
-    return max(even or sweeps, key=lambda each: each.fit.depth_v)
+def deepest(sweeps: Sequence[Sweep]) -> Sweep:
+    """The one with the largest modulation."""
+    return max(sweeps, key=lambda each: each.fit.depth_v)
+
+
+def _full(
+    at: str, chain: Chain, identified: Identified, coarse: Sequence[Sweep]
+) -> Procedure[Sweep]:
+    """The whole curve of the deepest; of the next higher currents, until it is even."""
+    flux = _full_range(chain, identified.offered)
+    least_a = deepest(coarse).bias_a
+    for bias_a in (each.bias_a for each in coarse if each.bias_a >= least_a):
+        held = yield from put(at, "bias", bias_a)
+        swept = yield from _sweep(at, flux)
+        full = Sweep(held.number, *swept, vphi.fit(*swept, chain.feedback_a_per_phi0))
+        if full.fit.is_even:
+            break
+    return full
 
 
 def _coarse(at: str, chain: Chain, identified: Identified) -> Procedure[list[Sweep]]:
@@ -273,7 +286,7 @@ def _coarse(at: str, chain: Chain, identified: Identified) -> Procedure[list[Swe
     flux = _one_period(chain, identified.offered)
     biases = np.linspace(least, most, N_COARSE)
     sweeps = yield from _sweeps(at, biases, flux, chain, 0.0)
-    middle, step = best_of(sweeps).bias_a, float(biases[1] - biases[0])
+    middle, step = deepest(sweeps).bias_a, float(biases[1] - biases[0])
     between = middle + step / (N_FINER + 1) * np.arange(-N_FINER, N_FINER + 1)
     more = [b for b in between if least <= b <= most and abs(b - middle) > step / 10]
     sweeps += yield from _sweeps(at, np.array(more), flux, chain, 0.5)
@@ -288,15 +301,14 @@ def _sweeps(
         text = f"V-phi at {bias * 1e6:.3g} uA"
         yield from say(at, text, done + 0.4 * i / len(biases))
         held = yield from put(at, "bias", bias)
-        swept = yield from _sweep(at, held.number, flux)
+        swept = yield from _sweep(at, flux)
         fit = vphi.fit_with(*swept, chain.feedback_a_per_phi0)
         found.append(Sweep(held.number, *swept, fit))
     return found
 
 
-def _sweep(at: str, bias_a: float, flux_a: Floats) -> Procedure[tuple[Floats, Floats]]:
+def _sweep(at: str, flux_a: Floats) -> Procedure[tuple[Floats, Floats]]:
     """(current held in the flux line, open output), point by point."""
-    del bias_a
     held, volts = [], []
     for current in flux_a.tolist():
         held.append((yield from put(at, "flux", current)).number)

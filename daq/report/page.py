@@ -132,7 +132,8 @@ def _content(run: RunSource, verification: Verification | None, *, alone: bool) 
         "prefix": "" if alone else f"r{run.number}-",
         "drifts": drifts,
         "drift_pictures": _drift_pictures(drifts),
-        "efficiency": {name: efficiency.sentence(found) for name, found in salted.items()},
+        "efficiency": {n: efficiency.sentence(found) for n, found in salted.items()}
+        | {c.name: c.threshold for c in numbers.channels if c.threshold},
         "efficiency_pictures": [pictures.efficiency(n, found) for n, found in salted.items()],
         "jumps": _jumps(run),
         "jump_kinds": JUMP_KINDS,

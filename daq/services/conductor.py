@@ -45,6 +45,7 @@ from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
 from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.services.stability import HeaterPulses
 from daq.services.web import WebPage
 from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels
@@ -172,7 +173,7 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
-        self._relocker = Relocker(settings, stop)
+        self._relocker, self._pulses = Relocker(settings, stop), HeaterPulses(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
@@ -180,6 +181,7 @@ class Conductor:
             self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
         )
         self._relocker.start()
+        self._pulses.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -194,6 +196,7 @@ class Conductor:
         finally:
             self._stop.set()
             self._relocker.join(JOIN_S)
+            self._pulses.join(JOIN_S)
             for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
                 watcher.close()
             for part in (self._commands, self._beat, self._neighbors, self._notes):
@@ -416,7 +419,7 @@ class Conductor:
         }
 
     def _trouble(self) -> str:
-        parts = (self._relocker, self._alarming, self._nights, self._cataloguing)
+        parts = (self._relocker, self._pulses, self._alarming, self._nights, self._cataloguing)
         return "; ".join(filter(None, [self._problem, *(part.problem for part in parts)]))
 
     def _own_row(self) -> dict[str, Any]:

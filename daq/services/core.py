@@ -3,9 +3,11 @@
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
 "exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
-of energy_ev, placed, found, low, high}; null without), "guard" ({"jumps", "jumps_per_h", "quanta"
-taken off, "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "drops" by
-cause}}, "epoch", "gaps",
+of energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
+"noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
+(records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
+"hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses
+({"value", "sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
 "rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
 "problem"}. A channel's records are those no salt reaches into.
@@ -48,6 +50,7 @@ from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
 from daq.services.filterload import at_sigmas, fitting, loaded_filters
+from daq.services.gains import divided
 from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
@@ -57,7 +60,7 @@ from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
 from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, plan_of, triggers_of, with_level
+from daq.services.setup import log_settings, plan_of, triggers_of, wander_of, with_level
 from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
@@ -122,6 +125,14 @@ class OrderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "record": a record of each of these channels, now."""
 
     channels: list[str]
+
+
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "rung": from this UTC on heater pulses have so many volts, 0: not known."""
+
+    t_ns: int
+    volts: float
+    control: bool = False
 
 
 class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -339,11 +350,13 @@ class Core:
             if self._clock() >= self._commit_due or recording.pipeline.done:
                 self._commit_due = self._clock() + COMMIT_S
                 recording.commit()
+                recording.follow_gains()
             for batch in recording.fresh():
                 self._show(batch, recording.facts.channels)
                 for records in batch.records:
                     name = recording.facts.channels[records.channel].name
-                    self._spectra.count(name, records.table)
+                    gain = recording.gains.in_force.get(name, 1.0)
+                    self._spectra.count(name, divided(records.table, gain))
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
@@ -511,6 +524,7 @@ class Core:
             raw=raw_channels(self._settings),
             calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
             filters=digest_of(self._inputs.filters),
+            wander_per_rth=wander_of(self._settings),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -597,6 +611,11 @@ class Core:
         in_force = recording.pipeline.triggers(of.name)
         triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name), in_force)
         return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _rung(self, arguments: Rung) -> Result:
+        recording, control = self._recorded([]), arguments.control
+        recording.rung(arguments.t_ns, arguments.volts, control=control)
+        return {}
 
     def _set_levels(self, arguments: SetLevels) -> Result:
         recording = self._recorded([level.channel for level in arguments.levels])
@@ -735,6 +754,8 @@ class Core:
         recording = self._recording or self._paused.recording
         totals = recording.totals if recording else None
         drops = recording.pipeline.drops() if recording else {}
+        blinded = recording.pipeline.blinded() if recording else {}
+        thresholds = recording.thresholds() if recording else {}
         guards = guard_table(recording) if recording else {}
         throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
@@ -752,7 +773,10 @@ class Core:
                 "dead_s": _dead_s(totals, name, rate),
                 "throttled": name in throttled,
                 "guard": guards.get(name),
+                "gain": recording.gains.told(name) if recording else None,
                 "drops": drops.get(name, {}),
+                "blinded": blinded.get(name, 0),
+                "threshold": thresholds.get(name),
             }
         return table
 
@@ -772,6 +796,7 @@ class Core:
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
+            "rung": Verb(Rung, self._rung),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
             "set_filters": Verb(SetFilters, self._set_filters, "act"),
             "set_levels": Verb(SetLevels, self._set_levels, "act"),

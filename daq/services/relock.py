@@ -38,7 +38,9 @@ SOON_S = 60.0  # a lock that is lost within this time did not last
 ASK_S = 10.0
 LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
 LOCKED = "LOCKED"
-MODE, RESET = "mode", "reset_loop"  # of the part that locks a SQUID
+OVERLOAD_S = 10.0  # for so long after an overload a hit of the guard need not last
+# of the part that locks a SQUID
+MODE, RESET, OVERLOADS = "mode", "reset_loop", "overloads.overload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class Relocker(threading.Thread):
         }
         self._orders: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._run: int | None = None
+        self._counted: dict[str, float] = {}  # overloads, by channel, as the electronics count
+        self._overloaded_s: dict[str, float] = {}  # when they rose last, by our clock
         # only this thread puts another mapping in its place; who reads sees one or the other
         self.table: MappingProxyType[str, Standing] = MappingProxyType({})
 
@@ -84,7 +88,10 @@ class Relocker(threading.Thread):
         """Look and act until told to stop."""
         if not self._squids:
             return
-        self._neighbors = Neighbors({"core": self._settings.endpoint("core.state")})
+        heard = [
+            name for name in ("core", "instruments") if name in ("core", *self._settings.sections)
+        ]
+        self._neighbors = Neighbors({n: self._settings.endpoint(f"{n}.state") for n in heard})
         self._notes = Notes(self._settings.endpoint("core.commands"))
         try:
             while not self._stop_asked.wait(LOOK_S):
@@ -135,6 +142,7 @@ class Relocker(threading.Thread):
         if core.body.get("run") != self._run:
             self._run, self.table = core.body.get("run"), MappingProxyType({})
         self._obey()
+        self._count_overloads()
         due = [name for name in self._squids if self._is_due(name, core.body)]
         if due:
             self._try(min(due, key=lambda name: self._of(name).next_s))
@@ -146,17 +154,36 @@ class Relocker(threading.Thread):
         if one.state == "unlocked":
             return True
         guard = body.get("channels", {}).get(name, {}).get("guard")
-        why = "" if guard is None else self._reason(guard)
+        why = "" if guard is None else self._reason(name, guard)
         if why:
             self._put(name, replace(one, why=why))
         return bool(why)
 
-    def _reason(self, guard: dict[str, Any]) -> str:
-        if guard["standing"] and guard["for_s"] >= self._how.after_s:
-            return f"{guard['standing']} for {guard['for_s']:.1f} s"
+    def _reason(self, name: str, guard: dict[str, Any]) -> str:
+        overloaded = self._clock() - self._overloaded_s.get(name, -math.inf) < OVERLOAD_S
+        if guard["standing"] and (overloaded or guard["for_s"] >= self._how.after_s):
+            counted = ", and an overload of the electronics" if overloaded else ""
+            return f"{guard['standing']} for {guard['for_s']:.1f} s{counted}"
         if abs(guard["quanta"]) >= self._how.most_phi0:
             return f"{guard['quanta']:+d} flux quanta slipped"
         return ""
+
+    def _count_overloads(self) -> None:
+        """Note where the electronics, if they count, have counted more overloads than before."""
+        instruments = self._neighbors.state("instruments")
+        readings = {} if instruments is None else instruments.body.get("readings", {})
+        for name, squid in self._squids.items():
+            parts = [f"{squid}.{OVERLOADS}_{side}" for side in ("up", "down")]
+            values = [readings[part]["value"] for part in parts if part in readings]
+            if not values or any(isinstance(v, str) or v is None for v in values):
+                continue
+            n, before = sum(values), self._counted.get(name)
+            if before is not None and n > before:
+                self._overloaded_s[name] = self._clock()
+                self._notes.tell(
+                    f"{name}: {n - before:.0f} overloads of the electronics", "warning"
+                )
+            self._counted[name] = n
 
     def _of(self, name: str) -> Standing:
         return self.table.get(name, Standing())

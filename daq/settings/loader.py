@@ -148,7 +148,7 @@ def _document(text: str, path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock")
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock", "stability")
 
 
 def read_toml(path: Path) -> str:
@@ -238,6 +238,8 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     if isinstance(kinds, Kinds):
         yield from _lines(channels, kinds)
         yield from _unfiltered(channels, kinds, sections.get("filters"))
+        yield from _leaking(channels, kinds, sections)
+    yield from _uncommanded(channels, sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -260,6 +262,19 @@ def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
                 f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
                 f"with the keys that a socket beyond this machine needs, found {at!r}"
             )
+
+
+def _uncommanded(channels: Channels, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """What run control is to command and is no instrument of the config."""
+    if "instruments" not in sections:
+        return
+    known = getattr(sections["instruments"], "root", {})
+    asked = {f"channels.{name}.squid": entry.squid for name, entry in channels.root.items()}
+    stability = sections.get("stability")
+    asked["stability.generator"] = getattr(stability, "generator", "")
+    for place, what in asked.items():
+        if what and what.partition(".")[0] not in known:
+            yield f"{place}: expected an instrument of {_list(known)} and its part, found {what!r}"
 
 
 def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:
@@ -286,6 +301,27 @@ def _unfiltered(channels: Channels, kinds: Kinds, filters: BaseModel | None) -> 
     for name, kind in kinds.root.items():
         if name in used and any(isinstance(t, MatchedTrigger) for t in kind.triggers):
             yield f"kinds.{name}.triggers: expected filters.file for a matched trigger, found none"
+
+
+def _leaking(channels: Channels, kinds: Kinds, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Blinding that something else would undo, or that cannot know its energies."""
+    chosen = getattr(sections.get("storage"), "raw", "none")
+    for name, channel in channels.root.items():
+        kind = kinds.root.get(channel.kind)
+        if kind is None or kind.blinding is None:
+            continue
+        if chosen == "all" or name in chosen:
+            yield (
+                f"storage.raw: expected no raw stream of {name}, whose kind {channel.kind} is "
+                "blinded: it would show everything"
+            )
+        if kind.blinding.to_ev is not None and not getattr(
+            sections.get("experiment"), "calibration", ""
+        ):
+            yield (
+                f"kinds.{channel.kind}.blinding: expected experiment.calibration for an energy "
+                "window, found none"
+            )
 
 
 def _members(events: Events, channels: Channels) -> Iterable[str]:

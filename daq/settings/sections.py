@@ -301,6 +301,24 @@ class Salting(Section):
     calibration: str = Field(min_length=1, description="Calibration that gives their heights.")
 
 
+class Blinding(Section):
+    """Which pulses are kept from everybody: their records go to the run's restricted file."""
+
+    fraction: float = Field(0.0, ge=0, le=1, description="Each pulse with this probability.")
+    from_ev: float | None = Field(None, ge=0, le=1e9, description="All from this energy [eV] ...")
+    to_ev: float | None = Field(None, gt=0, le=1e9, description="... to below this one [eV].")
+
+    @model_validator(mode="after")
+    def _something(self) -> Blinding:
+        if (self.from_ev is None) != (self.to_ev is None):
+            raise ValueError("expected both from_ev and to_ev or neither, found one")
+        if self.from_ev is not None and self.to_ev is not None and self.from_ev >= self.to_ev:
+            raise ValueError(f"expected from_ev below to_ev {self.to_ev:g}, found {self.from_ev:g}")
+        if not self.fraction and self.to_ev is None:
+            raise ValueError("expected a fraction above 0 or an energy window, found neither")
+        return self
+
+
 Band = tuple[
     Annotated[float, Field(ge=-65536, le=65536)], Annotated[float, Field(ge=-65536, le=65536)]
 ]
@@ -387,6 +405,7 @@ class Kind(Section):
         0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
     )
     salting: Salting | None = Field(None, description="Pulses that software adds; none without.")
+    blinding: Blinding | None = Field(None, description="Pulses kept from everybody; none without.")
     guard: Guard | None = Field(None, description="What watches over the SQUID; none without.")
     recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 
@@ -460,6 +479,34 @@ class Relock(Section):
     first_wait_s: float = Field(2.0, gt=0, le=3600, description="After the first failure [s].")
     longest_wait_s: float = Field(
         300.0, gt=0, le=86400, description="Each wait is twice the one before, up to this [s]."
+    )
+
+
+class Stability(Section):
+    """Heater pulses that run control sends in a run, to follow the gain; docs/guard.md."""
+
+    generator: str = Field(
+        "",
+        pattern=r"^(|[A-Za-z][A-Za-z0-9_-]{0,31}\.[a-z][a-z0-9 ]{0,31})$",
+        description="What sends them: instrument and part, as pulser.output 1; empty: nothing.",
+    )
+    load: float | Literal["INF"] = Field("INF", description="At the generator [ohm], or INF.")
+    width_s: float = Field(100e-6, ge=16e-9, le=1, description="Of a pulse.")
+    every_s: float = Field(5.0, ge=0.05, le=3600, description="From one pulse to the next.")
+    ladder_v: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [0.5],
+        min_length=1,
+        max_length=16,
+        description="Heights of test pulses, which follow the gain; the control pulse in between.",
+    )
+    control_v: float = Field(
+        5.0, gt=0, le=10, description="Height of the control pulse, which saturates the sensor."
+    )
+    pulses: int = Field(
+        1, ge=1, le=1000, description="Of each height, before the generator is told the next."
+    )
+    wander_per_rth: float = Field(
+        0.01, gt=0, le=1, description="How far a gain goes in an hour as a random walk, relative."
     )
 
 

@@ -10,24 +10,23 @@ import numpy as np
 import pytest
 
 from daq.errors import CheckError
-from daq.readout import characterize, impedance
-from daq.readout.characterize import Bath, NotColdError, Pulses, Sensor, SquareWave
-from daq.readout.impedance import Bodies, Response
+from daq.readout import characterize, impedance, smallsignal
+from daq.readout.characterize import Bath, NotColdError, Pulses, SquareWave
+from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import NoiseModel, SquidNoise, in_bands
 from daq.readout.procedures import putting_back
 from daq.readout.requests import Procedure
-from daq.readout.resolution import Heater
+from daq.readout.waves import Response
 from drivers.temperature.lakeshore372 import HeaterRange, OutputMode
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from sim_hardware.world.thermal import PLATE_W, PLATE_W_PER_K2
-from tests.answering import Answering
+from tests.answering import RATE_HZ, SENSOR, WAVE, WORK_A, WORK_W, Answering
 from tests.wired_bench import spec, wired
 
 P, SQUID = TesParameters(), SquidParameters()
-RATE_HZ = 250e3
 MIXING = 6
 # the thermometer is on the mixing chamber; what leaks into the plate keeps it warmer by a known T²
 BATH = Bath(
@@ -40,21 +39,7 @@ BATH = Bath(
     warmer_k2=2 * PLATE_W / PLATE_W_PER_K2,
 )
 LOWEST_HZ = 5.0
-WORK_A, WORK_W = 0.93e-6, 23.5e-15
-SENSOR = Sensor(
-    at="C11",
-    r_shunt_ohm=P.r_shunt_ohm,
-    a_per_phi0=SQUID.input_a_per_phi0,
-    volts_per_phi0_per_ohm=SQUID.feedback_a_per_phi0,
-    feedback_ohm=3e3,
-    bias_ohm=1e6,
-    heater=Heater(ohm=10e3, attenuation_db=80.0),
-    bias_max_a=40e-6,
-    normal_bias_a=30e-6,
-    polarity=SQUID.polarity,
-)
 BANDS = ((13, 23), (27, 45), (55, 95), (105, 145), (160, 195), (305, 345))
-WAVE = SquareWave(frequency_hz=20.0, bias_pp_a=20e-9, seconds=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +94,14 @@ def test_a_heated_iv_goes_through_the_working_point(answering: Answering, warm: 
 
 
 @pytest.fixture(scope="module")
-def didv(answering: Answering, cold: Iv, warm: Iv) -> characterize.Didv:
+def didv(answering: Answering, cold: Iv, warm: Iv) -> smallsignal.Didv:
     del cold
-    measure = characterize.measure_didv(SENSOR, warm, [WORK_A], WAVE, feedback_ohm=30e3)
+    measure = smallsignal.measure_didv(SENSOR, warm, [WORK_A], WAVE, feedback_ohm=30e3)
     return answering.run(characterize.heated(SENSOR, WORK_W, measure))
 
 
 def test_didv_by_square_waves_gives_loop_gain_and_time_constants(
-    answering: Answering, didv: characterize.Didv
+    answering: Answering, didv: smallsignal.Didv
 ) -> None:
     ((bias_a, _, bodies),) = didv.fits
     op = truth(bias_a, WORK_W)
@@ -159,10 +144,10 @@ def analytic_nep(of: Linear, f_hz: characterize.F64) -> characterize.F64:
 
 
 def test_noise_against_bias_gives_the_nep(
-    answering: Answering, warm: Iv, didv: characterize.Didv
+    answering: Answering, warm: Iv, didv: smallsignal.Didv
 ) -> None:
     ((bias_a, _, bodies),) = didv.fits
-    measure = characterize.measure_noise(
+    measure = smallsignal.measure_noise(
         SENSOR, [bias_a], feedback_ohm=30e3, seconds=20.0, lowest_hz=4.0
     )
     (noise,) = answering.run(characterize.heated(SENSOR, WORK_W, measure))
@@ -175,7 +160,7 @@ def test_noise_against_bias_gives_the_nep(
 
 
 def test_sines_give_the_same_loop_gain_as_the_square_wave(
-    answering: Answering, warm: Iv, didv: characterize.Didv
+    answering: Answering, warm: Iv, didv: smallsignal.Didv
 ) -> None:
     ((bias_a, _, square),) = didv.fits
     circuit = SENSOR.circuit(30e3)
@@ -183,7 +168,7 @@ def test_sines_give_the_same_loop_gain_as_the_square_wave(
     def sines() -> Procedure[Response]:
         yield from characterize.from_normal(SENSOR, bias_a, 0.5)
         return (
-            yield from characterize.by_sines(
+            yield from smallsignal.by_sines(
                 SENSOR, circuit, [5.0, 20.0, 60.0, 200.0, 600.0, 2e3, 5e3], periods=8.0
             )
         )
@@ -209,7 +194,7 @@ def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
     answering: Answering, cold: Iv
 ) -> None:
     pulses = Pulses(frequency_hz=5.0, number=14, noise_s=3.0, settle_s=0.4)
-    search = characterize.search_working_point(
+    search = smallsignal.search_working_point(
         SENSOR, cold, MAP_A, MAP_W, feedback_ohm=30e3, pulses=pulses
     )
     choice, candidates = answering.run(search)
@@ -235,7 +220,7 @@ def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
 def test_a_generator_with_the_wrong_load_is_named(answering: Answering, warm: Iv) -> None:
     mistaken = Answering(answering.bench, load=50.0)
     wave = SquareWave(seconds=0.5)
-    measure = characterize.measure_didv(SENSOR, warm, [WORK_A], wave, feedback_ohm=30e3)
+    measure = smallsignal.measure_didv(SENSOR, warm, [WORK_A], wave, feedback_ohm=30e3)
     with pytest.raises(CheckError, match=r"expected dI/dIb = 0\.0896.*2\.00 times that.*50 ohm"):
         mistaken.run(characterize.heated(SENSOR, WORK_W, measure))
     assert left_as_it_was(answering)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,28 +15,27 @@ from daq.store.verify import verify
 from tests.system.chain import bench, core, services, until
 
 RATE_HZ = 20e3
-CHANNELS = ["C11", "C12", "C13"]
+CHANNELS = ["C11", "C12"]
 QUICK = """
 [relock]
 after_s = 0.5
 prove_s = 0.3
-tries = 3
+tries = 4
 first_wait_s = 0.5
 most_phi0 = 2
 """
 
 
 def change(spec):
-    """Three slow channels, or two cores would not do; C12 slips too far, C13 is dead for good."""
+    """Two slow channels: an open loop is what costs a bench most. C12 slips again and again."""
     spec["digitizers"]["targets"]["channels"] = CHANNELS
     wired = spec["wiring"]["squids"]
     spec["wiring"]["squids"] = {name: wired[name] for name in CHANNELS}
     for digitizer in spec["digitizers"].values():
         digitizer["sample_rate_hz"], digitizer["memory_s"] = RATE_HZ, 60.0
-    jumps = [(10.0 + 1.5 * k, 1 if k % 6 < 3 else -1) for k in range(120)]
+    jumps = [(10.0 + 5.0 * k, 1 if k % 6 < 3 else -1) for k in range(50)]
     spec["scenario"] = [
         *({"kind": "flux_jump", "at_s": at_s, "channel": "C12", "n_phi0": n} for at_s, n in jumps),
-        {"kind": "dead_channel", "at_s": 5.0, "channel": "C13"},
     ]
 
 
@@ -58,7 +58,9 @@ def inputs_of(run, channel):
 @pytest.mark.timeout(300)
 def test_lost_locks_are_made_again_proven_and_charged_exactly(runtime, tmp_path):
     with bench(tmp_path, change) as config:
-        text = re.sub(r"^(C[23][123] = \{)", r"\1 enabled = false,", config.read_text(), flags=re.M)
+        text = re.sub(
+            r"^(C(?:13|[23][123]) = \{)", r"\1 enabled = false,", config.read_text(), flags=re.M
+        )
         config.write_text(text + QUICK)
         with services(config) as settings:
             system.ask(settings, "run", "start", timeout_s=30.0)
@@ -67,22 +69,15 @@ def test_lost_locks_are_made_again_proven_and_charged_exactly(runtime, tmp_path)
                 settings, "instruments", "write", instrument="squids1",
                 parameter="squid 1.mode", value="OPEN",
             )  # fmt: skip
-            until(
-                lambda: relock(settings).get("C11", {}).get("relocks") == 1,
-                "C11 locked again",
-                100.0,
-            )
-            until(lambda: relock(settings).get("C12", {}).get("relocks"), "C12 locked again", 100.0)
-            until(lambda: relock(settings)["C13"]["state"] == "given up", "C13 given up", 90.0)
-            told = system.ask(settings, "run", "status")
-            assert "C13 could not be locked: " in told["problem"]
-            assert "do not change" in told["problem"]
+            for name in CHANNELS:
+                until(lambda n=name: relocks(settings, n), f"{name} locked again", 100.0)
+            assert system.ask(settings, "run", "status")["problem"] == ""
             standing = core(settings)["channels"]
             assert standing["C11"]["guard"]["standing"] == ""
             system.ask(settings, "run", "stop")
             until(lambda: system.ask(settings, "run", "status")["state"] == "idle", "the end")
             folder = system.ask(settings, "run", "status")["last"]["folder"]
-    with open_run(folder) as run:
+    with open_run(Path(folder)) as run:
         assert verify(run.folder).problems == []
         hits, ledger = run.guard(), run.ledger()
         names = [channel.name for channel in run.channels]
@@ -100,12 +95,6 @@ def test_lost_locks_are_made_again_proven_and_charged_exactly(runtime, tmp_path)
         assert set(np.abs(jumps["quanta"]).tolist()) == {1}
         since = inputs_of(run, "C12")[0][1]
         assert abs(int(jumps["quanta"][jumps["start"] < since].sum())) == 2
-        # C13: dead from the first equal sample to the end
-        rows = ledger[ledger["channel"] == names.index("C13")]
-        frozen = hits[(hits["channel"] == names.index("C13")) & (hits["kind"] == HitKind.FROZEN)]
-        end = int(rows["stop"].max())
-        assert int(rows["unlocked"].sum()) == end - int(frozen["start"].min())
         texts = [bytes(m["text"]).decode() for m in run.messages()]
         assert any("C11 is locked again and proven" in text for text in texts)
-        assert any("C13 is given up, after 3 tries" in text for text in texts)
         assert np.all(ledger["live"] >= 0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from daq.errors import UsageError
+from daq.errors import SettingsError, UsageError
+from daq.services.demo import default_config
 from daq.services.guarding import guarding_of
-from daq.settings.sections import Channels, Events, Guard, Relock
+from daq.settings.loader import load, parse
+from daq.settings.sections import Channels, Events, Guard, Kinds, Relock, Stability
 from daq.wire.schemas import RawReply
 
 REPLY = RawReply(id=1, channel="C11", rate_hz=250e3, volts_per_count=20 / 65536)
@@ -55,3 +57,19 @@ def test_what_is_refused_says_what_was_expected():
 def test_a_quantum_that_is_lost_in_the_noise_is_refused():
     with pytest.raises(UsageError, match=r"at least 50 counts.*0.0152588 V, found 0.001 V"):
         guarding_of(Guard.model_validate({"phi0_v": 0.001}), REPLY, 1)
+
+
+def test_what_run_control_commands_must_be_an_instrument_of_the_config(tmp_path):
+    text = default_config().read_text()
+    settings = load(default_config())  # which has neither table, and the defaults of both
+    assert settings.section(Relock).tries == 6
+    assert settings.section(Stability).generator == ""
+    assert settings.section(Kinds).root["target"].guard is not None
+    wrong = text.replace("squids1.squid 1", "squids9.squid 1")
+    wrong += '[stability]\ngenerator = "pulsar.output 1"\n'
+    with pytest.raises(SettingsError) as found:
+        parse(wrong, tmp_path / "t.toml")
+    told = str(found.value)
+    assert "channels.C11.squid: expected an instrument of fridge, squids1" in told
+    assert "stability.generator: expected an instrument of" in told
+    assert "found 'pulsar.output 1'" in told

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daq.errors import CheckError, UsageError
-from daq.readout import impedance
+from daq.readout import impedance, waves
 from daq.readout.circuit import BiasCircuit
-from daq.readout.impedance import Response, total_ohm
+from daq.readout.impedance import total_ohm
+from daq.readout.waves import Response
 from sim_hardware.world.tes import BATH_K, BIAS_A, HEATER_W, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 
@@ -47,7 +48,7 @@ def answered(
 
 def by_square(current_a: np.ndarray, **changes: float) -> Response:
     told = {"frequency_hz": WAVE_HZ, "bias_pp_a": PP_A, **changes}
-    return impedance.by_square_wave(current_a, RATE_HZ, **told)
+    return waves.by_square_wave(current_a, RATE_HZ, **told)
 
 
 def fitted(response: Response, **changes: object) -> impedance.Bodies:
@@ -80,9 +81,9 @@ def test_the_generators_clock_may_be_off() -> None:
     n = np.arange(round(2.0 * RATE_HZ))
     wave = np.sign(np.sin(2 * np.pi * true_hz / RATE_HZ * n)) * 1e-9
     noise = np.random.default_rng(1).normal(0, 1e-10, len(n))
-    assert impedance.refined_hz(wave + noise, RATE_HZ, WAVE_HZ) == pytest.approx(true_hz, rel=5e-6)
+    assert waves.refined_hz(wave + noise, RATE_HZ, WAVE_HZ) == pytest.approx(true_hz, rel=5e-6)
     exact = np.sign(np.sin(2 * np.pi * WAVE_HZ / RATE_HZ * n)) * 1e-9
-    assert impedance.refined_hz(exact + noise, RATE_HZ, WAVE_HZ) == pytest.approx(WAVE_HZ, rel=5e-6)
+    assert waves.refined_hz(exact + noise, RATE_HZ, WAVE_HZ) == pytest.approx(WAVE_HZ, rel=5e-6)
 
 
 def of_model(two: bool, n: int = 60) -> Response:
@@ -128,9 +129,9 @@ def test_sines_give_the_same_by_magnitudes_alone() -> None:
         answer = dib(np.array([f_hz]))[0] * PP_A / 2 * np.exp(1j * rng.uniform(0, 6))
         current_a = (answer * np.exp(2j * np.pi * f_hz * t_s)).real
         current_a += rng.normal(0, 2e-10, len(t_s))
-        one = impedance.by_sine(current_a, RATE_HZ, frequency_hz=float(f_hz), bias_pp_a=PP_A)
+        one = waves.by_sine(current_a, RATE_HZ, frequency_hz=float(f_hz), bias_pp_a=PP_A)
         measured.append(one)
-    bodies = fitted(impedance.of_sines(measured))
+    bodies = fitted(waves.of_sines(measured))
     for name, value in TRUE.items():
         assert bodies[name].value == pytest.approx(value, rel=0.05)
 
@@ -159,7 +160,7 @@ def test_the_inductance_by_a_superconducting_sensor() -> None:
 
 
 def test_the_mean_period_begins_with_its_rise() -> None:
-    t_s, mean = impedance.mean_period(answered(), RATE_HZ, WAVE_HZ)
+    t_s, mean = waves.mean_period(answered(), RATE_HZ, WAVE_HZ)
     assert t_s[-1] < 1 / WAVE_HZ
     assert mean[5] > mean[-5] + 0.5e-9  # up after the edge, down before it
 
@@ -177,8 +178,8 @@ def test_a_wave_of_the_wrong_size_is_named(factor: float, said: str) -> None:
     values = np.full(2, 0.0897 * factor, np.complex128)
     response = Response(f_hz=f_hz, values=values, sigma=np.full(2, 1e-4), phased=True)
     with pytest.raises(CheckError, match=said):
-        impedance.refuse_wrong_scale(response, 0.0897)
-    impedance.refuse_wrong_scale(response, 0.0897 * factor * 1.03)
+        waves.refuse_wrong_scale(response, 0.0897)
+    waves.refuse_wrong_scale(response, 0.0897 * factor * 1.03)
 
 
 def test_what_is_no_small_signal_is_named() -> None:
@@ -200,4 +201,4 @@ def test_what_is_no_small_signal_is_named() -> None:
     with pytest.raises(CheckError, match="too few frequencies: expected more than 4 numbers"):
         fitted(few)
     with pytest.raises(UsageError, match="found none"):
-        impedance.of_sines([])
+        waves.of_sines([])

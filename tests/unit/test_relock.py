@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, tmp_path):
         settings = parse(CONFIG, tmp_path / "t.toml")
-        self.now, self.asked, self.told = 100.0, [], []
+        self.now, self.asked, self.told, self.overloads = 100.0, [], [], 5.0
         self.answers: list[Exception | None] = []
         self.relocker = Relocker(settings, threading.Event(), lambda: self.now, lambda: 0)
         self.relocker._neighbors = self
@@ -47,6 +47,10 @@ class Bench:
         self.guard, self.run = {"standing": "noise", "for_s": 5.0, "quanta": 0}, 1
 
     def state(self, name):
+        if name == "instruments":
+            readings = {"s.squid 1.overloads.overload_up": {"value": self.overloads},
+                        "s.squid 1.overloads.overload_down": {"value": 3.0}}  # fmt: skip
+            return SimpleNamespace(body={"readings": readings})
         channels = {"A": {"guard": self.guard}, "B": {"guard": self.guard}}
         return SimpleNamespace(state="running", body={"run": self.run, "channels": channels})
 
@@ -129,6 +133,15 @@ def test_short_hits_and_few_quanta_are_left_alone(bench):
     bench.guard = {"standing": "", "for_s": 0.0, "quanta": -5}
     assert bench.look(None)
     assert bench.told[0] == "A is unlocked: -5 flux quanta slipped"
+
+
+def test_what_the_electronics_count_as_an_overload_need_not_last(bench):
+    bench.guard = {"standing": "rail", "for_s": 0.1, "quanta": 0}
+    assert bench.look() == []
+    bench.overloads = 7.0
+    assert bench.look(None)[-1] == "mark_alive"
+    assert bench.told[0] == "A: 2 overloads of the electronics"
+    assert bench.told[1] == "A is unlocked: rail for 0.1 s, and an overload of the electronics"
 
 
 def test_a_core_that_cannot_be_told_begins_nothing(bench):
