@@ -12,7 +12,7 @@ from daq.services import system
 from tests.night_course import MXC, Course, course, judge
 from tests.system.chain import cli_json, until
 
-SPEED = 2.0
+SPEED = 1.5
 LEAST_S = 30.0  # of samples
 PLAN = f"""
 name = "short"
