@@ -29,6 +29,7 @@ from tests.system.chain import until
 from tests.truth import Row, newest_truth, read_truth
 
 RATE_HZ = 50_000.0  # of every channel: what a night records
+UNDECIMATED = 2.2  # times the noise of samples that are the mean of five
 MXC = "fridge.input 6.temperature"
 
 WATCH = """
@@ -122,6 +123,9 @@ def _config(text: str, folder: Path, speed: float, warm_k: float) -> str:
     document: Any = tomlkit.parse(text)  # Any: tomlkit's tables are typed as unions
     for kind in document["kinds"].values():
         kind["decimation"] = 1
+        for trigger in kind["triggers"]:
+            for level in {"threshold", "rearm"} & set(trigger):
+                trigger[level] *= UNDECIMATED
     watch = WATCH.format(
         speed=speed,
         python=sys.executable,

@@ -70,6 +70,7 @@ class NightKeeper:
         self._home = settings.data_dir / NIGHTS
         self._writing = ThreadPoolExecutor(1, "night-writes")
         self._reporting: subprocess.Popen[bytes] | None = None
+        self._tuning: subprocess.Popen[str] | None = None  # set by the writing thread
         self._night: NightRun | None = None
         self.problem = ""
         self._take_up()
@@ -107,10 +108,12 @@ class NightKeeper:
             self._report(night)
 
     def close(self) -> None:
-        """The night goes on with the next run control."""
+        """The night goes on with the next run control, which makes a missing report as well."""
+        for child in (self._tuning, self._reporting):
+            if child is not None and child.poll() is None:
+                child.terminate()
+                child.wait()
         self._writing.shutdown()
-        if self._reporting is not None:
-            self._reporting.wait()
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -186,22 +189,26 @@ class NightKeeper:
         command = ["setpriv", "--pdeathsig", "TERM", *tune_command(self._settings, ask)]
         who = self._night.journal.who if self._night else ""
         try:
-            done = subprocess.run(
+            child = self._tuning = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=ask.timeout_s,
-                check=False,
                 env={**os.environ, "SCHEELITE_OPERATOR": who},
             )
-        except subprocess.TimeoutExpired:
-            return Answer(error=CheckError(f"the tuning took longer than {ask.timeout_s:g} s"))
         except OSError as error:
             return Answer(error=CheckError(f"the tuning could not begin: {error}"))
-        words = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        return Answer(error=CheckError(f"the tuning: {words[-1]}")) if done.returncode else Answer()
+        try:
+            _, said = child.communicate(timeout=ask.timeout_s)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            child.communicate()
+            return Answer(error=CheckError(f"the tuning took longer than {ask.timeout_s:g} s"))
+        code, words = child.returncode, said.strip().splitlines()
+        last = words[-1] if words else f"it ended with {code}"
+        return Answer(error=CheckError(f"the tuning: {last}")) if code else Answer()
 
     def _write(self, ask: Write, ticket: str) -> Answer:
         """In a thread of its own: an instrument may take its time."""

@@ -59,7 +59,7 @@ def test_a_notebook_does_all_that_the_command_line_does(runtime, tmp_path):
                 assert all(f.ok for f in lab.why() if f.link.startswith("service"))
                 url = lab._ask("run", "status")["web"]
                 told = httpx.get(f"{url}metrics").text
-                assert float(re.search(r"scheelite_run_recording (\S+)", told)[1]) == 1.0
+                assert float(re.search(r"(?m)^scheelite_run_recording (\S+)", told)[1]) == 1.0
                 assert 'parameter="input 6.temperature"' in told
                 until(lambda: httpx.get(f"{url}state").json()["pulses"], "a record on the page")
             assert run.verify().ok

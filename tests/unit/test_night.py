@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Future
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,9 @@ from daq.errors import (
     SettingsError,
 )
 from daq.run.quantities import Quantity
-from daq.services import nightrun
-from daq.services.nightkeeper import tune_command
+from daq.services import nightkeeper, nightrun
+from daq.services.authority import Notes
+from daq.services.nightkeeper import Deeds, NightKeeper, tune_command
 from daq.services.nightrun import Journal, NightRun
 from daq.services.nightsteps import Answer, Facts, Randomly, Start, Stop, Tune, Write, expected_s
 from daq.settings.loader import load
@@ -396,6 +398,30 @@ def test_the_command_that_tunes_is_one_that_there_is(again):
     command = tune_command(BENCH, ask)
     found = CliRunner().invoke(cli.app, [*command[3:], "--dry-run"])
     assert found.exit_code == 0, found.output
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout_s", "said"),
+    [
+        ("", 60.0, None),
+        ("raise SystemExit('C11: no lock')", 60.0, "the tuning: C11: no lock"),
+        ("raise SystemExit(1)", 60.0, "the tuning: it ended with 1"),
+        ("import time; time.sleep(60)", 0.5, "the tuning took longer than 0.5 s"),
+    ],
+)
+def test_what_becomes_of_the_process_that_tunes(tmp_path, monkeypatch, code, timeout_s, said):
+    monkeypatch.chdir(tmp_path)  # where the nights would be
+    monkeypatch.setattr(nightkeeper, "tune_command", lambda *_: [sys.executable, "-c", code])
+    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
+    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
+    try:
+        done = keeper._do(Tune(channels=(), timeout_s=timeout_s, again=False))
+        assert isinstance(done, Future)
+        error = done.result(60).error
+    finally:
+        keeper.close()
+        keeper._notes.close()
+    assert (None if error is None else str(error)) == said
 
 
 def problems(text: str) -> str:
