@@ -14,7 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import calibrate_commands, filter_commands, levels_command, tune_commands
+from daq.services import (
+    calibrate_commands,
+    characterize_command,
+    filter_commands,
+    levels_command,
+    tune_commands,
+)
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -39,6 +45,7 @@ app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
 app.command("tune")(tune_commands.tune)
+app.command("characterize")(characterize_command.characterize)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]

@@ -110,7 +110,7 @@ def tune(
         steps.watch(said)
         watch(said)
 
-    with _services(settings), _stoppable() as stop, _executor(settings, told, stop) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop) as hands:
         plans = {name: settings.section(Detectors).root[name] for name in names}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
@@ -170,7 +170,7 @@ def _begun(settings: Settings, channels: Sequence[str], resume: bool) -> tuple[P
 
 
 @contextmanager
-def _services(settings: Settings) -> Iterator[None]:
+def services(settings: Settings) -> Iterator[None]:
     """What is up, if it is of this config; else its services for as long as this takes."""
     try:
         up = system.settings_of_what_is_up()
@@ -189,7 +189,7 @@ def _services(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[threading.Event]:
+def stoppable() -> Iterator[threading.Event]:
     """Set by Ctrl-C and by SIGTERM; what is under way then puts back what it changed."""
     stop = threading.Event()
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
@@ -202,7 +202,7 @@ def _stoppable() -> Iterator[threading.Event]:
             signal.signal(each, handler)
 
 
-def _executor(settings: Settings, watch: Watch, stop: threading.Event) -> Executor:
+def executor(settings: Settings, watch: Watch, stop: threading.Event) -> Executor:
     listed = system.ask(settings, "instruments", "list")
     wires = DetectorWires(settings.section(Detectors).root, listed)
     return Executor(
@@ -265,7 +265,7 @@ def _restored(
         steps.watch(said)
         watch(said)
 
-    with _services(settings), _stoppable() as stop, _executor(settings, told, stop) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop) as hands:
         found = run(guide.restore(wanted), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)
