@@ -51,15 +51,20 @@ class Portrait:
     choice: Choice | None
 
 
-def measure(settings: Settings, name: str, wanted: Wanted, watch: Watch) -> Portrait:
-    """Measure by what is up, or by services that are up for as long as this takes."""
+def measure(
+    settings: Settings, name: str, wanted: Wanted, watch: Watch, *, speed: float | None = None
+) -> Portrait:
+    """Measure by what is up, or by services that are up for as long as this takes.
+
+    `speed` is that of a simulated bench which the config does not know.
+    """
     (name,) = tune.chosen(settings, [name])
     detector = settings.section(Detectors).root[name]
     procedure = portrait(sensor_of(name, detector), detector, wanted)
     with (
         tune.services(settings),
         tune.stoppable() as stop,
-        tune.executor(settings, watch, stop) as hands,
+        tune.executor(settings, watch, stop, speed) as hands,
     ):
         return run(procedure, hands)
 

@@ -100,9 +100,17 @@ class Result:
 
 
 def tune(
-    settings: Settings, channels: Sequence[str], watch: Watch, *, resume: bool = False
+    settings: Settings,
+    channels: Sequence[str],
+    watch: Watch,
+    *,
+    resume: bool = False,
+    speed: float | None = None,
 ) -> Result:
-    """Tune channels of what is up; of a config that is not, its services are up meanwhile."""
+    """Tune channels of what is up; of a config that is not, its services are up meanwhile.
+
+    `speed` is that of a simulated bench which the config does not describe.
+    """
     folder, names = _begun(settings, channels, resume)
     steps, begun = Steps(), time.monotonic()
 
@@ -110,7 +118,7 @@ def tune(
         steps.watch(said)
         watch(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
         plans = {name: settings.section(Detectors).root[name] for name in names}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
@@ -119,19 +127,19 @@ def tune(
     return _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
 
 
-def load(settings: Settings, path: Path, watch: Watch) -> Result:
+def load(settings: Settings, path: Path, watch: Watch, *, speed: float | None = None) -> Result:
     """Bring back what a tune file holds, of the channels that passed."""
     wanted = {n: c.held for n, c in tunefile.read(path).channels.items() if c.passed}
     if not wanted:
         raise UsageError(f"{path}: expected a channel that passed, found none")
-    return _restored(settings, wanted, watch)
+    return _restored(settings, wanted, watch, speed)
 
 
-def undo(settings: Settings, watch: Watch) -> Result:
+def undo(settings: Settings, watch: Watch, *, speed: float | None = None) -> Result:
     """Bring back what was held before the latest tuning, whether or not it came to its end."""
     for folder in tunefile.folders(settings.data_dir)[:1]:
         before = tunefile.read(folder / BEFORE)
-        return _restored(settings, {n: c.held for n, c in before.channels.items()}, watch)
+        return _restored(settings, {n: c.held for n, c in before.channels.items()}, watch, speed)
     raise UsageError(f"expected a tuning in {settings.data_dir / tunefile.FOLDER}, found none")
 
 
@@ -202,11 +210,18 @@ def stoppable() -> Iterator[threading.Event]:
             signal.signal(each, handler)
 
 
-def executor(settings: Settings, watch: Watch, stop: threading.Event) -> Executor:
+def executor(
+    settings: Settings, watch: Watch, stop: threading.Event, speed: float | None
+) -> Executor:
     listed = system.ask(settings, "instruments", "list")
     wires = DetectorWires(settings.section(Detectors).root, listed)
     return Executor(
-        settings, wires, operator.current(), watch=watch, stop=stop, speed=_speed(settings)
+        settings,
+        wires,
+        operator.current(),
+        watch=watch,
+        stop=stop,
+        speed=speed or _speed(settings),
     )
 
 
@@ -256,7 +271,10 @@ def _finished(
 
 
 def _restored(
-    settings: Settings, wanted: Mapping[str, Mapping[str, Value]], watch: Watch
+    settings: Settings,
+    wanted: Mapping[str, Mapping[str, Value]],
+    watch: Watch,
+    speed: float | None,
 ) -> Result:
     chosen(settings, list(wanted))
     folder, steps, begun = tunefile.new_folder(settings.data_dir), Steps(), time.monotonic()
@@ -265,7 +283,7 @@ def _restored(
         steps.watch(said)
         watch(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
         found = run(guide.restore(wanted), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)

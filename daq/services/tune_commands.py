@@ -38,6 +38,10 @@ def tune(
     config: Annotated[
         Path | None, typer.Option(help="Of load and undo; default: the config that is up.")
     ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Of a simulated bench: its seconds per second."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="For machines: JSON.")] = False,
 ) -> None:
     """From a cold SQUID to a locked one and a TES at its working point, with proof.
@@ -51,7 +55,7 @@ def tune(
     if (what == LOAD) != (file is not None):
         raise UsageError(f"expected a file with {LOAD} alone, found {what} {file or ''}".rstrip())
     if what in (LOAD, UNDO):
-        _bring_back(file, config, json_)
+        _bring_back(file, config, speed, json_)
         return
     if bool(channel) == all_ and not resume:
         raise UsageError("expected either --channel NAME or --all")
@@ -60,17 +64,20 @@ def tune(
         _tell_plan(tune.dry_run(settings, names), json_)
         return
     with progress(quiet=json_) as watch:
-        result = tune.tune(settings, names, watch, resume=resume)
+        result = tune.tune(settings, names, watch, resume=resume, speed=speed)
     _tell(result, json_)
 
 
-def _bring_back(file: Path | None, config: Path | None, json_: bool) -> None:
+def _bring_back(file: Path | None, config: Path | None, speed: float | None, json_: bool) -> None:
     from daq.services import system, tune
     from daq.settings.loader import load
 
     settings = load(config) if config else system.settings_of_what_is_up()
     with progress(quiet=json_) as watch:
-        result = tune.load(settings, file, watch) if file else tune.undo(settings, watch)
+        if file:
+            result = tune.load(settings, file, watch, speed=speed)
+        else:
+            result = tune.undo(settings, watch, speed=speed)
     _tell(result, json_)
 
 
