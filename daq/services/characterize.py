@@ -86,6 +86,7 @@ def sensor_of(name: str, detector: Detector) -> Sensor:
 
 def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Portrait]:
     """IV, then whatever else is wanted; all is as before afterwards."""
+    bath = bath_of(detector) if wanted.baths_k else None
     top_a, bottom_a = detector.tes_sweep_a
     work_ohm = (yield from get(sensor.at, "feedback")).number
     biases = characterize.falling_biases(top_a, bottom_a, share=0.05)
@@ -99,9 +100,9 @@ def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Po
         choice, _ = yield from smallsignal.search_working_point(
             sensor, curve, wanted.map_a, wanted.map_w, feedback_ohm=work_ohm, pulses=Pulses()
         )
-    if wanted.baths_k:
+    if bath:
         conductance, _ = yield from characterize.measure_conductance(
-            sensor, bath_of(detector), wanted.baths_k, top_a=top_a, bottom_a=bottom_a
+            sensor, bath, wanted.baths_k, top_a=top_a, bottom_a=bottom_a
         )
     return Portrait(curve=curve, conductance=conductance, points=tuple(points), choice=choice)
 
