@@ -20,7 +20,7 @@ UNHEATED = {"initial": "tuned", "tes": {"all": {"heater_w": 0.0}}}
 
 def scheelite(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "daq", *arguments],
+        [sys.executable, "-m", "daq.services.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
