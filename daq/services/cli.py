@@ -17,6 +17,7 @@ from daq.errors import ScheeliteError
 from daq.services import (
     alarm_commands,
     calibrate_commands,
+    characterize_command,
     filter_commands,
     levels_command,
     mark_commands,
@@ -57,6 +58,7 @@ app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
 app.command("tune")(tune_commands.tune)
+app.command("characterize")(characterize_command.characterize)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]
