@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from daq.errors import CheckError, NotConnectedError
-from daq.readout import guide, squid, vphi
+from daq.readout import guide, squid, squid_curve, vphi
 from daq.readout.procedures import run, undone_if_failed
 from daq.readout.requests import Offer, Offered
-from daq.readout.squid import StepFailedError, Tuned
+from daq.readout.squid import Tuned
+from daq.readout.steps import StepFailedError
 from sim_hardware.world.squid_loop import SquidParameters
 from tests.squid_answering import OFFERS, Answering, SquidDevice
 
@@ -116,7 +117,7 @@ def test_flux_that_is_trapped_is_heated_away() -> None:
     device = SquidDevice(depth=0.0)
     found, answering = tuned(device)
     assert (device.heatings, found.curve.heated) == (1, 1)
-    assert answering.waited_s == squid.COOLING_S
+    assert answering.waited_s == squid_curve.COOLING_S
 
 
 def test_a_squid_that_cannot_be_heated_is_tried_again_all_the_same() -> None:
