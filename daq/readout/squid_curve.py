@@ -50,6 +50,11 @@ class Characterized:
         return self.best.fit.period_a
 
     @property
+    def flux_range_a(self) -> tuple[float, float]:
+        """Of the flux line, as far as it was tried."""
+        return _ends(self.best.flux_a)
+
+    @property
     def depth_v(self) -> float:
         """Modulation at the SQUID itself."""
         return self.best.fit.depth_v / self.gain
@@ -232,7 +237,7 @@ def _curve_values(curve: Characterized) -> dict[str, float]:
 def _curve_pictures(curve: Characterized | None) -> list[Picture]:
     if curve is None:
         return []
-    best, grid = curve.best, np.linspace(*_ends(curve.best.flux_a), 300)
+    best, grid = curve.best, np.linspace(*curve.flux_range_a, 300)
     full = Picture(
         f"V-phi at {best.bias_a * 1e6:.3g} uA",
         "current in the flux line [uA]",

@@ -51,7 +51,7 @@ def find_lock_point(at: str, curve: Characterized) -> Procedure[LockPoint]:
     expected = "the open output at the lock point within 10 % of the depth of what was meant"
     yield from begin(at, "lock point", expected)
     fit, gain = curve.best.fit, curve.gain
-    rising, falling = fit.lock_points()
+    rising, falling = fit.lock_points(*curve.flux_range_a)
     meant_v = float(fit.at(rising)) / gain
     offset = yield from put(at, "offset", meant_v)
     yield from put(at, "flux", rising)
@@ -140,7 +140,7 @@ def prove(at: str, curve: Characterized, flux_a: float) -> Procedure[Locked]:
         f"{STRAIGHT_PHI0:g} quanta, the same before and after within {RETURN_PHI0:g} quanta"
     )
     yield from begin(at, "proof", expected)
-    currents, outputs = yield from _stepped(at, curve.period_a, flux_a)
+    currents, outputs = yield from _stepped(at, curve, flux_a)
     quanta = (currents - currents[0]) / curve.period_a
     gain_v, at_zero = np.polyfit(quanta[:-1], outputs[:-1], 1)
     left = outputs[:-1] - np.polyval([gain_v, at_zero], quanta[:-1])
@@ -174,12 +174,13 @@ def prove(at: str, curve: Characterized, flux_a: float) -> Procedure[Locked]:
     )
 
 
-def _stepped(at: str, period_a: float, flux_a: float) -> Procedure[tuple[Floats, Floats]]:
+def _stepped(at: str, curve: Characterized, flux_a: float) -> Procedure[tuple[Floats, Floats]]:
     """(flux current, output) at the test's steps and once more at the first."""
-    direction = -1.0 if flux_a > 0 else 1.0  # towards where the range is
+    low, high = curve.flux_range_a
+    direction = 1.0 if high - flux_a > flux_a - low else -1.0  # where there is more room
     currents, outputs = [], []
     for step in (*TEST_STEPS_PHI0, TEST_STEPS_PHI0[0]):
-        held = yield from put(at, "flux", flux_a + direction * step * period_a)
+        held = yield from put(at, "flux", flux_a + direction * step * curve.period_a)
         mean = yield from average(at, 0.1, SETTLE_S)
         currents.append(held.number)
         outputs.append(mean.mean_v)
