@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from daq.errors import NotConnectedError, ScheeliteError
+from daq.errors import NotConnectedError, OutOfRangeError, ScheeliteError
 from daq.readout.requests import (
     All,
     AnyAnswer,
@@ -69,11 +69,19 @@ class SquidDevice:
     quanta: int = 0
 
     def put(self, name: str, value: Value) -> Held:
+        self._refuse(name, value)
         before = self.held["mode"]
         self.held[name] = value
         if name == "mode" and value == "LOCKED" and before != value:
             self._lock()
         return Held(value)
+
+    def _refuse(self, name: str, value: Value) -> None:
+        offer = self.offered.values[name]
+        if not isinstance(value, float) or offer.minimum is None or offer.maximum is None:
+            return
+        if not offer.minimum <= value <= offer.maximum:
+            raise OutOfRangeError(f"{name}: {value:g} is outside what is offered")
 
     def do(self, action: str) -> None:
         if action == "heat":

@@ -17,6 +17,8 @@ from daq.errors import CheckError, ScheeliteError
 from daq.readout import characterize, squid
 from daq.readout.characterize import Sensor, falling_biases, from_normal, measure_iv
 from daq.readout.circuit import Estimate
+from daq.readout.electronics import Chain, hold
+from daq.readout.electronics import restore as restore_channel
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import density
 from daq.readout.procedures import (
@@ -33,7 +35,8 @@ from daq.readout.procedures import (
 )
 from daq.readout.requests import Picture, Procedure, StoppedError, Value
 from daq.readout.resolution import Heater
-from daq.readout.squid import StepFailedError
+from daq.readout.squid_lock import health
+from daq.readout.steps import StepFailedError, fail, thinned, xy
 
 SQUID_STEPS = ("identify", "v-phi", "lock point", "lock", "proof")
 TES_STEPS = ("iv", "bias point", "noise")
@@ -49,7 +52,7 @@ NOISE_BAND_HZ = (1e3, 3e3)  # where neither lines nor the loop count
 NEAR_ZERO = 0.6  # quanta that a fresh lock may be away from zero
 
 
-class Plan(squid.Chain, Protocol):
+class Plan(Chain, Protocol):
     """What the whole must know of a detector; [detectors] of the config has it."""
 
     @property
@@ -146,10 +149,10 @@ def expected_steps(plan: Plan) -> list[tuple[str, str]]:
 
 def _tune(at: str, plan: Plan) -> Procedure[Channel]:
     tuned = yield from squid.tune_squid(at, plan)
-    meant = yield from squid.hold(at, tuned.identified.offered)
+    meant = yield from hold(at, tuned.identified.offered)
     if tuned.identified.offered.has("tes_bias"):
         yield from _tune_sensor(at, plan, tuned)
-        meant = yield from squid.hold(at, tuned.identified.offered)
+        meant = yield from hold(at, tuned.identified.offered)
     held = yield from squid.verify(at, tuned.locked, meant)
     return Channel(tuned.identified.held, held)
 
@@ -157,7 +160,7 @@ def _tune(at: str, plan: Plan) -> Procedure[Channel]:
 def _snapshot(at: str) -> Procedure[dict[str, Value]]:
     offered = yield from offers(at)
     try:
-        return (yield from squid.hold(at, offered))
+        return (yield from hold(at, offered))
     except StoppedError:
         raise
     except ScheeliteError:
@@ -166,7 +169,7 @@ def _snapshot(at: str) -> Procedure[dict[str, Value]]:
 
 def _restore(at: str, wanted: Mapping[str, Value]) -> Procedure[dict[str, Value]]:
     yield from begin(at, "restore", "every value held as it was kept")
-    held = yield from squid.restore(at, wanted)
+    held = yield from restore_channel(at, wanted)
     other = [name for name, value in wanted.items() if held.get(name) != value]
     found = "" if not other else f"{other[0]} at {held.get(other[0])!r}"
     values = {name: value for name, value in held.items() if isinstance(value, float)}
@@ -217,7 +220,7 @@ def _iv(sensor: Sensor, plan: Plan) -> Procedure[Iv]:
             sensor, biases, seconds=IV_POINT_S, settle_s=IV_SETTLE_S, r_load_ohm=load
         )
     except CheckError as error:
-        yield from squid.fail(sensor.at, "iv", expected, str(error))
+        yield from fail(sensor.at, "iv", expected, str(error))
         raise AssertionError from error  # `fail` raises
     n = int(curve.within(State.TRANSITION).sum())
     values = {
@@ -231,7 +234,7 @@ def _iv(sensor: Sensor, plan: Plan) -> Procedure[Iv]:
     pictures = _iv_pictures(curve)
     if n < LEAST_TRANSITION:
         found = f"{n} points of a transition"
-        yield from squid.fail(sensor.at, "iv", expected, found, pictures, values)
+        yield from fail(sensor.at, "iv", expected, found, pictures, values)
     yield from end(sensor.at, "iv", passed=True, values=values, pictures=pictures)
     return curve
 
@@ -247,7 +250,7 @@ def _bias_point(sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned) -> Pr
     try:
         bias_a = bias_at_share(curve, plan.tes_share, plan.shunt_ohm)
     except CheckError as error:
-        yield from squid.fail(at, "bias point", expected, str(error))
+        yield from fail(at, "bias point", expected, str(error))
         raise AssertionError from error  # `fail` raises
     normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
     before = yield from take(at, 0.2)
@@ -270,13 +273,13 @@ def _bias_point(sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned) -> Pr
         "share": share,
         "output_v": float(seen.volts.mean()),
     }
-    problem = squid.health(seen)
+    problem = health(seen)
     if abs(values["output_v"]) > NEAR_ZERO * tuned.locked.volts_per_phi0:
         problem = f"an output of {values['output_v']:.3g} V"
     if abs(share - plan.tes_share) > SHARE_TOLERANCE:
         problem = f"R at {share:.3g} of the normal resistance"
     if problem:
-        yield from squid.fail(at, "bias point", expected, problem, values=values)
+        yield from fail(at, "bias point", expected, problem, values=values)
     yield from end(at, "bias point", passed=True, values=values)
 
 
@@ -314,10 +317,10 @@ def _noise(sensor: Sensor, tuned: squid.Tuned) -> Procedure[None]:
         "noise at the working point",
         "frequency [Hz], log10",
         "density [pA/rtHz], log10",
-        {"noise": squid.thinned(x, y)},
+        {"noise": thinned(x, y)},
     )
-    if problem := squid.health(taken):
-        yield from squid.fail(at, "noise", expected, problem, [picture], values)
+    if problem := health(taken):
+        yield from fail(at, "noise", expected, problem, [picture], values)
     yield from end(at, "noise", passed=True, values=values, pictures=[picture])
 
 
@@ -326,14 +329,12 @@ def _iv_pictures(curve: Iv) -> list[Picture]:
     bias, current = curve.bias_a[order] * 1e6, curve.current_a[order] * 1e6
     known = np.isfinite(curve.r_ohm[order])
     return [
-        Picture(
-            "IV", "bias [uA]", "current [uA]", {"current": squid.xy(bias, current)}, ("current",)
-        ),
+        Picture("IV", "bias [uA]", "current [uA]", {"current": xy(bias, current)}, ("current",)),
         Picture(
             "resistance against bias",
             "bias [uA]",
             "R [mohm]",
-            {"R": squid.xy(bias[known], curve.r_ohm[order][known] * 1e3)},
+            {"R": xy(bias[known], curve.r_ohm[order][known] * 1e3)},
             ("R",),
         ),
     ]

@@ -59,13 +59,15 @@ class VPhi:
         flux = np.asarray(flux_a, np.float64)
         return np.asarray((self.at(flux + step) - self.at(flux - step)) / (2 / GRID))
 
-    def lock_points(self) -> tuple[float, float]:
-        """Currents nearest to 0 to lock at where the curve rises, and where it falls.
+    def lock_points(self, low_a: float, high_a: float) -> tuple[float, float]:
+        """Currents in a range to lock at where the curve rises, and where it falls.
 
+        Those nearest to 0, in a period or less to either side of it.
         Of the points whose slope is within `NEARLY` of the steepest on that side, the one whose
         voltage is nearest to the middle: the loop then holds about equally much to either side.
         """
-        flux = np.linspace(-self.period_a, self.period_a, 2 * GRID + 1)
+        low, high = max(low_a, -self.period_a), min(high_a, self.period_a)
+        flux = np.linspace(low, high, 2 * GRID + 1)
         slope, off = self.slope_v_per_phi0(flux), np.abs(self.at(flux) - self.middle_v)
         return self._lock_point(flux, slope, off), self._lock_point(flux, -slope, off)
 

@@ -56,6 +56,7 @@ class Wire:
         told = self._told(value)
         return self._command("write", value={self._route.part: told} if self._route.part else told)
 
+    # Any: the answer is JSON
     def held(self, answer: Mapping[str, Any]) -> Held:
         """What the answer of either says."""
         value = answer["value"]
@@ -67,18 +68,19 @@ class Wire:
         r = self._route
         return Offer(r.minimum, r.maximum, r.choices, r.source)
 
+    # Any: each verb has its own arguments
     def _command(self, verb: str, **more: Any) -> Command:
         arguments = {"instrument": self._instrument, "parameter": self._route.parameter, **more}
         return Command(self._instrument, verb, arguments)
 
-    def _in_si(self, part: Any) -> Value:
+    def _in_si(self, part: Any) -> Value:  # Any: a part of JSON
         if self._route.members:
             return self._route.members[part]
         if self._route.to_si is None:
-            return part  # type: ignore[no-any-return]  # text or switch, as the service checked it
+            return _plain(part)
         return _clean(float(part) * self._route.to_si)
 
-    def _told(self, value: Value) -> Any:
+    def _told(self, value: Value) -> Value:
         if self._route.to_si is None and not self._route.members:
             return value
         if isinstance(value, bool | str | dict):
@@ -98,6 +100,7 @@ class Wire:
 class DetectorWires:
     """The wires of all detectors, checked against what the instruments service has."""
 
+    # Any: the answer is JSON
     def __init__(self, detectors: Mapping[str, Detector], listed: Mapping[str, Any]) -> None:
         """`listed` is the answer to "list"; UsageError for a detector that hangs on nothing."""
         self.detectors = detectors
@@ -133,6 +136,7 @@ class DetectorWires:
         return plug
 
 
+# Any: the answer is JSON
 def _squid(name: str, detector: Detector, listed: Mapping[str, Any]) -> _Squid:
     plug = detector.squid
     squids = listed["instruments"].get(plug.instrument, {}).get("squids", {})
@@ -143,6 +147,11 @@ def _squid(name: str, detector: Detector, listed: Mapping[str, Any]) -> _Squid:
             f"found {found}"
         )
     return msgspec.convert(squids[str(plug.number)], _Squid, strict=False)
+
+
+def _plain(part: Any) -> float | str | bool:  # Any: a part of JSON
+    found: float | str | bool = msgspec.convert(part, float | str | bool)
+    return found
 
 
 def _absent(at: str, name: str, known: Mapping[str, object]) -> UsageError:

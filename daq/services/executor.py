@@ -197,6 +197,7 @@ class Executor:
         return self._parameter(request)
 
     def _parameter(self, request: Put | Get) -> Held:
+        # Any: an instrument's own value
         arguments: dict[str, Any] = {"instrument": request.at, "parameter": request.name}
         verb = "read"
         if isinstance(request, Put):
@@ -231,7 +232,7 @@ class Executor:
         }
         self._call(Command(plug.instrument, "write", arguments))
 
-    def _call(self, command: Command) -> Mapping[str, Any]:
+    def _call(self, command: Command) -> Mapping[str, Any]:  # Any: the answer is JSON
         return self._caller("instruments", command.instrument).call(
             command.verb, ANSWER_S, **command.arguments
         )

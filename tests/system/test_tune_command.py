@@ -77,9 +77,10 @@ def is_long(settings: Settings, size: int) -> bool:
     return path.exists() and path.stat().st_size > size
 
 
+@pytest.mark.timeout(1200)
 def test_a_channel_is_tuned_although_the_program_is_killed(runtime: Path, tmp_path: Path) -> None:
     del runtime
-    with tuning_bench(tmp_path, ("C11",)) as settings:
+    with tuning_bench(tmp_path, ("C11",), rate_hz=10e3) as settings:
         first = subprocess.Popen(
             [SCHEELITE, "tune", settings.path, "--all", "--json"], stdout=subprocess.DEVNULL
         )
@@ -114,6 +115,7 @@ def test_a_channel_is_tuned_although_the_program_is_killed(runtime: Path, tmp_pa
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_dead_squid_is_named_and_nothing_is_left_biased(runtime: Path, tmp_path: Path) -> None:
     """C12 is dead, C11 passes beside it; what another holds the lease of is left alone."""
     del runtime
@@ -134,6 +136,7 @@ def test_a_dead_squid_is_named_and_nothing_is_left_biased(runtime: Path, tmp_pat
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_stopped_tuning_puts_everything_back(runtime: Path, tmp_path: Path) -> None:
     del runtime
     with tuning_bench(tmp_path, ("C11", "C12"), speed=0.5) as settings:
@@ -149,6 +152,7 @@ def test_a_stopped_tuning_puts_everything_back(runtime: Path, tmp_path: Path) ->
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_all_nine_reach_pass_without_a_human(runtime: Path, tmp_path: Path) -> None:
     del runtime
     speed, rate_hz = 0.3, 10e3
@@ -167,6 +171,7 @@ def newest(settings: Settings) -> int:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_star_cryo_is_tuned_as_well_although_it_never_answers(
     runtime: Path, tmp_path: Path
 ) -> None:

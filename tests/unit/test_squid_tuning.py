@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from daq.errors import CheckError, NotConnectedError
-from daq.readout import guide, squid, vphi
+from daq.readout import guide, squid, squid_curve, vphi
 from daq.readout.procedures import run, undone_if_failed
 from daq.readout.requests import Offer, Offered
-from daq.readout.squid import StepFailedError, Tuned
+from daq.readout.squid import Tuned
+from daq.readout.steps import StepFailedError
 from sim_hardware.world.squid_loop import SquidParameters
 from tests.squid_answering import OFFERS, Answering, SquidDevice
 
@@ -64,9 +65,24 @@ def test_a_curve_gives_its_period_and_the_steepest_points(
     assert abs(found.period_a - 40e-6) < 6 * found.period_sigma_a + 1e-9
     assert found.depth_v == pytest.approx(2e3 * P.depth_v(bias_a), rel=0.03)
     assert found.middle_v == pytest.approx(2e3 * P.middle_v(bias_a), rel=0.01)
-    rising, falling = found.lock_points()
+    rising, falling = found.lock_points(-122e-6, 122e-6)
     assert slope_share(rising, external_phi0, bias_a, 1) > 0.97
     assert slope_share(falling, external_phi0, bias_a, -1) > 0.97
+
+
+def test_lock_points_lie_in_the_range_of_the_flux_line() -> None:
+    flux = np.linspace(0.0, 98e-6, 41)
+    found = vphi.fit(flux, 2e3 * P.v_phi(flux / 40e-6 + 0.13, 23e-6), 40e-6)
+    for point, side in zip(found.lock_points(0.0, 98e-6), (1, -1), strict=True):
+        assert 0.0 <= point <= 40e-6
+        assert slope_share(point, 0.13, 23e-6, side) > 0.97
+
+
+def test_electronics_whose_flux_has_one_sign_are_tuned_as_well() -> None:
+    offered = Offered(OFFERS | {"flux": Offer(0.0, 100e-6)}, ("reset_loop",))
+    found, _ = tuned(SquidDevice(offered=offered))
+    assert min(found.point.flux_a) >= 0.0
+    assert found.locked.volts_per_phi0 == pytest.approx(1.2, rel=0.01)
 
 
 def test_too_few_points_of_a_curve_are_refused() -> None:
@@ -116,7 +132,7 @@ def test_flux_that_is_trapped_is_heated_away() -> None:
     device = SquidDevice(depth=0.0)
     found, answering = tuned(device)
     assert (device.heatings, found.curve.heated) == (1, 1)
-    assert answering.waited_s == squid.COOLING_S
+    assert answering.waited_s == squid_curve.COOLING_S
 
 
 def test_a_squid_that_cannot_be_heated_is_tried_again_all_the_same() -> None:
