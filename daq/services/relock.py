@@ -104,6 +104,7 @@ class Relocker(threading.Thread):
         ]
         self._neighbors = Neighbors({n: self._settings.endpoint(f"{n}.state") for n in heard})
         self._notes = Notes(self._settings.endpoint("core.commands"))
+        self._memory.parent.mkdir(0o700, parents=True, exist_ok=True)
         try:
             while not self._stop_asked.wait(LOOK_S):
                 self._neighbors.serve()
@@ -131,6 +132,8 @@ class Relocker(threading.Thread):
     @property
     def problem(self) -> str:
         """Channels that were given up; empty where none was."""
+        if self._squids and self.ident and not self.is_alive() and not self._stop_asked.is_set():
+            return "nobody locks SQUIDs any more: its thread has ended; see the log"
         lost = {n: one.problem for n, one in self.table.items() if one.state == "given up"}
         return "; ".join(f"{name} could not be locked: {why}" for name, why in lost.items())
 
