@@ -19,6 +19,7 @@ from daq.model.operator import Operator
 from daq.settings import operator
 from daq.wire import sockets
 from daq.wire.schemas import State
+from gui import tuning
 from gui.endpoints import Endpoints
 from gui.model.frames import (
     Answer,
@@ -89,6 +90,14 @@ class Feed(QObject):
     def examine(self) -> None:
         """Call the doctor; what he Examined arrives, or a refusal."""
         self._begin(examine, self._endpoints.config, self._inbox, name="doctor")
+
+    def tune(self, channel: str) -> None:
+        """Tune a channel, in a program of its own; TuneLines arrive, then an Answer."""
+        self._begin(tuning.tune, self._endpoints.config, self._inbox, channel, name="tune")
+
+    def undo_tune(self) -> None:
+        """Bring back what was held before the latest tuning."""
+        self._begin(tuning.undo, self._endpoints.config, self._inbox, name="undo")
 
     def close(self) -> None:
         """Stop delivering, then listening."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,3 +43,7 @@ def table() -> str:
     """The keys as a table of a page."""
     rows = [f"| `{key.key}` | {key.words} |" for key in KEYS]
     return "\n".join(["| key | what it does |", "| --- | --- |", *rows, ""])
+
+
+if __name__ == "__main__":  # for docs/howto/console.md
+    sys.stdout.write(table())

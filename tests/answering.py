@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import TypeVar
 
 from daq.errors import ScheeliteError
+from daq.readout.characterize import Sensor
 from daq.readout.procedures import run
 from daq.readout.requests import (
     All,
@@ -33,11 +35,31 @@ from daq.readout.requests import (
     WaitStable,
     failed,
 )
+from daq.readout.resolution import Heater
+from daq.readout.smallsignal import SquareWave
 from drivers.source.keysight33500b import Output, Shape
+from drivers.squid.magnicon import Squid
 from drivers.squid.squid_channel import SquidChannel
+from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.tes import TesParameters
 from tests.wired_bench import LSB_V, Wired
 
 R = TypeVar("R")
+P, SQUID = TesParameters(), SquidParameters()
+RATE_HZ = 250e3
+WORK_A, WORK_W = 0.93e-6, 23.5e-15
+SENSOR = Sensor(
+    at="C11",
+    r_shunt_ohm=P.r_shunt_ohm,
+    a_per_phi0=SQUID.input_a_per_phi0,
+    volts_per_phi0_per_ohm=SQUID.feedback_a_per_phi0,
+    feedback_ohm=3e3,
+    bias_ohm=1e6,
+    heater=Heater(ohm=10e3, attenuation_db=80.0),
+    bias_max_a=40e-6,
+    normal_bias_a=30e-6,
+)
+WAVE = SquareWave(frequency_hz=20.0, bias_pp_a=20e-9, seconds=3.0)
 SHAPES = {"square": Shape.SQUARE, "sine": Shape.SINE, "pulse": Shape.PULSE}
 LOOK_S = 5.0
 SLICE_S = 20.0  # of the stream, read at once while time passes
@@ -47,16 +69,21 @@ class Answering:
     """The hands of a procedure on a bench at pace flat-out; `said` and `asked` are kept.
 
     `load` is what the generator is told to drive: anything but "INF" is a mistake of whoever set
-    it up, and all its volts are wrong then.
+    it up, and all its volts are wrong then. `squids` are others than those that are wired.
     """
 
-    def __init__(self, bench: Wired, *, load: float | str = "INF") -> None:
+    def __init__(
+        self,
+        bench: Wired,
+        *,
+        load: float | str = "INF",
+        squids: Mapping[str, Squid] | None = None,
+    ) -> None:
         self.bench, self._load = bench, load
         self.asked: list[AnyRequest] = []
         wired = list(bench.settings.wiring.squids)
-        self._squids = {
-            channel: SquidChannel(bench.squid(k % 2 + 1, k // 2)) for k, channel in enumerate(wired)
-        }
+        parts = squids or {c: bench.squid(k % 2 + 1, k // 2) for k, c in enumerate(wired)}
+        self._squids = {channel: SquidChannel(part) for channel, part in parts.items()}
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
         self.asked.append(request)

@@ -202,6 +202,7 @@ def opened(bench: GuiBench, clock: Clock, theme: str = "light", **more: Any) -> 
         settings=settings,
         now=clock,
         utc_ns=lambda: T0_NS,
+        turned=lambda: 0.0,  # a loaded machine must not excuse anybody in a test
         **more,
     )
     made.show()

@@ -96,7 +96,7 @@ class Course:
 
 @contextmanager
 def course(
-    folder: Path, *, speed: float, scenario: list[dict[str, Any]], warm_k: float = 0.012
+    folder: Path, *, speed: float, scenario: list[dict[str, Any]], warm_k: float = 0.010
 ) -> Iterator[Course]:
     """Services beside such a bench, up and streaming."""
     given = load(default_config())

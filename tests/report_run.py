@@ -81,6 +81,8 @@ class FakeRun:
                after_ns=10**6),
     )  # fmt: skip
     drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    blinded: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, str] = field(default_factory=dict)
     digitizers: tuple[FakeDigitizer, ...] = (FakeDigitizer("targets"), FakeDigitizer("vetoes"))
     all_records: Mapping[str, tuple[Rows, Samples]] = field(default_factory=dict)
     tables: Mapping[str, Rows] = field(default_factory=dict)

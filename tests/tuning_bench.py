@@ -29,6 +29,7 @@ def tuning_bench(
     speed: float = 1.0,
     model: str = "magnicon-xxf1",
     more: str = "",
+    feedback_ohm: float = 30e3,
     **changes: Any,  # of the [bench] table
 ) -> Iterator[Settings]:
     """Nothing biased, every loop open; `more` is text for the config."""
@@ -41,21 +42,25 @@ def tuning_bench(
     folder.mkdir(parents=True, exist_ok=True)
     with simulator("bench", table, folder / "bench.log") as told:
         path = folder / "bench.toml"
-        path.write_text(_config(table, told, folder) + more, encoding="utf-8")
+        path.write_text(_config(table, told, folder, feedback_ohm) + more, encoding="utf-8")
         settings = load(path)
         with system.running(settings):
             system.wait_until_streaming(settings, DEADLINE_S)
             yield settings
 
 
-def _config(table: dict[str, Any], told: list[dict[str, Any]], folder: Path) -> str:
+def _config(
+    table: dict[str, Any], told: list[dict[str, Any]], folder: Path, feedback_ohm: float
+) -> str:
     at = {each["name"]: each["resource"] for each in told}
     channels = table["digitizers"]["targets"]["channels"]
     instruments = {
         name: {"model": entry["model"], "resource": at[name], "poll_s": 5.0}
         for name, entry in table["instruments"].items()
     }
-    common = {"bias": "pulser:2", "heater": "pulser:1"}
+    common: dict[str, Any] = {"feedback_ohm": feedback_ohm, "load_ohm": 23e-3}
+    if "pulser" in instruments:
+        common |= {"bias": "pulser:2", "heater": "pulser:1"}
     if "fridge" in instruments:
         instruments["fridge"]["channels"] = [6]
         common |= {"thermometer": "fridge:input 6.temperature", "setpoint": "fridge:setpoint"}

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from daq.acquire.banks import banked, fitted
+from daq.acquire.blind import Blind, BlindState, restricted
 from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
@@ -77,6 +78,7 @@ class PipelineState(msgspec.Struct):
     events: EventsState
     exchange: ExchangeState
     epoch: int = 0  # of the settings
+    blind: BlindState = msgspec.field(default_factory=BlindState)
 
 
 class Pipeline:
@@ -107,6 +109,9 @@ class Pipeline:
         digitizers = {name: self._digitizer(name) for name in self._names}
         self._exchange = Exchange(plan, self._chains, digitizers, state.exchange)
         self._builder = EventBuilder(plan, channels, state.events, self._tags)
+        self._blind = Blind(channels, plan.seed, state.blind)
+        # events as they are, beside those of the records that everybody sees
+        self._whole = EventBuilder(plan, channels, state.blind.events, self._tags)
         self._out = _Collected()
 
     @classmethod
@@ -325,8 +330,10 @@ class Pipeline:
         self._keep_salts()
         self._keep_hits()
         self._keep_ledger()
-        events, members = self._builder.take(self._complete_ns(), self._absent)
-        batch, self._out = self._out.batch(events, members), _Collected()
+        complete_ns = self._complete_ns()
+        events, members = self._builder.take(complete_ns, self._absent)
+        whole = self._whole.take(complete_ns, self._absent)
+        batch, self._out = self._out.batch(events, members, restricted(*whole)), _Collected()
         return batch
 
     def checkpoint(self) -> bytes:
@@ -337,6 +344,10 @@ class Pipeline:
     def drops(self) -> dict[str, dict[str, int]]:
         """Triggers without a record, by channel and cause."""
         return drops_of(self._chains)
+
+    def blinded(self) -> dict[str, int]:
+        """Records that went to the restricted file, by channel."""
+        return {name: self._blind.hidden(chain.index) for name, chain in self._by_name.items()}
 
     def throttled(self) -> list[str]:
         """The channels whose rate is too high at present."""
@@ -392,8 +403,15 @@ class Pipeline:
         clock = self._clocks[chain.channel.digitizer]
         for batch in batches:
             batch.table["t_ns"] = [clock.t_ns(s) for s in batch.table["trigger"].tolist()]
-            self._builder.add(self._hits(chain, clock, batch.table))
+        for batch in self._blind.open(chain.index, batches, chain.complete_until):
+            hits = self._hits(chain, clock, batch.table)
+            self._builder.add(hits)
             self._out.records.append(batch)
+            if self._blind.active:
+                self._whole.add(msgspec.structs.replace(hit, record=-1) for hit in hits)
+        for batch in self._blind.take():
+            self._whole.add(self._hits(chain, clock, batch.table))
+            self._out.blinded.append(batch)
 
     def _hits(self, chain: Chain, clock: Clock, table: Rows) -> list[Hit]:
         return [
@@ -444,9 +462,15 @@ class Pipeline:
     def _forget_windows(self, chains: Sequence[Chain]) -> None:
         """What tags records that are in no event yet, or can still come, is kept."""
         for chain in chains if self._plan.windows else ():
-            first = self._builder.first_waiting(chain.index, chain.complete_until)
+            until = self._complete_until(chain)
+            builders = (self._builder, self._whole)
+            first = min(builder.first_waiting(chain.index, until) for builder in builders)
             wide = int(MAX_WIDENED_NS * chain.channel.sample_rate_hz // 1e9)
-            chain.forget_windows(min(first, chain.complete_until) - wide)
+            chain.forget_windows(min(first, until) - wide)
+
+    def _complete_until(self, chain: Chain) -> int:
+        """No record with a trigger before this digitizer sample is still to be told."""
+        return min(chain.complete_until, self._blind.first(chain.index))
 
     def _complete_ns(self) -> int:
         """No record before this time will still come from a digitizer that is not silent."""
@@ -456,7 +480,7 @@ class Pipeline:
                 continue
             if not self._clocks[name].known and not state.drained:
                 return -FOREVER
-            first = min(chain.complete_until for chain in self._of[name])
+            first = min(self._complete_until(chain) for chain in self._of[name])
             if first < FOREVER:
                 complete = min(complete, self._clocks[name].t_ns(first))
         return complete
@@ -484,16 +508,20 @@ class _Collected:
 
     def __init__(self) -> None:
         self.records: list[RecordBatch] = []
+        self.blinded: list[RecordBatch] = []
         self.ledger: list[Rows] = []
         self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
         self.guard: list[tuple[int, int, int, int, int, int, float]] = []
 
-    def batch(self, events: Rows, members: Rows) -> Batch:
+    def batch(self, events: Rows, members: Rows, blinded: tuple[Rows, Rows]) -> Batch:
         """All of it as one batch."""
         return Batch(
             records=tuple(self.records),
+            blinded=tuple(self.blinded),
+            blinded_events=blinded[0],
+            blinded_members=blinded[1],
             events=events,
             members=members,
             gaps=np.array(self.gaps, plain(GAP)),

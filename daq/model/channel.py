@@ -81,6 +81,20 @@ class Guarding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blinding:
+    """Which pulses of a channel are kept from everybody: their records go to a restricted file.
+
+    Each with the probability `fraction`, and all whose `quantity` ("amplitude" or "height")
+    [counts] is in [low, high); no window where that is empty.
+    """
+
+    fraction: float = 0.0
+    quantity: str = "height"
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation.
 
@@ -110,6 +124,7 @@ class Channel:
     mass_g: float = 0.0
     counts_offset: int = 0
     salting: Salting | None = None
+    blinding: Blinding | None = None
     guarding: Guarding | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Procedures that learn what a TES is and where it works best; every one leaves it as it was.
 
-They ask (`requests`), `iv`, `thermal`, `impedance`, `noise_model`, `resolution` and `workingpoint`
-understand. The SQUID must be tuned before; the loop is locked here. docs/howto/characterise.md.
+They ask (`requests`); `iv` and `thermal` understand. What needs waves or noise is in `smallsignal`.
+The SQUID must be tuned before; the loop is locked here. docs/howto/characterize.md.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from daq.errors import CheckError
-from daq.readout import impedance, iv, resolution, thermal, workingpoint
+from daq.readout import iv, thermal
 from daq.readout.circuit import F64, BiasCircuit, Estimate
-from daq.readout.impedance import Bodies, Response
 from daq.readout.iv import Iv, State
-from daq.readout.noise_model import density
-from daq.readout.procedures import ask, average, put, putting_back, say, take, wait_stable
-from daq.readout.requests import Generate, Get, Procedure, Silence
-from daq.readout.resolution import Heater, Template
+from daq.readout.procedures import ask, average, put, putting_back, say, wait_stable
+from daq.readout.requests import Generate, Get, Procedure
+from daq.readout.resolution import Heater
 from daq.readout.thermal import Conductance
-from daq.readout.workingpoint import Candidate, Choice
 
 R = TypeVar("R")
 
@@ -33,6 +30,8 @@ CORRELATED_S = 5e-3  # means over less know no more than one sample
 RAIL_SHARE = 0.95  # of the output's range
 COARSE = 3  # superconducting points that are left out for each that is measured
 SURE_SUPERCONDUCTING = 3  # points before the steps become coarse
+LEAST_SHARE = 0.28  # of Rn, down to which IVs of a series go: below what the fit uses
+ONSET_MARGIN = 2.0  # above where the transition begins at the colder bath
 QUIET_S = 1e-6  # of a pulse that is too small to be seen, while the heater only warms
 QUIET_V = 2e-3
 QUIET_HZ = 1e-3
@@ -72,6 +71,10 @@ class Sensor:
             volts_per_a=gain * (self.polarity or 1),
             a_per_phi0=self.a_per_phi0,
         )
+
+    def as_in(self, curve: Iv) -> Sensor:
+        """With the sign that an IV found."""
+        return replace(self, polarity=1 if curve.volts_per_a > 0 else -1)
 
     def polarized(self, sweep: Sweep) -> Sensor:
         """With the sign that makes the current follow the bias where a sweep begins."""
@@ -125,7 +128,7 @@ def _measure_iv(
     r_load_ohm: Estimate | None,
     until_share: float,
 ) -> Procedure[Iv]:
-    feedback_ohm = yield from _lock(sensor, sensor.feedback_ohm)
+    feedback_ohm = yield from lock(sensor, sensor.feedback_ohm)
     sweep = yield from _sweep(
         sensor, biases_a, seconds, settle_s, _Stop(sensor, until_share, r_load_ohm)
     )
@@ -145,7 +148,7 @@ def _sweep(
 ) -> Procedure[Sweep]:
     """Drive it normal, then go down; coarser where it is superconducting for sure."""
     _refuse_biases(sensor, biases_a)
-    yield from _bias(sensor, sensor.normal_bias_a, settle_s)
+    yield from bias(sensor, sensor.normal_bias_a, settle_s)
     rows: list[tuple[float, float, float]] = []
     left = list(biases_a)
     while left and not stop.enough(rows):
@@ -198,7 +201,12 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bath:
-    """Where the bath is told its temperature and read: instruments and their parameters."""
+    """Where the bath is told its temperature and read: instruments and their parameters.
+
+    `warmer_k2` is how much the square of the plate's temperature is above that of the thermometer,
+    where a known power leaks into the plate (2 x leak / link, for a metal link). IVs cannot tell
+    it from a lower Tc.
+    """
 
     setpoint: tuple[str, str]
     thermometer: tuple[str, str]
@@ -206,10 +214,11 @@ class Bath:
     tolerance_k: float = 20e-6
     dwell_s: float = 200.0
     timeout_s: float = 3600.0
+    warmer_k2: float = 0.0
 
 
 def settle_bath(at: str, bath: Bath, target_k: float) -> Procedure[Estimate]:
-    """Bring the bath to a temperature and wait for it; NotColdError with the last reading."""
+    """Bring the bath to a temperature: the plate's; NotColdError with the last reading."""
     if not 0 < target_k <= bath.most_k:
         raise CheckError(f"expected a bath up to {bath.most_k:g} K, found {target_k:g} K asked for")
     yield from put(*bath.setpoint, target_k)
@@ -229,7 +238,8 @@ def settle_bath(at: str, bath: Bath, target_k: float) -> Procedure[Estimate]:
             f"{settled.value * 1e3:.4g} mK as the last reading of {'.'.join(bath.thermometer)} "
             f"after {settled.seconds:g} s"
         )
-    return Estimate(settled.value, bath.tolerance_k / 10)
+    plate_k = sqrt(settled.value**2 + bath.warmer_k2)
+    return Estimate(plate_k, bath.tolerance_k / 10)
 
 
 def measure_conductance(
@@ -278,135 +288,12 @@ def _measure_conductance(
     return thermal.fit(thermal.power_points(found)), found
 
 
-LEAST_SHARE = 0.28  # of Rn, down to which IVs of a series go: below what the fit uses
-ONSET_MARGIN = 2.0  # above where the transition begins at the colder bath
-
-
 def _onset_a(curve: Iv) -> float:
     """The bias at which the sensor left the normal branch."""
     return float(curve.bias_a[curve.within(State.NORMAL)][-1])
 
 
-# --- dI/dV
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SquareWave:
-    """A square wave on the bias."""
-
-    frequency_hz: float = 20.0
-    bias_pp_a: float = 20e-9
-    seconds: float = 3.0
-    settle_s: float = 0.4
-    highest_hz: float | None = None
-
-
-def by_square(sensor: Sensor, circuit: BiasCircuit, wave: SquareWave) -> Procedure[Response]:
-    """dI/dIb at the present bias by a square wave; the output is off where it was answered."""
-    yield from _send(sensor, "square", wave.frequency_hz, wave.bias_pp_a)
-    taken = yield from take(sensor.at, wave.seconds, wave.settle_s)
-    _refuse_rail(sensor, float(np.abs(taken.volts).max()))
-    yield from ask(Silence(sensor.at, "bias"), object)
-    return impedance.by_square_wave(
-        circuit.current_a(taken.volts),
-        taken.rate_hz,
-        frequency_hz=wave.frequency_hz,
-        bias_pp_a=wave.bias_pp_a,
-        highest_hz=wave.highest_hz,
-    )
-
-
-def by_sines(
-    sensor: Sensor,
-    circuit: BiasCircuit,
-    frequencies_hz: Sequence[float],
-    *,
-    bias_pp_a: float = 20e-9,
-    periods: float = 20.0,
-    least_s: float = 0.5,
-    settle_s: float = 0.2,
-) -> Procedure[Response]:
-    """|dI/dIb| at the present bias by sines; the output is off where all were answered."""
-    measured = []
-    for f_hz in frequencies_hz:
-        yield from _send(sensor, "sine", f_hz, bias_pp_a)
-        taken = yield from take(sensor.at, max(least_s, periods / f_hz), settle_s)
-        current_a = circuit.current_a(taken.volts)
-        measured.append(
-            impedance.by_sine(current_a, taken.rate_hz, frequency_hz=f_hz, bias_pp_a=bias_pp_a)
-        )
-    yield from ask(Silence(sensor.at, "bias"), object)
-    return impedance.of_sines(measured)
-
-
-def _send(
-    sensor: Sensor, shape: Literal["sine", "square"], frequency_hz: float, bias_pp_a: float
-) -> Procedure[object]:
-    volts = bias_pp_a * sensor.bias_ohm
-    return ask(Generate(sensor.at, "bias", shape, frequency_hz, volts), object)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Didv:
-    """The dI/dV of a sensor: its inductance, and a fit at each of some biases."""
-
-    inductance_h: Estimate
-    fits: tuple[tuple[float, Response, Bodies], ...]
-
-
-def measure_didv(
-    sensor: Sensor,
-    curve: Iv,
-    biases_a: Sequence[float],
-    wave: SquareWave,
-    *,
-    feedback_ohm: float | None = None,
-    two_bodies: bool = False,
-    settle_s: float = 0.5,
-) -> Procedure[Didv]:
-    """Loop gain, time constants and beta at biases of an IV in the transition.
-
-    The wave's size is checked against the IV's normal slope first, and the inductance measured
-    where the sensor is superconducting. All is as before afterwards.
-    """
-    return putting_back(
-        _measure_didv(sensor, curve, biases_a, wave, feedback_ohm, two_bodies, settle_s)
-    )
-
-
-def _measure_didv(
-    sensor: Sensor,
-    curve: Iv,
-    biases_a: Sequence[float],
-    wave: SquareWave,
-    feedback_ohm: float | None,
-    two_bodies: bool,
-    settle_s: float,
-) -> Procedure[Didv]:
-    feedback_ohm = yield from _lock(sensor, feedback_ohm or sensor.feedback_ohm)
-    circuit = sensor.circuit(feedback_ohm)
-    yield from from_normal(sensor, float(curve.bias_a[0]), settle_s)
-    normal = yield from by_square(sensor, circuit, wave)
-    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
-    impedance.refuse_wrong_scale(normal, sensor.r_shunt_ohm / total_ohm)
-    yield from _bias(sensor, 0.0, settle_s)
-    still = yield from by_square(sensor, circuit, wave)
-    _, inductance = impedance.fit_inductance(still, circuit)
-    fits: list[tuple[float, Response, Bodies]] = []
-    for bias_a in biases_a:
-        held_a = yield from from_normal(sensor, bias_a, settle_s)
-        response = yield from by_square(sensor, circuit, wave)
-        bodies = impedance.fit(
-            response,
-            circuit,
-            r_ohm=resistance_at(curve, held_a),
-            r_load_ohm=curve.r_load_ohm.value,
-            inductance_h=inductance.value,
-            two_bodies=two_bodies,
-        )
-        yield from say(sensor.at, "dI/dV", len(fits) / len(biases_a), bias_a=held_a)
-        fits.append((held_a, response, bodies))
-    return Didv(inductance_h=inductance, fits=tuple(fits))
+# --- common
 
 
 def resistance_at(curve: Iv, bias_a: float) -> float:
@@ -424,183 +311,18 @@ def current_at(curve: Iv, bias_a: float) -> float:
     return float(np.interp(bias_a, curve.bias_a[::-1], curve.current_a[::-1]))
 
 
-# --- noise
+def heated(sensor: Sensor, heater_w: float, procedure: Procedure[R]) -> Procedure[R]:
+    """A procedure while the heater gives a power; it is off afterwards, however that ended."""
+    return putting_back(_heated(sensor, heater_w, procedure))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Noise:
-    """The density of the current at a bias: f64 [frequency] in Hz and A²/Hz."""
-
-    bias_a: float
-    f_hz: F64
-    psd: F64
-    averages: int
-    rate_hz: float
-
-
-def measure_noise(
-    sensor: Sensor,
-    biases_a: Sequence[float],
-    *,
-    feedback_ohm: float,
-    seconds: float = 10.0,
-    lowest_hz: float = 2.0,
-    settle_s: float = 1.0,
-) -> Procedure[list[Noise]]:
-    """Noise at some biases, each reached from normal; all is as before afterwards."""
-    return putting_back(
-        _measure_noise(sensor, biases_a, feedback_ohm, seconds, lowest_hz, settle_s)
-    )
-
-
-def _measure_noise(
-    sensor: Sensor,
-    biases_a: Sequence[float],
-    feedback_ohm: float,
-    seconds: float,
-    lowest_hz: float,
-    settle_s: float,
-) -> Procedure[list[Noise]]:
-    circuit = sensor.circuit((yield from _lock(sensor, feedback_ohm)))
-    found = []
-    for bias_a in biases_a:
-        held_a = yield from from_normal(sensor, bias_a, settle_s)
-        found.append((yield from _noise(sensor, circuit, held_a, seconds, lowest_hz)))
-        yield from say(sensor.at, "noise", len(found) / len(biases_a), bias_a=held_a)
-    return found
-
-
-def _noise(
-    sensor: Sensor, circuit: BiasCircuit, bias_a: float, seconds: float, lowest_hz: float
-) -> Procedure[Noise]:
-    taken = yield from take(sensor.at, seconds)
-    _refuse_rail(sensor, float(np.abs(taken.volts).max()))
-    current_a = circuit.current_a(taken.volts)
-    f_hz, psd, averages = density(current_a, taken.rate_hz, lowest_hz=lowest_hz)
-    return Noise(bias_a=bias_a, f_hz=f_hz, psd=psd, averages=averages, rate_hz=taken.rate_hz)
-
-
-# --- working point
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulses:
-    """Pulses on the heater by which points of the map are compared."""
-
-    energy_ev: float = 300.0
-    width_s: float = 20e-6
-    frequency_hz: float = 2.5
-    number: int = 20
-    noise_s: float = 10.0
-    lowest_hz: float = 4.0
-    settle_s: float = 1.0
-
-
-def search_working_point(
-    sensor: Sensor,
-    curve: Iv,
-    biases_a: Sequence[float],
-    heaters_w: Sequence[float],
-    *,
-    feedback_ohm: float,
-    pulses: Pulses,
-    other_heat_w: float = 0.0,
-) -> Procedure[tuple[Choice, list[Candidate]]]:
-    """Every point of a map of bias and heater by the resolution that it promises, and the best.
-
-    The heater is off and all is as before afterwards. `other_heat_w` is for the explanation only.
-    """
-    return putting_back(
-        _search(sensor, curve, biases_a, heaters_w, feedback_ohm, pulses, other_heat_w)
-    )
-
-
-def _search(
-    sensor: Sensor,
-    curve: Iv,
-    biases_a: Sequence[float],
-    heaters_w: Sequence[float],
-    feedback_ohm: float,
-    pulses: Pulses,
-    other_heat_w: float,
-) -> Procedure[tuple[Choice, list[Candidate]]]:
-    circuit = sensor.circuit((yield from _lock(sensor, feedback_ohm)))
-    candidates: list[Candidate] = []
-    n = len(heaters_w) * len(biases_a)
-    for heater_w in heaters_w:
-        for bias_a in biases_a:
-            candidate = yield from _candidate(sensor, circuit, curve, bias_a, heater_w, pulses)
-            candidates.append(replace(candidate, heater_w=candidate.heater_w + other_heat_w))
-            yield from say(sensor.at, "working point", len(candidates) / n, bias_a=bias_a)
-    return workingpoint.choose(candidates), candidates
-
-
-def _candidate(
-    sensor: Sensor,
-    circuit: BiasCircuit,
-    curve: Iv,
-    bias_a: float,
-    heater_w: float,
-    pulses: Pulses,
-) -> Procedure[Candidate]:
+def _heated(sensor: Sensor, heater_w: float, procedure: Procedure[R]) -> Procedure[R]:
     rest_v = sensor.heater.volts_for(heater_w)
-    yield from _heat(sensor, rest_v, QUIET_V, QUIET_S, QUIET_HZ)
-    held_a, current_a = yield from _absolute(sensor, circuit, curve, bias_a, pulses.settle_s)
-    r_ohm = sensor.r_shunt_ohm * held_a / current_a - curve.r_load_ohm.value
-    share = r_ohm / curve.r_normal_ohm.value
-    problem = workingpoint.in_transition(r_ohm, curve.r_normal_ohm.value)
-    sigma = None
-    if not problem:
-        try:
-            sigma = yield from _resolution(sensor, circuit, held_a, rest_v, pulses)
-        except CheckError as error:
-            problem = str(error)
-    return Candidate(
-        bias_a=held_a, heater_w=heater_w, r_ohm=r_ohm, share=share, sigma_ev=sigma, problem=problem
-    )
+    yield from heat(sensor, rest_v, QUIET_V, QUIET_S, QUIET_HZ)
+    return (yield from procedure)
 
 
-def _absolute(
-    sensor: Sensor, circuit: BiasCircuit, curve: Iv, bias_a: float, settle_s: float
-) -> Procedure[tuple[float, float]]:
-    """(bias, current): by how far the output moves from the normal state, where R is known."""
-    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), settle_s)
-    before = yield from average(sensor.at, 0.1)
-    held_a = yield from _bias(sensor, bias_a, settle_s)
-    after = yield from average(sensor.at, 0.1)
-    for each in (before, after):
-        _refuse_rail(sensor, abs(each.mean_v))
-    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
-    moved_a = float(circuit.current_a(after.mean_v - before.mean_v))
-    return held_a, sensor.r_shunt_ohm * normal_a / total_ohm + moved_a
-
-
-def _resolution(
-    sensor: Sensor, circuit: BiasCircuit, bias_a: float, rest_v: float, pulses: Pulses
-) -> Procedure[Estimate]:
-    noise = yield from _noise(sensor, circuit, bias_a, pulses.noise_s, pulses.lowest_hz)
-    template = yield from _template(sensor, circuit, rest_v, pulses)
-    sigma_ev = resolution.sigma_by_template(template, noise.f_hz, noise.psd)
-    return resolution.sigma_estimate(sigma_ev, template, noise.averages)
-
-
-def _template(
-    sensor: Sensor, circuit: BiasCircuit, rest_v: float, pulses: Pulses
-) -> Procedure[Template]:
-    heater, width_s = sensor.heater, pulses.width_s
-    height_v = heater.height_for(pulses.energy_ev, rest_v=rest_v, width_s=width_s)
-    yield from _heat(sensor, rest_v, height_v, width_s, pulses.frequency_hz)
-    seconds = (pulses.number + 1) / pulses.frequency_hz
-    taken = yield from take(sensor.at, seconds, 2 / pulses.frequency_hz)
-    return resolution.template_of(
-        circuit.current_a(taken.volts),
-        taken.rate_hz,
-        frequency_hz=pulses.frequency_hz,
-        energy_ev=heater.pulse_ev(rest_v=rest_v, height_v=height_v, width_s=width_s),
-    )
-
-
-def _heat(
+def heat(
     sensor: Sensor, rest_v: float, height_v: float, width_s: float, frequency_hz: float
 ) -> Procedure[object]:
     """The heater at a level, with pulses above it."""
@@ -610,21 +332,7 @@ def _heat(
     return ask(wave, object)
 
 
-# --- common
-
-
-def heated(sensor: Sensor, heater_w: float, procedure: Procedure[R]) -> Procedure[R]:
-    """A procedure while the heater gives a power; it is off afterwards, however that ended."""
-    return putting_back(_heated(sensor, heater_w, procedure))
-
-
-def _heated(sensor: Sensor, heater_w: float, procedure: Procedure[R]) -> Procedure[R]:
-    rest_v = sensor.heater.volts_for(heater_w)
-    yield from _heat(sensor, rest_v, QUIET_V, QUIET_S, QUIET_HZ)
-    return (yield from procedure)
-
-
-def _lock(sensor: Sensor, feedback_ohm: float) -> Procedure[float]:
+def lock(sensor: Sensor, feedback_ohm: float) -> Procedure[float]:
     """Lock with a feedback resistor; what is then held."""
     yield from put(sensor.at, "mode", OPEN)
     held = yield from put(sensor.at, "feedback", feedback_ohm)
@@ -633,18 +341,26 @@ def _lock(sensor: Sensor, feedback_ohm: float) -> Procedure[float]:
 
 
 def from_normal(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:
-    """Drive it normal, then bias it: on the upper branch wherever there are two; what is held."""
-    yield from _bias(sensor, sensor.normal_bias_a, settle_s)
-    return (yield from _bias(sensor, bias_a, settle_s))
+    """Drive it normal, then bias it: on the upper branch wherever there are two; what is held.
+
+    The lock is made anew there: driving it normal may have sent the output to its rail.
+    """
+    yield from bias(sensor, sensor.normal_bias_a, settle_s)
+    held_a = yield from bias(sensor, bias_a, settle_s)
+    yield from put(sensor.at, "mode", OPEN)
+    yield from put(sensor.at, "mode", LOCKED)
+    return held_a
 
 
-def _bias(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:
+def bias(sensor: Sensor, bias_a: float, settle_s: float) -> Procedure[float]:
+    """Bias the sensor and let it settle; what is then held."""
     held = yield from put(sensor.at, "tes_bias", bias_a)
     yield from average(sensor.at, 0.01, settle_s)
     return held.number
 
 
-def _refuse_rail(sensor: Sensor, most_v: float) -> None:
+def refuse_rail(sensor: Sensor, most_v: float) -> None:
+    """CheckError where the output was so high that it no longer follows the current."""
     if most_v >= RAIL_SHARE * sensor.limit_v:
         raise CheckError(
             f"{sensor.at}: expected the output within {RAIL_SHARE * sensor.limit_v:g} V, found "

@@ -56,7 +56,8 @@ class Iv:
     """One sweep; all arrays are float64 [point] in the order of the sweep.
 
     `current_a` is absolute, without jumps. `loop_gain` is for beta = 0, NaN outside the
-    transition; `r_ohm` is NaN where no bias flows. `r_load_ohm` is Rsh + Rp.
+    transition; `r_ohm` is NaN where no bias flows. `r_load_ohm` is Rsh + Rp; `volts_per_a` is the
+    gain of the output, with its sign, that the sweep was understood with.
     """
 
     bias_a: F64
@@ -71,6 +72,7 @@ class Iv:
     r_normal_ohm: Estimate
     r_load_ohm: Estimate
     offset_v: Estimate
+    volts_per_a: float
 
     @property
     def power_w(self) -> F64:
@@ -203,7 +205,8 @@ class _Sweep:
         to the last; CheckError where there is no transition between."""
         n_normal = self._as_the_first(self.slopes)
         backward = self.slopes[::-1]
-        n_super = self._as_the_first(backward) if backward[0] > SUPERCONDUCTING_SLOPE else 0
+        steep = int(np.argmin(np.append(backward > SUPERCONDUCTING_SLOPE, False)))
+        n_super = self._as_the_first(backward[:steep]) if steep else 0
         n_super = n_super if n_super >= LEAST_ON_BRANCH else 0
         self._refuse_branches(n_normal)
         guarded = n_normal - 1 if n_normal > LEAST_ON_BRANCH else n_normal
@@ -355,6 +358,7 @@ def _iv(
         offset_v=Estimate(
             offset.value * circuit.volts_per_a, offset.sigma * abs(circuit.volts_per_a)
         ),
+        volts_per_a=circuit.volts_per_a,
     )
 
 

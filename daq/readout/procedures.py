@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import numpy as np
 
 from daq.errors import ScheeliteError
 from daq.readout.requests import (
@@ -32,6 +35,7 @@ from daq.readout.requests import (
     Silence,
     Simple,
     SimpleAnswer,
+    StoppedError,
     Take,
     Taken,
     Value,
@@ -39,9 +43,12 @@ from daq.readout.requests import (
     WaitStable,
 )
 
+logger = logging.getLogger(__name__)
+
 R = TypeVar("R")
 A = TypeVar("A")
 Execute = Callable[[AnyRequest], AnyAnswer]
+INITIALIZE = "initialize"  # what brings electronics that cannot be asked into a known state
 
 
 # --- asking, with the type of the answer
@@ -59,7 +66,7 @@ def ask(request: AnyRequest, kind: type[A]) -> Procedure[A]:
 
 def put(at: str, name: str, value: Value) -> Procedure[Held]:
     """Write; what is then held."""
-    return ask(Put(at, name, value), Held)
+    return ask(Put(at, name, value.item() if isinstance(value, np.generic) else value), Held)
 
 
 def get(at: str, name: str) -> Procedure[Held]:
@@ -101,7 +108,7 @@ def wait_stable(
 
 def say(at: str, text: str, fraction: float = 0.0, **values: float) -> Procedure[Done]:
     """Tell who watches."""
-    return ask(Say(at, text, fraction, values), Done)
+    return ask(Say(at, text, float(fraction), _plain(values)), Done)
 
 
 def all_of(requests: Sequence[Simple]) -> Procedure[tuple[SimpleAnswer, ...]]:
@@ -125,21 +132,26 @@ def end(
     pictures: Sequence[Picture] = (),
 ) -> Procedure[Done]:
     """A step is over."""
-    return ask(End(at, step, passed, dict(values or {}), found, tuple(pictures)), Done)
+    return ask(End(at, step, bool(passed), _plain(values or {}), found, tuple(pictures)), Done)
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float]:
+    """Numbers for a journal, whatever library they come from."""
+    return {name: float(value) for name, value in values.items()}
 
 
 # --- running
 
 
 def run(procedure: Procedure[R], execute: Execute) -> R:
-    """Run to the end; what `execute` raises as a ScheeliteError is raised in the procedure."""
+    """Run to the end; what `execute` raises is raised in the procedure."""
     try:
         request = next(procedure)
         while True:
             try:
                 answer = execute(request)
-            except ScheeliteError as error:
-                request = procedure.throw(error)
+            except Exception as error:  # the procedure must be able to put things back
+                request = procedure.throw(_ours(error))
             else:
                 request = procedure.send(answer)
     except StopIteration as stop:
@@ -194,8 +206,8 @@ class _Lane(Generic[R]):
             self.request = go()
         except StopIteration as stop:
             self.request, self.outcome = None, Outcome(result=stop.value)
-        except ScheeliteError as error:
-            self.request, self.outcome = None, Outcome(error=error)
+        except Exception as error:  # a mistake in one must not leave the others unattended
+            self.request, self.outcome = None, Outcome(error=_ours(error))
 
 
 def together(procedures: Mapping[str, Procedure[R]]) -> Procedure[dict[str, Outcome[R]]]:
@@ -248,7 +260,7 @@ def putting_back(procedure: Procedure[R]) -> Procedure[R]:
     before = _Before()
     try:
         result = yield from _watched(procedure, before)
-    except ScheeliteError as error:
+    except Exception as error:  # whatever went wrong, things are put back
         raise _with(error, (yield from before.put_back())) from error
     if problems := (yield from before.put_back()):
         raise _with(problems[0], problems[1:])
@@ -260,7 +272,7 @@ def undone_if_failed(procedure: Procedure[R]) -> Procedure[R]:
     before = _Before()
     try:
         return (yield from _watched(procedure, before))
-    except ScheeliteError as error:
+    except Exception as error:  # whatever went wrong, things are put back
         raise _with(error, (yield from before.put_back())) from error
 
 
@@ -295,12 +307,28 @@ def _undoing(request: Simple, key: tuple[str, str]) -> Procedure[Simple]:
     if isinstance(request, Generate):
         return Silence(request.at, request.line)
     at, name = key
-    held = yield from get(at, name)
+    try:
+        held = yield from get(at, name)
+    except StoppedError:
+        raise
+    except ScheeliteError:
+        if isinstance(request, Do) and request.action == INITIALIZE:
+            return request  # nobody knew what it was before
+        raise
     return Put(at, name, held.value)
 
 
-def _with(error: ScheeliteError, problems: Sequence[ScheeliteError]) -> ScheeliteError:
+def _ours(error: Exception) -> ScheeliteError:
+    """An error of ours; a mistake in a procedure is one as well."""
+    if isinstance(error, ScheeliteError):
+        return error
+    logger.error("A procedure failed in a way nobody foresaw.", exc_info=error)
+    return ScheeliteError(f"internal error, {type(error).__name__}: {error}")
+
+
+def _with(given: Exception, problems: Sequence[ScheeliteError]) -> ScheeliteError:
     """The error, with what could not be put back."""
+    error = _ours(given)
     for problem in problems:
         error.add_note(f"not put back: {problem}")
     return error

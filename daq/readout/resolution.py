@@ -51,13 +51,21 @@ class Heater:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """The mean answer to 1 eV [sample] in A/eV, from `before` samples before it on."""
+    """The mean answer to 1 eV [sample] in A/eV, from `before` samples before it on.
 
-    a_per_ev: F64
+    `halves` are those of every second pulse, whose noises know nothing of each other.
+    """
+
+    halves: tuple[F64, F64]
     before: int
     rate_hz: float
     n_pulses: int
     height_sigma: float  # relative, of the scale
+
+    @property
+    def a_per_ev(self) -> F64:
+        """The mean of all."""
+        return np.asarray((self.halves[0] + self.halves[1]) / 2)
 
 
 def sigma_by_nep(f_hz: F64, nep_w_rthz: F64) -> float:
@@ -70,15 +78,20 @@ def sigma_by_template(template: Template, f_hz: F64, psd: F64) -> float:
     """The baseline sigma in eV of an optimum filter, by template and measured density in A²/Hz.
 
     Frequencies below the density's first one say nothing; between its points it is a line in the
-    logarithms.
+    logarithms. |S|² is the cross-spectrum of the template's halves: its noise would count as
+    signal at every frequency. CheckError where nothing but noise is left of it.
     """
-    n = template.a_per_ev.size
+    n = template.halves[0].size
     at = rfftfreq(n, 1 / template.rate_hz)[1:]
-    spectrum = np.abs(rfft(template.a_per_ev)[1:]) / template.rate_hz
+    one, other = (rfft(half)[1:] / template.rate_hz for half in template.halves)
+    squares = (one * np.conj(other)).real
     known = (at >= f_hz[0]) & (at <= f_hz[-1])
     noise = np.exp(np.interp(np.log(at[known]), np.log(f_hz), np.log(psd)))
     step_hz = template.rate_hz / n
-    return float(np.sum(4 * spectrum[known] ** 2 / noise * step_hz) ** -0.5)
+    information = float(np.sum(4 * squares[known] / noise * step_hz))
+    if information <= 0:
+        raise CheckError("expected pulses above their noise, found none: take larger ones, or more")
+    return float(information**-0.5)
 
 
 def template_of(
@@ -98,17 +111,20 @@ def template_of(
     before = round(BASELINE_SHARE * length)
     whole = np.roll(current_a, before - rise)[: n * length].reshape(n, length)[:-1]  # one is cut
     whole = whole - whole[:, : before * 3 // 4].mean(1, keepdims=True)
-    mean = whole.mean(0)
-    scale = float(np.abs(mean).max())
-    heights = whole @ mean / (mean @ mean)  # each pulse's, in that of the mean
-    sure = float(np.std(heights, ddof=1) / np.sqrt(len(heights)))
-    if not scale or sure > 1 / LEAST_SNR:
+    heights = np.concatenate([_heights(whole[::2], whole[1::2]), _heights(whole[1::2], whole[::2])])
+    sure = float(np.std(heights, ddof=1) / np.sqrt(heights.size))
+    if heights.mean() < LEAST_SNR * sure:
         raise CheckError(
             f"no pulses seen: expected one of {energy_ev:.4g} eV every {1 / frequency_hz:.3g} s, "
-            f"found heights that scatter by {np.std(heights):.2g} of their mean of {scale:.2g} A"
+            f"found heights of {heights.mean():.2g} +- {sure:.2g} of their mean, which is up to "
+            f"{np.abs(whole.mean(0)).max():.2g} A"
         )
     return Template(
-        a_per_ev=mean / energy_ev, before=before, rate_hz=rate_hz, n_pulses=n - 1, height_sigma=sure
+        halves=(whole[::2].mean(0) / energy_ev, whole[1::2].mean(0) / energy_ev),
+        before=before,
+        rate_hz=rate_hz,
+        n_pulses=n - 1,
+        height_sigma=sure / float(heights.mean()),
     )
 
 
@@ -116,6 +132,13 @@ def sigma_estimate(sigma_ev: float, template: Template, averages: int) -> Estima
     """The resolution with its uncertainty: of the template's scale, and of the averaged density."""
     relative = np.hypot(template.height_sigma, 0.5 / np.sqrt(averages * 10))
     return Estimate(sigma_ev, float(sigma_ev * relative))
+
+
+def _heights(rows: F64, others: F64) -> F64:
+    """Each row's height in units of the mean of other rows, which its own noise is not part of."""
+    mean = others.mean(0)
+    power = float(mean @ mean)
+    return np.asarray(rows @ mean / power if power else np.zeros(len(rows)))
 
 
 def _steepest(period: F64) -> int:

@@ -43,6 +43,7 @@ OPEN, LOCKED = "OPEN", "LOCKED"
 POINT_S, POINT_SETTLE_S = 0.005, 0.002  # of a point of V-phi
 N_COARSE, N_FINER, N_CURVE, N_FINE = 5, 2, 16, 41  # bias currents; points of a curve
 LEAST_EXPLAINED = 0.98  # of the variance, by a periodic curve
+LEAST_EXPLAINED_COARSE = 0.8  # by few harmonics of a period that is not yet known
 LEAST_DEPTH_V = 1e-6  # at the SQUID: below any SQUID that could be locked
 PERIOD_TOLERANCE = 0.2  # of the design's
 OFFSET_STEP_V = 20e-6  # that the gain of the open output is measured with
@@ -167,7 +168,7 @@ def identify(at: str) -> Procedure[Identified]:
     offered = yield from offers(at)
     missing = [name for name in NEEDED if not offered.has(name)]
     if missing:
-        yield from _fail(at, "identify", f"the electronics to have {', '.join(missing)}", "none")
+        yield from fail(at, "identify", f"the electronics to have {', '.join(missing)}", "none")
     held = yield from _known(at, offered)
     seen = yield from average(at, 0.02)
     shadows = sum(1 for offer in offered.values.values() if offer.source == "shadow")
@@ -219,7 +220,7 @@ def characterize(at: str, chain: Chain, identified: Identified) -> Procedure[Cha
         if curve is not None and not problem:
             break
     else:
-        yield from _fail(at, "v-phi", expected, problem, _curve_pictures(curve))
+        yield from fail(at, "v-phi", expected, problem, _curve_pictures(curve))
     assert curve is not None
     values = _curve_values(curve)
     yield from end(at, "v-phi", passed=True, values=values, pictures=_curve_pictures(curve))
@@ -239,17 +240,15 @@ def _try_curve(
 ) -> Procedure[tuple[Characterized | None, str]]:
     """One attempt; the sentence says what is wrong with it."""
     coarse = yield from _coarse(at, chain, identified)
-    best = best_of(coarse)
-    if best.fit.explained < LEAST_EXPLAINED or best.fit.depth_v <= 3 * best.fit.noise_v:
+    best = deepest(coarse)
+    if best.fit.explained < LEAST_EXPLAINED_COARSE or best.fit.depth_v <= 3 * best.fit.noise_v:
         least, most = coarse[0].bias_a, coarse[-1].bias_a
         return None, (
             f"a modulation of {best.fit.depth_v:.3g} V at the open output with "
             f"{best.fit.noise_v:.2g} V of scatter, at best, for bias currents from "
             f"{least:.3g} to {most:.3g} A"
         )
-    yield from put(at, "bias", best.bias_a)
-    full = yield from _sweep(at, best.bias_a, _full_range(chain, identified.offered))
-    fine = Sweep(best.bias_a, *full, vphi.fit(*full, chain.feedback_a_per_phi0))
+    fine = yield from _full(at, chain, identified, coarse)
     gain = yield from _open_gain(at)
     curve = Characterized(coarse, fine, gain, heated)
     off = curve.period_a / chain.feedback_a_per_phi0 - 1
@@ -261,10 +260,24 @@ def _try_curve(
     return curve, ""
 
 
-def best_of(sweeps: Sequence[Sweep]) -> Sweep:
-    """The deepest of those that are steepest where a loop can hold; the deepest where none is."""
-    even = [each for each in sweeps if each.fit.is_even]
-    return max(even or sweeps, key=lambda each: each.fit.depth_v)
+def deepest(sweeps: Sequence[Sweep]) -> Sweep:
+    """The one with the largest modulation."""
+    return max(sweeps, key=lambda each: each.fit.depth_v)
+
+
+def _full(
+    at: str, chain: Chain, identified: Identified, coarse: Sequence[Sweep]
+) -> Procedure[Sweep]:
+    """The whole curve of the deepest; of the next higher currents, until it is even."""
+    flux = _full_range(chain, identified.offered)
+    least_a = deepest(coarse).bias_a
+    for bias_a in (each.bias_a for each in coarse if each.bias_a >= least_a):
+        held = yield from put(at, "bias", bias_a)
+        swept = yield from _sweep(at, flux)
+        full = Sweep(held.number, *swept, vphi.fit(*swept, chain.feedback_a_per_phi0))
+        if full.fit.is_even:
+            break
+    return full
 
 
 def _coarse(at: str, chain: Chain, identified: Identified) -> Procedure[list[Sweep]]:
@@ -273,7 +286,7 @@ def _coarse(at: str, chain: Chain, identified: Identified) -> Procedure[list[Swe
     flux = _one_period(chain, identified.offered)
     biases = np.linspace(least, most, N_COARSE)
     sweeps = yield from _sweeps(at, biases, flux, chain, 0.0)
-    middle, step = best_of(sweeps).bias_a, float(biases[1] - biases[0])
+    middle, step = deepest(sweeps).bias_a, float(biases[1] - biases[0])
     between = middle + step / (N_FINER + 1) * np.arange(-N_FINER, N_FINER + 1)
     more = [b for b in between if least <= b <= most and abs(b - middle) > step / 10]
     sweeps += yield from _sweeps(at, np.array(more), flux, chain, 0.5)
@@ -288,15 +301,14 @@ def _sweeps(
         text = f"V-phi at {bias * 1e6:.3g} uA"
         yield from say(at, text, done + 0.4 * i / len(biases))
         held = yield from put(at, "bias", bias)
-        swept = yield from _sweep(at, held.number, flux)
+        swept = yield from _sweep(at, flux)
         fit = vphi.fit_with(*swept, chain.feedback_a_per_phi0)
         found.append(Sweep(held.number, *swept, fit))
     return found
 
 
-def _sweep(at: str, bias_a: float, flux_a: Floats) -> Procedure[tuple[Floats, Floats]]:
+def _sweep(at: str, flux_a: Floats) -> Procedure[tuple[Floats, Floats]]:
     """(current held in the flux line, open output), point by point."""
-    del bias_a
     held, volts = [], []
     for current in flux_a.tolist():
         held.append((yield from put(at, "flux", current)).number)
@@ -372,8 +384,8 @@ def _curve_pictures(curve: Characterized | None) -> list[Picture]:
         "current in the flux line [uA]",
         "open output [mV]",
         {
-            "measured": _xy(best.flux_a * 1e6, best.volts * 1e3),
-            "fit": _xy(grid * 1e6, best.fit.at(grid) * 1e3),
+            "measured": xy(best.flux_a * 1e6, best.volts * 1e3),
+            "fit": xy(grid * 1e6, best.fit.at(grid) * 1e3),
         },
         ("measured",),
     )
@@ -382,7 +394,7 @@ def _curve_pictures(curve: Characterized | None) -> list[Picture]:
         "bias current [uA]",
         "depth at the SQUID [uV]",
         {
-            "depth": _xy(
+            "depth": xy(
                 np.array([s.bias_a for s in curve.coarse]) * 1e6,
                 np.array([s.fit.depth_v for s in curve.coarse]) / curve.gain * 1e6,
             )
@@ -423,7 +435,7 @@ def find_lock_point(at: str, curve: Characterized) -> Procedure[LockPoint]:
     if off > 0.1:
         mean = float(open_.volts.mean())
         found = f"{mean:.3g} V where {left_v:.3g} V was meant, of a depth of {fit.depth_v:.3g} V"
-        yield from _fail(at, "lock point", expected, found, values=values)
+        yield from fail(at, "lock point", expected, found, values=values)
     yield from end(at, "lock point", passed=True, values=values)
     both = (slope[0] / gain, slope[1] / gain)
     return LockPoint((rising, falling), offset.number, both, noise_phi0)
@@ -477,8 +489,8 @@ def lock(at: str, curve: Characterized, point: LockPoint) -> Procedure[float]:
                 return flux
             found = problem or f"an output of {off:.3g} V, {off / per_phi0:.2g} quanta"
             yield from put(at, "mode", OPEN)
-    yield from _fail(at, "lock", expected, found)
-    raise AssertionError  # `_fail` raises
+    yield from fail(at, "lock", expected, found)
+    raise AssertionError  # `fail` raises
 
 
 def health(seen: Taken) -> str:
@@ -525,7 +537,7 @@ def prove(at: str, curve: Characterized, flux_a: float) -> Procedure[Locked]:
     problem = _unproven(values, health(seen))
     pictures = _proof_pictures(quanta, outputs, seen)
     if problem:
-        yield from _fail(at, "proof", expected, problem, pictures, values)
+        yield from fail(at, "proof", expected, problem, pictures, values)
     yield from end(at, "proof", passed=True, values=values, pictures=pictures)
     return Locked(
         flux_a=flux_a,
@@ -571,14 +583,14 @@ def _proof_pictures(quanta: Floats, outputs: Floats, seen: Taken) -> list[Pictur
             "proof of lock",
             "flux through the loop [quanta]",
             "output [V]",
-            {"output": _xy(quanta, outputs)},
+            {"output": xy(quanta, outputs)},
             ("output",),
         ),
         Picture(
             "noise of the locked output",
             "frequency [Hz], log10",
             "density [V/rtHz], log10",
-            {"noise": _thinned(np.log10(f_hz[keep]), np.log10(np.sqrt(psd[keep]) + 1e-12))},
+            {"noise": thinned(np.log10(f_hz[keep]), np.log10(np.sqrt(psd[keep]) + 1e-12))},
         ),
     ]
 
@@ -606,7 +618,7 @@ def verify(at: str, locked: Locked, meant: Mapping[str, Value]) -> Procedure[dic
         "flux_noise_phi0_rthz": white_noise(seen) / locked.volts_per_phi0,
     }
     if problem:
-        yield from _fail(at, "verify", expected, problem, values=values)
+        yield from fail(at, "verify", expected, problem, values=values)
     yield from end(at, "verify", passed=True, values=values)
     return held
 
@@ -631,7 +643,7 @@ def restore(at: str, wanted: Mapping[str, Value]) -> Procedure[dict[str, Value]]
 # --- all of it
 
 
-def _fail(
+def fail(
     at: str,
     step: str,
     expected: str,
@@ -639,18 +651,20 @@ def _fail(
     pictures: Sequence[Picture] = (),
     values: Mapping[str, float] | None = None,
 ) -> Procedure[None]:
+    """End a step that did not pass, and raise StepFailedError."""
     yield from end(at, step, passed=False, values=values, found=found, pictures=pictures)
     raise StepFailedError(f"{at}, {step}: expected {expected}, found {found}")
 
 
-def _xy(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+def xy(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    """A curve of a picture."""
     return x.tolist(), y.tolist()
 
 
-def _thinned(x: Floats, y: Floats, n: int = 400) -> tuple[list[float], list[float]]:
+def thinned(x: Floats, y: Floats, n: int = 400) -> tuple[list[float], list[float]]:
     """No more points than a picture can show."""
     step = max(1, len(x) // n)
-    return _xy(x[::step], y[::step])
+    return xy(x[::step], y[::step])
 
 
 def _ends(values: Floats) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from daq.errors import CheckError
 
 Floats = npt.NDArray[np.float64]
+EVEN = 0.94  # of the steepest slope, in the middle
 SEARCH = 0.35  # of the expected period, to either side
 SCANNED = 141  # periods
 GRID = 2000  # points of a period
@@ -70,13 +71,13 @@ class VPhi:
 
     @property
     def is_even(self) -> bool:
-        """Whether it is steepest within the middle half of its swing, where a loop can hold.
+        """Whether it is about as steep in its middle as anywhere: there a loop can hold.
 
-        At the critical current itself it is steepest at its sharp end.
+        Near the critical current and below it, it is steepest at its sharp end.
         """
-        flux = self._grid
-        steepest = flux[np.argmax(np.abs(self.slope_v_per_phi0(flux)))]
-        return bool(abs(self.at(steepest) - self.middle_v) < self.depth_v / 4)
+        slope = np.abs(self.slope_v_per_phi0(self._grid))
+        off = np.abs(self.at(self._grid) - self.middle_v)
+        return bool(slope[off < self.depth_v / 50].min() > EVEN * slope.max())
 
     @staticmethod
     def _lock_point(flux: Floats, slope: Floats, off_v: Floats) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from daq.errors import StorageError
 from daq.model.record import LEDGER, HitKind, titles
@@ -62,19 +62,19 @@ def write_reports(
 ) -> Path:
     """Write one report of several runs, with what they have together before what each has."""
     alone = len(runs) == 1
-    environment = _environment()
     contents = [_content(run, checked, alone=alone) for run, checked in runs]
     rows = [overview(content) for content in contents]
     for row, content in zip(rows, contents, strict=True):
-        row["body"] = environment.get_template("run.html.j2").render(content)
+        row["body"] = template("run.html.j2").render(content)
     named = f"Run {rows[0]['run'].run} \N{EN DASH} {rows[0]['run'].name}" if alone else title
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         title=named or f"{len(runs)} runs", runs=rows, total=totals(rows)
     )
-    return _written(page, path)
+    return write_page(path, page)
 
 
-def _written(page: str, path: Path) -> Path:
+def write_page(path: Path, page: str) -> Path:
+    """Write a page, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(page, encoding="utf-8")
@@ -86,7 +86,8 @@ def _written(page: str, path: Path) -> Path:
     return path
 
 
-def _environment() -> Environment:
+def template(name: str) -> Template:
+    """One of our pages, to be filled."""
     environment = Environment(
         loader=PackageLoader("daq.report", ""),
         autoescape=True,
@@ -96,7 +97,7 @@ def _environment() -> Environment:
     )
     environment.filters |= FILTERS
     environment.globals["share"] = text.share
-    return environment
+    return environment.get_template(name)
 
 
 # Any: what the templates take
@@ -131,7 +132,8 @@ def _content(run: RunSource, verification: Verification | None, *, alone: bool) 
         "prefix": "" if alone else f"r{run.number}-",
         "drifts": drifts,
         "drift_pictures": _drift_pictures(drifts),
-        "efficiency": {name: efficiency.sentence(found) for name, found in salted.items()},
+        "efficiency": {n: efficiency.sentence(found) for n, found in salted.items()}
+        | {c.name: c.threshold for c in numbers.channels if c.threshold},
         "efficiency_pictures": [pictures.efficiency(n, found) for n, found in salted.items()],
         "jumps": _jumps(run),
         "jump_kinds": JUMP_KINDS,

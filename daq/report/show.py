@@ -27,7 +27,8 @@ class ChannelSummary:
 
     `real_s` = `live_s` + all of `dead_s`; the exposure is live time x mass. `dropped` counts
     triggers without a record by cause. `gaps` are its digitizer's. Medians are over all records;
-    None where there are none.
+    None where there are none. `blinded` records are in the restricted files alone; `threshold` is
+    what salts and noise say of the triggers.
     """
 
     name: str
@@ -45,6 +46,8 @@ class ChannelSummary:
     gaps: int
     baseline_rms_v: float | None
     height_v: float | None
+    threshold: str = ""
+    blinded: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +195,7 @@ def _channels(loaded: Loaded) -> tuple[ChannelSummary, ...]:
             table,
             {column: float(values[i]) for column, values in seconds.items()},
             veto,
-            dict(loaded.run.drops.get(channel.name, {})),
+            loaded.run,
             int(gaps[digitizers.index(channel.digitizer)]),
         )
         for i, ((channel, table, _), veto) in enumerate(
@@ -206,7 +209,7 @@ def _channel(
     table: Rows,
     seconds: dict[str, float],
     veto: bool,
-    dropped: dict[str, int],
+    run: RunSource,
     gaps: int,
 ) -> ChannelSummary:
     return ChannelSummary(
@@ -221,8 +224,10 @@ def _channel(
         live_s=seconds["live"],
         exposure_g_d=seconds["live"] * channel.mass_g / 86_400,
         dead_s={cause: seconds[cause] for cause in DEAD_CAUSES},
-        dropped=dropped,
+        dropped=dict(run.drops.get(channel.name, {})),
         gaps=gaps,
+        threshold=run.thresholds.get(channel.name, ""),
+        blinded=run.blinded.get(channel.name, 0),
         baseline_rms_v=_median(table["baseline_rms"] * channel.volts_per_count),
         height_v=_median(table["height"] * channel.volts_per_count),
     )

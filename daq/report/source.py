@@ -107,6 +107,16 @@ class RunSource(Protocol):
         """Triggers without a record by channel and cause."""
         ...
 
+    @property
+    def blinded(self) -> Mapping[str, int]:
+        """Records that are kept from everybody, by channel."""
+        ...
+
+    @property
+    def thresholds(self) -> Mapping[str, str]:
+        """What salts and noise say of each channel's triggers, in words."""
+        ...
+
     def records(self, channel: str) -> tuple[Rows, Samples]: ...
 
     def events(self) -> Rows: ...

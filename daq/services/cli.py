@@ -23,6 +23,7 @@ from daq.services import (
     night_commands,
     report_command,
     runs_commands,
+    tune_commands,
 )
 from daq.services.ours import check_packages_are_ours
 
@@ -55,6 +56,7 @@ app.command("report")(report_command.report)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
+app.command("tune")(tune_commands.tune)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]

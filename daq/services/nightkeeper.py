@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from daq.errors import RefusedError, ScheeliteError
+from daq.errors import CheckError, RefusedError, ScheeliteError
 from daq.model.operator import Operator
 from daq.services import nightrun
 from daq.services.authority import Notes
 from daq.services.nightrun import Journal, NightRun
-from daq.services.nightsteps import Answer, Ask, Facts, Randomly, Start, Stop, Write
+from daq.services.nightsteps import Answer, Ask, Facts, Randomly, Start, Stop, Tune, Write
 from daq.services.service import Result, Verb
 from daq.settings.loader import Settings
 from daq.settings.nightplan import parse_plan, seconds_until
@@ -165,6 +166,8 @@ class NightKeeper:
                     self._deeds.stop(ask.reason)
                 case Randomly():
                     self._randomly(ask)
+                case Tune():
+                    return self._writing.submit(partial(self._tune, ask))
                 case Write():
                     return self._writing.submit(partial(self._write, ask, self._deeds.ticket()))
         except RefusedError as error:  # such as a stop of what has just ended by itself
@@ -177,6 +180,28 @@ class NightKeeper:
         trigger = {"kind": "random", "rate_hz": ask.rate_hz}
         for channel in ask.channels:
             self._deeds.ask_core("set_triggers", channel=channel, triggers=[trigger])
+
+    def _tune(self, ask: Tune) -> Answer:
+        """In a process of its own that does not outlive us: another of us would begin a second."""
+        command = ["setpriv", "--pdeathsig", "TERM", *tune_command(self._settings, ask)]
+        who = self._night.journal.who if self._night else ""
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=ask.timeout_s,
+                check=False,
+                env={**os.environ, "SCHEELITE_OPERATOR": who},
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(error=CheckError(f"the tuning took longer than {ask.timeout_s:g} s"))
+        except OSError as error:
+            return Answer(error=CheckError(f"the tuning could not begin: {error}"))
+        words = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        return Answer(error=CheckError(f"the tuning: {words[-1]}")) if done.returncode else Answer()
 
     def _write(self, ask: Write, ticket: str) -> Answer:
         """In a thread of its own: an instrument may take its time."""
@@ -204,6 +229,14 @@ class NightKeeper:
             self.problem = "the morning report could not be made: see run control's log"
             logger.error(self.problem)
         self._reporting = None
+
+
+def tune_command(settings: Settings, ask: Tune) -> list[str]:
+    """`scheelite tune` of what is up; --resume takes its channels from the tuning before."""
+    named = [part for name in ask.channels for part in ("--channel", name)] or ["--all"]
+    which = ["--resume"] if ask.again else named
+    config = str(settings.path.absolute())
+    return [sys.executable, "-m", "daq.services.cli", "tune", config, *which, "--json"]
 
 
 def _order(ask: Write) -> dict[str, Any]:

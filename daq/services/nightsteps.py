@@ -13,7 +13,7 @@ from typing import Any
 from daq.errors import ScheeliteError
 from daq.run.quantities import Quantity
 from daq.services.marks import Label
-from daq.settings.nightplan import HeaterStep, NoiseStep, RunStep, StopIf, Wait, WriteStep
+from daq.settings.nightplan import HeaterStep, NoiseStep, RunStep, StopIf, TuneStep, Wait, WriteStep
 from daq.settings.watch import Condition, Order
 
 NS = 10**9
@@ -79,7 +79,16 @@ class Randomly:
     rate_hz: float
 
 
-Ask = Look | Start | Stop | Write | Randomly
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tune:
+    """Tune these channels, all where none is named; `again` where that was begun before a crash."""
+
+    channels: tuple[str, ...]
+    timeout_s: float
+    again: bool
+
+
+Ask = Look | Start | Stop | Write | Randomly | Tune
 Memory = dict[str, Any]  # Any: each step keeps its own few JSON values
 
 
@@ -102,6 +111,8 @@ Step = Generator[Ask, Answer, str]  # what it returns is the sentence of what be
 def step_of(step: object, name: str, memory: Memory) -> Step:
     """The generator of a plan's step; `name` goes into the runs' comments."""
     match step:
+        case TuneStep():
+            return tune(step, memory)
         case Wait():
             return wait(step, memory)
         case WriteStep():
@@ -118,6 +129,8 @@ def step_of(step: object, name: str, memory: Memory) -> Step:
 def said(step: object) -> str:
     """A step in words."""
     match step:
+        case TuneStep():
+            return f"tune {', '.join(step.channels) or 'all channels'}"
         case Wait():
             return f"wait until {_limits(step)} for {step.stable_s:g} s"
         case WriteStep():
@@ -134,6 +147,8 @@ def said(step: object) -> str:
 def expected_s(step: object) -> tuple[float, float | None]:
     """Shortest and longest time of a step [s]; None where only the data can tell."""
     match step:
+        case TuneStep():
+            return 0.0, step.timeout_s
         case Wait():
             return step.stable_s, step.timeout_s
         case RunStep():
@@ -165,6 +180,19 @@ def wait(step: Wait, memory: Memory) -> Step:
             if step.otherwise == "end":
                 raise StepError(f"{step.watch} was not {_limits(step)} in {step.timeout_s:g} s")
             return "not reached in time: it goes on"
+
+
+def tune(step: TuneStep, memory: Memory) -> Step:
+    """Until all have passed; a tuning that a crash ended goes on where its journal ends."""
+    yield from look()
+    again = "tuning" in memory
+    memory["tuning"] = True
+    answer = yield Tune(channels=tuple(step.channels), timeout_s=step.timeout_s, again=again)
+    if answer.error is None:
+        return "passed"
+    if step.otherwise == "end":
+        raise StepError(str(answer.error)) from answer.error
+    return f"it goes on: {answer.error}"
 
 
 def write(order: Order) -> Step:
@@ -303,13 +331,27 @@ def _begun(
     else:
         memory["beginning"] = True
         asked = Start(comment=comment, label=label, duration_s=duration_s)
-        memory["run"] = (yield from insist(asked)).run
+        memory["run"] = yield from _started(asked)
     del memory["beginning"]
     memory.setdefault("runs", []).append(memory["run"])
     memory["elapsed_s"] = 0.0
     facts = yield from look()
     while facts.run == memory["run"] and facts.value("run.recording") == 0.0:
         facts = yield from look()  # the core's news are older than the run
+
+
+def _started(asked: Start) -> Generator[Ask, Answer, int]:
+    """The number of a run; one that began although its answer was late is that run, too."""
+    began_ns = (yield from look()).t_ns
+    while True:
+        answer = yield asked
+        if answer.error is None and answer.run is not None:
+            return answer.run
+        facts = yield from look()
+        if facts.run is not None:
+            return facts.run
+        if facts.t_ns - began_ns > PATIENCE_S * NS:
+            raise StepError(str(answer.error)) from answer.error
 
 
 def _until_over(memory: Memory, due: Callable[[Facts], str]) -> Generator[Ask, Answer, Facts]:

@@ -26,6 +26,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
 from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
+from daq.services.efficiency import threshold_of
 from daq.services.filterfile import digest_of, keep_filters, kept_filters
 from daq.services.gains import Gains
 from daq.services.rawstream import RawTape
@@ -86,6 +87,7 @@ class Totals(msgspec.Struct):
             salted = int(np.count_nonzero(flags & Flag.SALTED))
             self.salted[name] = self.salted.get(name, 0) + salted
             self.n_bytes += records.table.nbytes + records.samples.nbytes
+        self.n_bytes += sum(b.table.nbytes + b.samples.nbytes for b in batch.blinded)
         self.n_bytes += sum(raw.samples.nbytes for raw in batch.raw)
         for row in batch.salts[batch.salts["counts"] > 0]:
             of = self.salts.setdefault(channels[int(row["channel"])].name, {})
@@ -305,6 +307,19 @@ class Recording:
         """Whether a stream has reached its end, so that the run will end soon."""
         return any(self.stopped(d.name) for d in self.facts.digitizers)
 
+    # Any: JSON
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """What salts and noise say of the channels' triggers, of those of which they do."""
+        found = {
+            c.name: threshold_of(
+                self.pipeline.triggers(c.name),
+                self.filters.get(c.name),
+                self.totals.salts.get(c.name, {}),
+            )
+            for c in self.facts.channels
+        }
+        return {name: told for name, told in found.items() if told is not None}
+
     @property
     def elapsed_s(self) -> float:
         """Seconds of samples taken in, of the digitizer that is farthest."""
@@ -449,6 +464,8 @@ class Recording:
             "t_ns": t_ns,
             "stops": self.pipeline.stops(),
             "drops": self.pipeline.drops(),
+            "blinded": self.pipeline.blinded(),
+            "thresholds": {name: told["text"] for name, told in self.thresholds().items()},
         }
         self._writer.external(Kind.RUN_END, msgspec.json.encode(end))
         self.commit()  # which makes the end count

@@ -265,7 +265,7 @@ def start_night(settings: Settings, plan: Path) -> dict[str, Any]:
     text = read_toml(plan)
     parse_plan(text, plan, settings)  # here, so that all its mistakes are told line by line
     who = operator.current().who
-    return ask(settings, "run", "night-start", text=text, path=str(plan), who=who)
+    return ask(settings, "run", "night-start", path=str(plan), who=who, text=text)
 
 
 def stop_night(settings: Settings) -> dict[str, Any]:

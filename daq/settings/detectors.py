@@ -18,6 +18,7 @@ from pydantic import (
 
 from daq.settings.sections import Channels, Name, Section
 
+PAIRS = ("squid_bias_a", "tes_sweep_a")
 ALL = "all"  # the table whose values every detector has that does not say otherwise
 _SQUID = re.compile(r"\A([^:]+):([0-9]{1,3})\Z")
 _PARAMETER = re.compile(r"\A([^:]+):(.+)\Z")
@@ -93,16 +94,32 @@ class Detector(Section):
     )
     bath_max_k: float = Field(0.1, gt=0, description="Bath that no procedure goes beyond [K].")
     feedback_ohm: float | None = Field(
-        None, gt=0, description="Feedback resistor to tune with; the one that stands, without."
+        None,
+        gt=0,
+        description="Feedback resistor to work with [ohm]; the one that stands, without.",
     )
+    sweep_feedback_ohm: float = Field(
+        3e3, gt=0, description="Feedback resistor of IVs: all of the current must fit [ohm]."
+    )
+    load_ohm: float | None = Field(
+        None, gt=0, description="Shunt and parasitic resistance [ohm]; without: by each IV."
+    )
+    tes_normal_a: float = Field(30e-6, gt=0, description="TES bias that drives it normal [A].")
+    tes_range_a: float | None = Field(
+        125e-6, gt=0, description="Range of the TES bias to work in [A], where there are several."
+    )
+    tes_sweep_a: tuple[float, float] = Field(
+        (8e-6, 0.4e-6), description="TES biases of an IV: from normal, down to the last ones [A]."
+    )
+    tes_share: float = Field(0.35, gt=0, lt=1, description="Of the normal resistance, to work at.")
 
     @model_validator(mode="before")
     @classmethod
     def _pair(cls, given: object) -> object:
         """TOML has arrays for pairs."""
-        if isinstance(given, Mapping) and isinstance(given.get("squid_bias_a"), list):
-            return {**given, "squid_bias_a": tuple(map(float, given["squid_bias_a"]))}
-        return given
+        if not isinstance(given, Mapping):
+            return given
+        return {n: tuple(v) if n in PAIRS and isinstance(v, list) else v for n, v in given.items()}
 
     @model_validator(mode="after")
     def _in_order(self) -> Detector:
@@ -110,6 +127,17 @@ class Detector(Section):
         if not 0 < least < most:
             raise ValueError(
                 f"expected squid_bias_a as [least, most] above 0, found {list(self.squid_bias_a)}"
+            )
+        top, bottom = self.tes_sweep_a
+        if not 0 < bottom < top <= self.tes_bias_max_a:
+            raise ValueError(
+                f"expected tes_sweep_a as [top, bottom] up to tes_bias_max_a "
+                f"{self.tes_bias_max_a:g}, found {list(self.tes_sweep_a)}"
+            )
+        if self.tes_normal_a > self.tes_bias_max_a:
+            raise ValueError(
+                f"expected tes_normal_a up to tes_bias_max_a {self.tes_bias_max_a:g}, "
+                f"found {self.tes_normal_a:g}"
             )
         return self
 

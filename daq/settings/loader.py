@@ -238,6 +238,7 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     if isinstance(kinds, Kinds):
         yield from _lines(channels, kinds)
         yield from _unfiltered(channels, kinds, sections.get("filters"))
+        yield from _leaking(channels, kinds, sections)
     yield from _uncommanded(channels, sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
@@ -300,6 +301,27 @@ def _unfiltered(channels: Channels, kinds: Kinds, filters: BaseModel | None) -> 
     for name, kind in kinds.root.items():
         if name in used and any(isinstance(t, MatchedTrigger) for t in kind.triggers):
             yield f"kinds.{name}.triggers: expected filters.file for a matched trigger, found none"
+
+
+def _leaking(channels: Channels, kinds: Kinds, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Blinding that something else would undo, or that cannot know its energies."""
+    chosen = getattr(sections.get("storage"), "raw", "none")
+    for name, channel in channels.root.items():
+        kind = kinds.root.get(channel.kind)
+        if kind is None or kind.blinding is None:
+            continue
+        if chosen == "all" or name in chosen:
+            yield (
+                f"storage.raw: expected no raw stream of {name}, whose kind {channel.kind} is "
+                "blinded: it would show everything"
+            )
+        if kind.blinding.to_ev is not None and not getattr(
+            sections.get("experiment"), "calibration", ""
+        ):
+            yield (
+                f"kinds.{channel.kind}.blinding: expected experiment.calibration for an energy "
+                "window, found none"
+            )
 
 
 def _members(events: Events, channels: Channels) -> Iterable[str]:

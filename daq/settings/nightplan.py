@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from daq.errors import SettingsError, UsageError
+from daq.settings.detectors import Detectors
 from daq.settings.loader import Settings, checked, read_toml
 from daq.settings.sections import Channels, Name, Section
 from daq.settings.watch import (
@@ -125,7 +126,20 @@ class HeaterStep(Section):
         )
 
 
-Step = Annotated[Wait | WriteStep | RunStep | NoiseStep | HeaterStep, Field(discriminator="kind")]
+class TuneStep(Section):
+    """Tune channels as `scheelite tune` does, IV curves and all."""
+
+    kind: Literal["tune"]
+    channels: list[Name] = Field([], description="Empty: all of [detectors].")
+    timeout_s: float = Field(6 * 3600.0, ge=10, le=7 * DAY_S, description="Longest [s], by ours.")
+    otherwise: Literal["end", "go-on"] = Field(
+        "end", description="Where one does not pass: the night ends, or goes on."
+    )
+
+
+Step = Annotated[
+    TuneStep | Wait | WriteStep | RunStep | NoiseStep | HeaterStep, Field(discriminator="kind")
+]
 
 
 class NightPlan(Section):
@@ -189,8 +203,8 @@ def foreign(document: Mapping[str, Any]) -> Iterable[str]:
         steps = document.get(part)
         for i, step in enumerate(steps if isinstance(steps, list) else []):
             kind = step.get("kind") if isinstance(step, Mapping) else None
-            if kind in ("tune", "iv"):
-                yield f"{part}.{i}.kind: {kind} is a procedure, and there is no runner for it here"
+            if kind == "iv":
+                yield f"{part}.{i}.kind: expected tune, which measures IV curves, found iv"
 
 
 def plan_problems(plan: NightPlan, settings: Settings) -> list[str]:
@@ -204,6 +218,8 @@ def _of(place: str, step: BaseModel, settings: Settings, names: Mapping[str, str
     match step:
         case Wait():
             yield from condition_problems(f"{place}.", step, names)
+        case TuneStep():
+            yield from _tunable(place, step, settings)
         case WriteStep():
             yield from order_problems(place, [step], settings.sections)
         case RunStep():
@@ -216,3 +232,12 @@ def _of(place: str, step: BaseModel, settings: Settings, names: Mapping[str, str
         case HeaterStep():
             orders = [*step.before, *map(step.order, step.heights), *step.after]
             yield from order_problems(place, orders, settings.sections)
+
+
+def _tunable(place: str, step: TuneStep, settings: Settings) -> Iterator[str]:
+    detectors = settings.sections.get("detectors")
+    known = detectors.root if isinstance(detectors, Detectors) else {}
+    if not known:
+        yield f"{place}: expected [detectors] in the config to tune, found none"
+    for name in [each for each in step.channels if known and each not in known]:
+        yield f"{place}.channels: expected one of {', '.join(known)}, found {name!r}"

@@ -301,6 +301,24 @@ class Salting(Section):
     calibration: str = Field(min_length=1, description="Calibration that gives their heights.")
 
 
+class Blinding(Section):
+    """Which pulses are kept from everybody: their records go to the run's restricted file."""
+
+    fraction: float = Field(0.0, ge=0, le=1, description="Each pulse with this probability.")
+    from_ev: float | None = Field(None, ge=0, le=1e9, description="All from this energy [eV] ...")
+    to_ev: float | None = Field(None, gt=0, le=1e9, description="... to below this one [eV].")
+
+    @model_validator(mode="after")
+    def _something(self) -> Blinding:
+        if (self.from_ev is None) != (self.to_ev is None):
+            raise ValueError("expected both from_ev and to_ev or neither, found one")
+        if self.from_ev is not None and self.to_ev is not None and self.from_ev >= self.to_ev:
+            raise ValueError(f"expected from_ev below to_ev {self.to_ev:g}, found {self.from_ev:g}")
+        if not self.fraction and self.to_ev is None:
+            raise ValueError("expected a fraction above 0 or an energy window, found neither")
+        return self
+
+
 Band = tuple[
     Annotated[float, Field(ge=-65536, le=65536)], Annotated[float, Field(ge=-65536, le=65536)]
 ]
@@ -387,6 +405,7 @@ class Kind(Section):
         0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
     )
     salting: Salting | None = Field(None, description="Pulses that software adds; none without.")
+    blinding: Blinding | None = Field(None, description="Pulses kept from everybody; none without.")
     guard: Guard | None = Field(None, description="What watches over the SQUID; none without.")
     recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 

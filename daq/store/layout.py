@@ -108,7 +108,10 @@ ATTRIBUTES = {
     "last_commit": "number of the last one; less than the first where there is none",
     "recovered": "1 where it begins, or in the master anything began or ended, after a crash",
     "compression": "of the datasets with rows: gzip, bitshuffle-lz4 or none",
+    "thresholds": "what salts and noise say of each channel's triggers, a line a channel, at the "
+    "end; not there where they say nothing",
 }
+OPTIONAL = ("thresholds",)
 
 TEXTS = {
     "settings/toml": "the configuration as the operator wrote it",

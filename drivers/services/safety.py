@@ -62,7 +62,7 @@ class Limits:
         if not limit.least <= value <= limit.most:
             raise OutOfRangeError(
                 f"{place}: {value:g} is outside {limit.least:g} to {limit.most:g}, "
-                "which [safety] allows here"
+                "which [safety] or [detectors] allow here"
             )
 
 

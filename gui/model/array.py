@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gui.model.console import Console
-from gui.model.services import ChannelCounts, ReadingItem
+from gui.model.services import ReadingItem
 from gui.model.text import NONE, rate, si
 
 GRID = re.compile(r"^\D*([1-9])([1-9])$")  # C12: first row, second column
 LOCK = {"LOCKED": ("locked", "✓", "normal"), "OPEN": ("open", "▲", "attention")}
+RELOCK = {
+    "locked": ("locked", "✓", "normal"),
+    "unlocked": ("unlocked", "▲", "attention"),
+    "given up": ("given up", "■", "alarm"),
+}
 NO_LOOP = ("", "", "normal")  # nothing in the config says that it has a SQUID
 UNKNOWN = ("lock unknown", "?", "stale")
 
@@ -53,13 +59,22 @@ def cell(console: Console, channel: str, now_s: float) -> Cell:
     lines = (f"{rate(counts.rate_hz)} /s" if counts else NONE, noise)
     if not fresh:
         tone = "stale"
+    elif standing := told(console.core.told, "channels", channel, "guard").get("standing"):
+        word, shape, tone = str(standing), "▲", "attention"
     elif counts is not None and counts.throttled:
         word, shape, tone = "throttled", "▲", "attention"
     return Cell(channel, word, shape, tone, lines)
 
 
 def lock(console: Console, channel: str, now_s: float) -> tuple[str, str, str]:
-    """Whether a channel's SQUID is in lock, as its electronics say: word, shape, tone."""
+    """Whether a channel's SQUID is in lock, as run control or its electronics say.
+
+    A word, a shape and a tone.
+    """
+    relock = told(console.run.told, "relock", channel)
+    if relock.get("state") in RELOCK:
+        word, shape, tone = RELOCK[str(relock["state"])]
+        return word, shape, tone if console.run.is_fresh(now_s) else "stale"
     if channel not in console.about.squids:
         return NO_LOOP
     mode = reading_of(console, channel, "mode")
@@ -84,6 +99,9 @@ def noise_text(console: Console, channel: str) -> str:
     return f"noise {si(volts, 'V')}" if factor is None else f"noise {si(volts * factor, 'eV')}"
 
 
-def counts_of(console: Console, channel: str) -> ChannelCounts | None:
-    """What the core has counted of it; None where it says nothing."""
-    return console.core.body.channels.get(channel)
+def told(body: Mapping[str, Any], *way: str) -> Mapping[str, Any]:
+    """A table within a service's body; empty where there is none. Any: JSON."""
+    for step in way:
+        part = body.get(step)
+        body = part if isinstance(part, Mapping) else {}
+    return body

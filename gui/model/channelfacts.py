@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gui.model.array import lock, noise_text, reading_of
+from gui.model.array import lock, noise_text, reading_of, told
 from gui.model.console import Console
 from gui.model.forms import shown_reading
 from gui.model.text import NONE, count, duration, number, rate, si
@@ -13,6 +13,7 @@ from gui.model.text import NONE, count, duration, number, rate, si
 # of a channel's row in the core's state, what is told in words of its own
 TOLD = {
     "rate_hz", "records", "livetime_s", "exposure_g_d", "throttled", "efficiency", "drops",
+    "dead_s",
 }  # fmt: skip
 SQUID = ("feedback", "tes_bias.current", "ib", "vb", "phib")
 UNITS = {"hz": "/s", "s": "s", "v": "V", "ev": "eV", "k": "K", "a": "A", "counts": "counts"}
@@ -43,8 +44,13 @@ def _counted(console: Console, channel: str) -> Iterator[tuple[str, str]]:
         return
     yield "rate", f"{rate(counts.rate_hz)} /s" + (" ▲ throttled" if counts.throttled else "")
     yield "records", count(counts.records)
-    yield "live", duration(counts.livetime_s) + _share(console, counts.livetime_s)
+    yield "live", duration(counts.livetime_s)
+    yield "live share", _share(console, counts.livetime_s)
     yield "exposure", f"{number(counts.exposure_g_d, 3)} g·d"
+    dead = told(console.core.told, "channels", channel, "dead_s")
+    for cause, seconds in dead.items():
+        if isinstance(seconds, int | float) and seconds > 0:
+            yield f"dead, {cause.replace('_', ' ')}", f"{number(seconds, 3)} s"
     for cause, n in counts.drops.items():
         yield f"dropped, {cause}", count(n)
     half = (counts.efficiency or {}).get("half_ev")
@@ -54,7 +60,7 @@ def _counted(console: Console, channel: str) -> Iterator[tuple[str, str]]:
 
 def _share(console: Console, live_s: float) -> str:
     elapsed_s = console.core.body.elapsed_s
-    return f"  {100 * min(live_s / elapsed_s, 1.0):.1f} %" if elapsed_s > 1 else ""
+    return f"{100 * min(live_s / elapsed_s, 1.0):.1f} %" if elapsed_s > 1 else NONE
 
 
 def _measured(console: Console, channel: str) -> Iterator[tuple[str, str]]:
@@ -65,9 +71,7 @@ def _measured(console: Console, channel: str) -> Iterator[tuple[str, str]]:
 
 def _also(console: Console, channel: str) -> Iterator[tuple[str, str]]:
     """What the core says of the channel and this window knows nothing of."""
-    told = console.core.told.get("channels")
-    row = told.get(channel) if isinstance(told, Mapping) else None
-    for name, value in (row or {}).items():
+    for name, value in told(console.core.told, "channels", channel).items():
         if name not in TOLD and value is not None:
             yield from _flat(name, value)
 

@@ -19,6 +19,7 @@ from gui.model.frames import (
     Stream,
     TraceFrame,
     Trouble,
+    TuneLine,
 )
 from gui.model.history import History
 from gui.model.noise import Density, of_stream
@@ -88,6 +89,7 @@ class Console:
         self.pulses: dict[str, PulseFrame] = {}
         self.diagnosis: Examined | None = None
         self.alarms = AlarmWatch()
+        self.tuning, self.tune_said = "", ""  # the channel that is tuned now; the last line of it
         self.n_missed = 0
         self.pending = ""  # the verb that waits for its answer
         self.notes: deque[Note] = deque(maxlen=MAX_NOTES)
@@ -129,6 +131,8 @@ class Console:
                 self.streams[item.channel] = of_stream(item.volts, item.rate_hz)
             case Examined():
                 self.diagnosis = item
+            case TuneLine():
+                self._hear_tune(item)
 
     def excuse(self, stalled_s: float) -> None:
         """It was we who did not listen for so long."""
@@ -206,6 +210,9 @@ class Console:
     def _answer(self, answer: Answer, now_s: float) -> None:
         if answer.service == "run" and answer.verb == self.pending:
             self.pending = ""
+        if answer.service == "tune":
+            self.tuning = ""
+            self.tune_said = f"■ {answer.refusal}" if answer.refusal else f"✓ {answer.tag} done"
         if answer.tag.startswith("write "):
             self.forms.end(answer.tag.removeprefix("write "), answer.refusal, answer.result)
         if answer.refusal:
@@ -216,6 +223,15 @@ class Console:
             self.spectra.take(answer.result.get("spectra", {}), now_s)
         else:
             self.note(DONE.get(answer.verb, f"{answer.service}: {answer.verb} done"), "normal")
+
+    def begin_tune(self, what: str) -> None:
+        """A tuning was asked for."""
+        self.tuning, self.tune_said = what, "begins"
+
+    def _hear_tune(self, line: TuneLine) -> None:
+        if line.text:
+            self.tuning, self.tune_said = line.what, line.text
+            self.note(f"tune: {line.text}", "normal", "tune")
 
     def _refused(self, answer: Answer) -> None:
         """A question of our own that nobody answered is no alarm: its service's silence is."""

@@ -86,13 +86,13 @@ class Line:
         if kind.kind == "switch":
             return "off or on"
         if kind.choices and kind.kind != "number":
-            return " | ".join(kind.choices) + (f" {kind.unit}" if kind.unit else "")
+            return " | ".join(kind.choices) + (f" {pretty(kind.unit)}" if kind.unit else "")
         if kind.kind == "text":
             return f"text of up to {kind.maximum:g} characters" if kind.maximum else "text"
         low = NONE if kind.minimum is None else number(kind.minimum)
         high = NONE if kind.maximum is None else number(kind.maximum)
         also = f" | {' | '.join(kind.choices)}" if kind.choices else ""
-        return f"{low} to {high} {kind.unit}".strip() + also
+        return f"{low} to {high} {pretty(kind.unit)}".strip() + also
 
     def parse(self, text: str) -> tuple[Plain | None, str]:
         """The value to send, or None and why it cannot be sent."""
@@ -127,7 +127,7 @@ class Line:
         low = -math.inf if kind.minimum is None else kind.minimum
         high = math.inf if kind.maximum is None else kind.maximum
         if not low <= value <= high:
-            return None, f"{number(value)} {kind.unit} is outside {self.range}"
+            return None, f"{number(value)} {pretty(kind.unit)} is outside {self.range}"
         if kind.kind != "number":
             if value != int(value):
                 return None, f"a whole number, not {text!r}"

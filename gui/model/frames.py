@@ -77,7 +77,15 @@ class Examined:
     links: list[dict[str, Any]]  # Any: {"link", "ok", "said", "mend"}
 
 
-Item = TraceFrame | PulseFrame | State | Missed | Trouble | Answer | Stream | Examined
+@dataclass(frozen=True, slots=True)
+class TuneLine:
+    """What the tuning of a channel ("undo" for one that is taken back) said."""
+
+    what: str
+    text: str
+
+
+Item = TraceFrame | PulseFrame | State | Missed | Trouble | Answer | Stream | Examined | TuneLine
 
 
 def parse_traces(frames: Sequence[bytes]) -> TraceFrame:

@@ -15,6 +15,7 @@ from gui.model.frames import (
     Stream,
     TraceFrame,
     Trouble,
+    TuneLine,
 )
 
 # how many of one topic wait for a window that falls behind; a state replaces the last
@@ -27,6 +28,7 @@ KEEP: dict[type, int] = {
     Answer: 64,
     Stream: 4,
     Examined: 1,
+    TuneLine: 256,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gui.model.array import told
 from gui.model.console import Console
 from gui.model.text import NONE, age, clock, count, duration, number
 
@@ -15,8 +16,8 @@ def facts(console: Console, now_s: float) -> list[Row]:
     """(name, value with unit, tone), the same names always."""
     run_tone = "normal" if console.run.is_fresh(now_s) else "stale"
     core_tone = "normal" if console.core.is_fresh(now_s) else "stale"
-    told = [(name, value, run_tone) for name, value in _of_run(console)]
-    return told + [(name, value, core_tone) for name, value in _of_core(console)]
+    found = [(name, value, run_tone) for name, value in _of_run(console)]
+    return found + [(name, value, core_tone) for name, value in _of_core(console)]
 
 
 def _of_run(console: Console) -> Iterator[tuple[str, str]]:
@@ -27,6 +28,12 @@ def _of_run(console: Console) -> Iterator[tuple[str, str]]:
     last = body.last or {}
     yield "last run", f"{last.get('run')}: {last.get('reason', '')}" if last else NONE
     yield "lease", lease_text(console)
+    night = told(console.run.told, "night")
+    if night:
+        outcome = f": {night['outcome']}" if night.get("outcome") else ""
+        yield "night", f"{night.get('name')}, {night.get('state')}, {night.get('part')}{outcome}"
+    if console.run.told.get("web"):
+        yield "page for a phone", str(console.run.told["web"])
 
 
 def _of_core(console: Console) -> Iterator[tuple[str, str]]:
@@ -78,11 +85,10 @@ def service_rows(console: Console, now_s: float) -> list[tuple[tuple[str, str, s
 
 def _told(console: Console, name: str) -> str:
     """What a service says of its work, in a few words."""
-    told = console.services[name].told
-    if name.startswith("digitizer.") and "rate_hz" in told:
-        return (
-            f"{number(told['rate_hz'] / 1e3)} kS/s, {count(int(told.get('lost_samples', 0)))} lost"
-        )
+    body = console.services[name].told
+    if name.startswith("digitizer.") and "rate_hz" in body:
+        lost = count(int(body.get("lost_samples", 0)))
+        return f"{number(body['rate_hz'] / 1e3)} kS/s, {lost} samples lost"
     if name == "instruments":
         states = [health.state for health in console.instruments.body.instruments.values()]
         return f"{states.count('ok')} of {len(states)} instruments well"

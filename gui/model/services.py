@@ -61,6 +61,14 @@ class RunBody(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class Threshold(msgspec.Struct, frozen=True):
+    """What salts and noise say of a channel's triggers; `text` is all of it in words."""
+
+    text: str = ""
+    half_ev: float | None = None
+    noise_per_day: float | None = None
+
+
 class ChannelCounts(msgspec.Struct, frozen=True):
     """What the core has counted in one channel during this run."""
 
@@ -68,6 +76,8 @@ class ChannelCounts(msgspec.Struct, frozen=True):
     records: int = 0
     livetime_s: float = 0.0
     exposure_g_d: float = 0.0
+    blinded: int = 0
+    threshold: Threshold | None = None
     throttled: bool = False
     efficiency: dict[str, Any] | None = None  # Any: {"half_ev", "curve"}
     drops: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,12 @@ from PySide6.QtWidgets import (
 )
 
 from gui.model.console import Console
-from gui.model.forms import WORDS, Line, Progress, shown_reading
+from gui.model.forms import WORDS, Line, Progress, pretty, shown_reading, shown_value
 from gui.windows.plotting import elastic, narrow
 from gui.windows.strip import put
 
 TONES = {"idle": "stale", "pending": "attention", "done": "normal", "refused": "alarm"}
-WARMS = ("bias", "heater", "setpoint", "output", "current", "power")
+WARMS = ("bias", "heater", "setpoint", "output", "current", "power", "mode")
 
 
 @dataclass(slots=True)
@@ -38,6 +39,16 @@ class Field:
     held: QLabel
     said: QLabel
     send: QPushButton | None
+    touched: bool = False  # by the operator: then it no longer follows what holds
+
+    def touch(self) -> None:
+        """The operator has chosen."""
+        self.touched = True
+
+    def follow(self, held: str) -> None:
+        """An untouched choice stands at what holds, so that nothing is set by mistake."""
+        if isinstance(self.editor, QComboBox) and not self.touched:
+            self.editor.setCurrentText(held)
 
     @property
     def text(self) -> str:
@@ -53,6 +64,8 @@ class FormsPanel(QFrame):
 
     write = Signal(str, str, object, str)  # instrument, parameter, value, the reading's name
     act = Signal(str, str)  # instrument, action
+    tune = Signal()
+    undo = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +80,19 @@ class FormsPanel(QFrame):
         self._shown: tuple[str, str] = ("", "")
         self._scroll = QScrollArea()
         self._action_line = QHBoxLayout()
+        self.tune_button, self.undo_button = QPushButton("Tune"), QPushButton("Undo tune")
+        self.tune_said = QLabel()
         self._set_up()
+
+    def show_tuning(self, console: Console, channel: str) -> None:
+        """How far a tuning has come; only one at a time."""
+        self.tune_button.setText(f"Tune {channel}")
+        for button in (self.tune_button, self.undo_button):
+            button.setEnabled(not console.tuning)
+        prefix = f"◌ {console.tuning}: " if console.tuning else ""
+        tone = "alarm" if console.tune_said.startswith("■") else "normal"
+        put(self.tune_said, f"{prefix}{console.tune_said}", tone)
+        self.tune_said.setToolTip(console.tune_said)
 
     def show_console(self, console: Console, now_s: float) -> None:
         """Fill in what holds; build the form anew where there is another instrument."""
@@ -82,6 +107,8 @@ class FormsPanel(QFrame):
             text, tone, source = shown_reading(console.instruments.body.readings.get(name))
             put(field.held, text, tone if fresh else "stale")
             field.held.setToolTip(source)
+            item = console.instruments.body.readings.get(name)
+            field.follow(shown_value(item.value if item else None))
             self._show_progress(field, console.forms.progress.get(name, Progress()))
             if field.send is not None:
                 field.send.setEnabled(fresh)
@@ -116,18 +143,23 @@ class FormsPanel(QFrame):
 
     # Any: a value, or a table of fields
     def _ask(self, field: Field, whole: Any) -> None:
+        what = f"Set {field.line.reading} to {field.text} {pretty(field.line.kind.unit)}".strip()
+        why = "This can warm the detectors, unlock them or change how they work."
+        self._confirm(f"{what}?", why, lambda: self._write(field, whole))
+
+    def _confirm(self, what: str, why: str, act: Callable[[], object]) -> None:
         self.question = question = QMessageBox(self)
-        question.setWindowTitle("Write to the instrument")
-        question.setText(f"Set {field.line.reading} to {field.text} {field.line.kind.unit}?")
-        question.setInformativeText("This can warm the detectors or change how they work.")
-        yes = question.addButton("Write", QMessageBox.ButtonRole.AcceptRole)
+        question.setWindowTitle("Scheelite")
+        question.setText(what)
+        question.setInformativeText(why)
+        yes = question.addButton("Do it", QMessageBox.ButtonRole.AcceptRole)
         question.addButton("Leave it", QMessageBox.ButtonRole.RejectRole)
         question.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def answered() -> None:
             self.question = None
             if question.clickedButton() is yes:
-                self._write(field, whole)
+                act()
 
         question.finished.connect(answered)
         question.open()
@@ -190,7 +222,9 @@ class FormsPanel(QFrame):
             field.send.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             field.send.setToolTip(line.range)
             field.send.clicked.connect(lambda: self.send(line.reading))
-            if isinstance(field.editor, QLineEdit):
+            if isinstance(field.editor, QComboBox):
+                field.editor.activated.connect(field.touch)
+            else:
                 field.editor.returnPressed.connect(lambda: self.send(line.reading))
         for column, widget in enumerate((name, field.held, field.editor, field.send, field.said)):
             if widget is not None:
@@ -237,6 +271,24 @@ class FormsPanel(QFrame):
         page.setContentsMargins(8, 6, 8, 6)
         page.addLayout(line)
         page.addWidget(self._scroll, 1)
+        page.addLayout(self._tune_line())
+
+    def _tune_line(self) -> QHBoxLayout:
+        line = QHBoxLayout()
+        tips = ("from a cold SQUID to the working point, with proof: scheelite tune",
+                "what was held before the latest tuning: scheelite tune undo")  # fmt: skip
+        pairs = ((self.tune_button, self.tune), (self.undo_button, self.undo))
+        for (button, asked), tip in zip(pairs, tips, strict=True):
+            button.setToolTip(tip)
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            button.clicked.connect(lambda _=False, b=button, a=asked: self._ask_tune(b, a))
+            line.addWidget(button)
+        line.addWidget(elastic(self.tune_said), 1)
+        return line
+
+    def _ask_tune(self, button: QPushButton, asked: Any) -> None:  # Any: a bound signal
+        why = "The SQUID and the TES bias are set anew; what does not pass is left as it was."
+        self._confirm(f"{button.text()}?", why, asked.emit)
 
 
 def _belongs(line: Line, part: str) -> bool:

@@ -6,18 +6,16 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from PySide6.QtCore import QSettings, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QVBoxLayout, QWidget
 
 from daq.wire.schemas import State
-from gui.feed import OPERATOR, Feed
+from gui.feed import Feed
 from gui.keys import KEYS, PANELS
-from gui.model import alarms
 from gui.model.console import SPAN_S, About, Console
-from gui.model.frames import Answer, Examined, Item, PulseFrame, Stream, TraceFrame
+from gui.model.frames import Answer, Examined, Item, PulseFrame, Stream, TraceFrame, TuneLine
 from gui.model.headline import emptiness
 from gui.model.rolling import Rolling
 from gui.model.scales import Scales
@@ -33,11 +31,12 @@ from gui.windows.fridge import FridgePanel
 from gui.windows.help import Help
 from gui.windows.log import Log
 from gui.windows.logpanel import LogPanel
-from gui.windows.noise import STREAM_S, NoisePanel
+from gui.windows.noise import NoisePanel
+from gui.windows.orders import Orders
 from gui.windows.plotting import modest
 from gui.windows.rates import RatesPanel
 from gui.windows.records import RecordPanel
-from gui.windows.run import LEASE_S, RunPanel
+from gui.windows.run import RunPanel
 from gui.windows.spectrum import SpectrumPanel
 from gui.windows.strip import Strip, put
 from gui.windows.traces import TraceView
@@ -64,14 +63,16 @@ class MainWindow(QMainWindow):
         settings: QSettings | None = None,
         now: Callable[[], float] = time.monotonic,
         utc_ns: Callable[[], int] = time.time_ns,
+        turned: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._feed, self._palette, self._now = feed, palette, now
         self.console = Console(channels, born_s=now(), utc_ns=utc_ns, about=about, scales=scales)
+        self.orders = Orders(feed, self.console, now, self._sent)
         self._frozen: Rolling | None = None
         self._fresh = False
         self._slow_s, self._spectra_s, self._dirty = 0.0, 0.0, True
-        self._turned_s = time.monotonic()
+        self._turned, self._turned_s = turned, turned()
         self._listed_boot, self._pulse_channel, self._squid_shown = "", "", ""
         self.help: Help | None = None
         self.strip, self.controls, self.log = Strip(), Controls(), Log()
@@ -112,7 +113,7 @@ class MainWindow(QMainWindow):
 
     def _excuse_own_stall(self) -> None:
         """Where it was this window that stood still, nobody else was silent."""
-        now_s = time.monotonic()
+        now_s = self._turned()
         if now_s - self._turned_s > STALL_S:
             self.console.excuse(now_s - self._turned_s)
         self._turned_s = now_s
@@ -120,7 +121,7 @@ class MainWindow(QMainWindow):
     def _show_slow(self, items: Sequence[Item], now_s: float) -> None:
         """Draw the panels that can be seen and do not stream, now and then."""
         self._dirty = self._dirty or any(
-            isinstance(item, State | Answer | Stream | Examined) for item in items
+            isinstance(item, State | Answer | Stream | Examined | TuneLine) for item in items
         )
         if now_s - self._slow_s < SLOW_S or not self._dirty:
             return
@@ -136,6 +137,7 @@ class MainWindow(QMainWindow):
         self.channel.show_channel(self.console, channel, now_s)
         if "SQUID/TES" in front:
             self.forms.show_console(self.console, now_s)
+            self.forms.show_tuning(self.console, channel)
             self._go_to_squid(channel)
         if "Run" in front:
             self.run_panel.show_console(self.console, now_s)
@@ -164,19 +166,6 @@ class MainWindow(QMainWindow):
 
     # --- what the operator wants ---
 
-    def start_run(self, comment: str, label: str) -> None:
-        """Ask the conductor to start a run."""
-        given = {"comment": comment} | ({"label": label} if label else {})
-        self._command("start", **given)
-
-    def stop_run(self) -> None:
-        """Ask the conductor to stop the run."""
-        self._command("stop")
-
-    def comment(self, text: str) -> None:
-        """Write a sentence into the run."""
-        self._command("comment", text=text, who=OPERATOR)
-
     def freeze(self, frozen: bool) -> None:
         """Hold the plots still, or let them go; everything else goes on."""
         self._frozen = copy.deepcopy(self.console.rolling) if frozen else None
@@ -198,26 +187,6 @@ class MainWindow(QMainWindow):
     def choose(self, channel: str) -> None:
         """All panels are about this channel from now on."""
         self.table.choose(channel)
-
-    def lease(self, verb: str) -> None:
-        """Take the control lease, or give it back."""
-        if verb == "take":
-            self._feed.send("lease-take", who=OPERATOR, ticket=OPERATOR, for_s=LEASE_S)
-        else:
-            self._feed.send("lease-release", ticket=OPERATOR)
-
-    def acknowledge(self, name: str) -> None:
-        """Say that an alarm was seen."""
-        self._feed.send("alarm-acknowledge", name=name, who=OPERATOR)
-
-    def write(self, instrument: str, parameter: str, value: Any, reading: str) -> None:
-        """Write to an instrument; Any: a value or a table of fields."""
-        given = {"instrument": instrument, "parameter": parameter, "value": value}
-        self._feed.send("write", service="instruments", tag=f"write {reading}", **given)
-
-    def act(self, instrument: str, action: str) -> None:
-        """Let an instrument do something."""
-        self._feed.send("act", service="instruments", instrument=instrument, action=action)
 
     def examine(self) -> None:
         """Ask the doctor, and show where he answers."""
@@ -241,17 +210,10 @@ class MainWindow(QMainWindow):
         super().resizeEvent(event)
         self._draw_traces()
 
-    # Any: each verb's own arguments
-    def _command(self, verb: str, **arguments: Any) -> None:
-        if self.console.may(verb, self._now()):
-            self.console.pending = verb
-            self._feed.send(verb, **arguments)
-            self.controls.show_console(self.console, self._now())
-
-    def _acknowledge_worst(self) -> None:
-        calling = alarms.calling(self.console.run.body.alarms)
-        if calling:
-            self.acknowledge(calling[0].name)
+    def _sent(self) -> None:
+        """Something is on its way."""
+        self.controls.show_console(self.console, self._now())
+        self.show_panels()
 
     def _toggle_log(self) -> None:
         front = self.docks.front()
@@ -339,12 +301,12 @@ class MainWindow(QMainWindow):
         self.table.chosen.connect(self._select)
         self.array.chosen.connect(self.choose)
         self.strip.alarms_asked.connect(lambda: self.docks.show("Log"))
-        controls = self.controls
-        controls.start.connect(self.start_run)
-        controls.stop.connect(self.stop_run)
-        controls.pause.connect(self._command)
-        controls.comment.connect(self.comment)
-        controls.label.connect(lambda label: self._command("label", label=label))
+        controls, orders = self.controls, self.orders
+        controls.start.connect(orders.start)
+        controls.stop.connect(orders.stop)
+        controls.pause.connect(orders.command)
+        controls.comment.connect(orders.comment)
+        controls.label.connect(lambda label: orders.command("label", label=label))
         controls.freeze.connect(self.freeze)
         controls.follow.connect(self.follow)
         controls.help_button.clicked.connect(self.show_help)
@@ -355,23 +317,18 @@ class MainWindow(QMainWindow):
             box.currentTextChanged.connect(lambda _: self.show_panels())
         self.spectrum.lines_box.toggled.connect(lambda _: self.show_panels())
         self.noise.model_box.toggled.connect(lambda _: self.show_panels())
-        self.noise.measure.connect(lambda: self._measure(self.table.selected))
-        self.forms.write.connect(self.write)
-        self.forms.act.connect(self.act)
-        self.run_panel.lease.connect(self.lease)
-        self.log_panel.acknowledge.connect(self.acknowledge)
+        self.noise.measure.connect(lambda: orders.measure(self.table.selected))
+        self.forms.write.connect(orders.write)
+        self.forms.act.connect(orders.act)
+        self.forms.tune.connect(lambda: orders.tune(self.table.selected))
+        self.forms.undo.connect(orders.undo_tune)
+        self.run_panel.lease.connect(orders.lease)
+        self.log_panel.acknowledge.connect(orders.acknowledge)
         self.log_panel.doctor.connect(self.examine)
         for name, dock in self.docks.docks.items():
             if name in PANELS:
                 dock.visibilityChanged.connect(lambda seen: self.show_panels() if seen else None)
         self._feed.arrived.connect(self.receive)
-
-    def _measure(self, channel: str) -> None:
-        rates = [d.rate_hz for d in self.console.core.body.digitizers.values() if d.rate_hz]
-        if channel and rates:
-            self._feed.take_stream(channel, round(STREAM_S * max(rates)))
-        elif channel:
-            self.console.note("noise: no digitizer streams, nothing can be taken", "attention")
 
     def _bind(self) -> None:
         controls = self.controls
@@ -383,7 +340,7 @@ class MainWindow(QMainWindow):
             "follow": controls.follow_button.click,
             "log": self._toggle_log,
             "doctor": self.examine,
-            "acknowledge": self._acknowledge_worst,
+            "acknowledge": self.orders.acknowledge_worst,
             "theme": self.theme_asked.emit,
             "reset": self.docks.reset,
             "help": self.show_help,

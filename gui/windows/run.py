@@ -49,11 +49,13 @@ class RunPanel(QFrame):
         """Fill it in."""
         state = look(console, now_s)
         put(self.state, f"{state.shape} {state.word}", state.tone)
-        for i, (name, value, tone) in enumerate(facts(console, now_s)):
-            while len(self._labels) <= i:
-                self._add()
-            put(self._labels[i][0], name, "stale")
-            put(self._labels[i][1], value, tone)
+        found = facts(console, now_s)
+        while len(self._labels) < len(found):
+            self._add()
+        for i, (left, right) in enumerate(self._labels):
+            name, value, tone = found[i] if i < len(found) else ("", "", "normal")
+            put(left, name, "stale")
+            put(right, value, tone)
         held = console.run.body.lease
         fresh = console.run.is_fresh(now_s)
         self.take_button.setEnabled(fresh)

@@ -172,6 +172,9 @@ def test_salts_are_found_as_often_as_theory_says(course: Course):
     half = float(np.interp(0.5, expected, energies))
     assert THRESHOLD * one.sigma / curve.counts_per_ev - half < 1.5  # a search lowers it a little
     told = efficiencies(course.run)[SALTED]["half_ev"]
+    noise = one.noise_rate_hz(THRESHOLD * one.sigma) * 86_400
+    said = f"50 % at {told:.1f} eV, by {np.count_nonzero(salts['counts'])} salts, "
+    assert course.run.thresholds[SALTED] == f"{said}{noise:.3g} noise triggers per day"
     placed = np.count_nonzero(salts["counts"])
     error = one.sigma / curve.counts_per_ev * 2 / math.sqrt(placed)
     assert abs(told - half) < 0.3 + 4 * error, (told, half)

@@ -104,7 +104,7 @@ def test_current_and_power_at_a_share_of_rn() -> None:
     assert power.value == pytest.approx(points()[k].joule_w, rel=0.01)
     assert current.value == pytest.approx(points()[k].current_a, rel=0.02)
     assert power.sigma < 1e-2 * power.value
-    with pytest.raises(CheckError, match="expected points of the transition on both sides of 1.2"):
+    with pytest.raises(CheckError, match="expected points of the transition on both sides"):
         understood(volts()).at_share(1.2)
 
 
@@ -139,9 +139,9 @@ def test_what_never_leaves_the_normal_or_the_superconducting_state_is_named() ->
 
 
 def test_a_sweep_that_begins_in_the_transition_is_named() -> None:
-    seen = volts()[15:]
+    seen = volts()[28:]
     with pytest.raises(CheckError, match="no normal branch: expected 3 points on a rising line"):
-        understood(seen, BIASES[15:])
+        understood(seen, BIASES[28:])
 
 
 def test_a_gain_that_is_wrong_is_seen_where_the_lines_do_not_meet() -> None:

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from daq.errors import NotConnectedError, RefusedError, SettingsError
+from daq.errors import (
+    CheckError,
+    NotConnectedError,
+    RefusedError,
+    ServiceTimeoutError,
+    SettingsError,
+)
 from daq.run.quantities import Quantity
 from daq.services import nightrun
+from daq.services.nightkeeper import tune_command
 from daq.services.nightrun import Journal, NightRun
-from daq.services.nightsteps import Answer, Facts, Randomly, Start, Stop, Write, expected_s
+from daq.services.nightsteps import Answer, Facts, Randomly, Start, Stop, Tune, Write, expected_s
 from daq.settings.loader import load
 from daq.settings.nightplan import parse_plan, seconds_until
 
@@ -257,6 +264,20 @@ def test_a_crash_between_asking_for_a_run_and_hearing_of_it_begins_it_once(cours
     assert night.outcomes == ["run 1: 100 s are over"]
 
 
+def test_a_run_that_began_although_nobody_said_so_is_the_nights(course):
+    night = course(runs('duration = "100 s"'))
+    do = night.lab.do
+
+    def late(ask):
+        done = do(ask)
+        return Answer(error=ServiceTimeoutError("no answer")) if isinstance(ask, Start) else done
+
+    night.night._do = late
+    night.to(300)
+    assert night.lab.n == 1
+    assert night.outcomes == ["run 1: 100 s are over"]
+
+
 def test_what_is_away_is_asked_again_and_what_is_refused_is_not(course):
     night = course(runs('duration = "10 s"'))
     night.lab.refusals = [NotConnectedError("no news from core")] * 5
@@ -335,6 +356,48 @@ def test_a_stop_ends_the_step_and_then_does_the_last(course):
     assert night.night.journal.outcome == "stopped by the operator anna"
 
 
+TUNE = 'name = "test"\n[[first]]\nkind = "tune"\nchannels = ["C11"]\n'
+
+
+def test_a_tuning_that_passes_is_done_and_one_that_does_not_ends_the_night(course):
+    night = course(TUNE).to(10)
+    assert night.lab.asked(Tune) == [Tune(channels=("C11",), timeout_s=21600.0, again=False)]
+    assert night.outcomes == ["passed"]
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "outcome"),
+    [("end", "first.0: C11 did not pass"), ("go-on", "done")],
+)
+def test_a_tuning_that_does_not_pass(course, otherwise, outcome):
+    night = course(f'{TUNE}otherwise = "{otherwise}"\n')
+    night.lab.refusals = [CheckError("C11 did not pass")]
+    night.to(10)
+    assert night.night.journal.outcome == outcome
+
+
+def test_a_tuning_that_a_crash_ended_goes_on(course):
+    night = course(TUNE)
+    night.night._do = lambda _ask: Future()  # which is never done
+    night.to(10)
+    night.crash()
+    night.to(20)
+    assert [deed.again for deed in night.lab.asked(Tune)] == [True]
+    assert night.outcomes == ["passed"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_command_that_tunes_is_one_that_there_is(again):
+    from typer.testing import CliRunner
+
+    from daq.services import cli
+
+    ask = Tune(channels=("C11", "C12"), timeout_s=10.0, again=again)
+    command = tune_command(BENCH, ask)
+    found = CliRunner().invoke(cli.app, [*command[3:], "--dry-run"])
+    assert found.exit_code == 0, found.output
+
+
 def problems(text: str) -> str:
     with pytest.raises(SettingsError) as found:
         made(text)
@@ -368,7 +431,8 @@ kind = "dance"
          "timeout_s = 5.0", "expected until where something is repeated"),
         (PLAN.replace("below = ", "above = ").replace('"OFF"', '"OF"'), "fridge.heater_range"),
         (PLAN.replace(MXC, "fridge.mxc"), "first.0.watch: expected one of"),
-        ('name = "x"\n[[first]]\nkind = "tune"\n', "tune is a procedure, and there is no runner"),
+        ('name = "x"\n[[first]]\nkind = "iv"\n', "first.0.kind: expected tune, which measures IV"),
+        ('name = "x"\n[[first]]\nkind = "tune"\nchannels = ["C99"]', "first.0.channels: expected"),
         (runs(""), "expected one of duration_s, livetime_s, records"),
         (runs('duration = "1 s"\nstop_if = [{ watch = "run.gapz", above = 1.0 }]'),
          "first.0.stop_if.0.watch"),

@@ -165,3 +165,13 @@ def test_a_core_that_cannot_be_told_begins_nothing(bench):
     bench.relocker._ask = bench.ask
     bench.now += 2.1
     assert bench.look(None)[0] == "mark_dead"
+
+
+def test_an_alarm_may_order_what_the_guard_finds_well_or_was_given_up(bench):
+    bench.guard = {"standing": "", "for_s": 0.0, "quanta": 0}
+    assert bench.look() == []
+    bench.relocker.order("A", "alarm unlocked (warning): too much dead time")
+    assert bench.look(None) == ["mark_dead", "act", "read", "mark_alive"]
+    assert bench.told[0] == "A is unlocked: alarm unlocked (warning): too much dead time"
+    assert (bench.a["state"], bench.a["relocks"]) == ("locked", 1)
+    assert bench.look() == []  # once

@@ -107,8 +107,8 @@ def test_what_cannot_say_is_refused() -> None:
         thermal.fit(few)
     with pytest.raises(CheckError, match=r"expected points at 0.5 Rn"):
         thermal.fit([p for p in points if p.share != 0.5])
+    halves = [p for p in points if p.share == 0.5]
     with pytest.raises(CheckError, match="too few points"):
-        halves = [p for p in points if p.share == 0.5]
         thermal.fit(halves[:4])
     flat = [
         PowerPoint(
