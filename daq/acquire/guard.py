@@ -337,7 +337,7 @@ class Guard:
                 break
             since = max(s.since - (s.search - i), 0)
             verdict, quanta, size, at = kernels.judge_step(
-                x, i, since, c.span, c.hold, c.phi0, c.tolerance, final
+                x, i, since, c.span, c.hold, c.phi0, c.tolerance, c.rail_low, c.rail_high, final
             )
             if verdict == kernels.WAIT:
                 break

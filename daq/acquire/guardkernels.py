@@ -93,17 +93,28 @@ def next_step(x: I16, start: int, span: int, level: float) -> int:
 
 @_compile
 def judge_step(
-    x: I16, i: int, since: int, span: int, hold: int, phi0: float, tolerance: float, final: bool
+    x: I16,
+    i: int,
+    since: int,
+    span: int,
+    hold: int,
+    phi0: float,
+    tolerance: float,
+    low: int,
+    high: int,
+    final: bool,
 ) -> tuple[int, int, float, int]:
     """Whether the step seen at i is a jump: verdict, whole quanta, measured quanta, its sample.
 
     Levels are means of MEAN samples, none before `since`, on either side of what may be the way
     from one to the other. Their distance is a whole number of `phi0` within `tolerance` of one,
     and for `hold` samples, or to the next step, x stays more than half a quantum nearer to where
-    it went than a quantum less. `final`: nothing will follow x.
+    it went than a quantum less. From or to `low` or `high`, the ends of the output, there is no
+    knowing how far it went. `final`: nothing will follow x.
     """
     level = (1.0 - tolerance) * phi0
-    before = _mean(x, max(i - span - MEAN + 1, since, 0), i - span + 1)
+    first = max(i - span - MEAN + 1, since, 0)
+    before = _mean(x, first, i - span + 1)
     if x.size < i + span + MEAN and not final:
         return WAIT, 0, 0.0, i
     if x.size <= i + span:
@@ -112,6 +123,9 @@ def judge_step(
     quanta = int(np.rint(size))
     if quanta == 0 or abs(size - quanta) > tolerance:
         return NONE, 0, size, i
+    for k in range(first, min(i + span + MEAN, x.size)):
+        if x[k] <= low or x[k] >= high:
+            return NONE, 0, size, i
     sign = 1.0 if quanta > 0 else -1.0
     least = (abs(quanta) - 0.5) * phi0
     for k in range(i + span, i + hold):

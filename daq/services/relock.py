@@ -14,20 +14,22 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from daq.acquire.lockproof import doubts
 from daq.errors import CheckError, RefusedError, ScheeliteError
+from daq.services import processes
 from daq.services.authority import Notes
 from daq.services.guarding import guarding_of
 from daq.services.neighbors import Neighbors
 from daq.services.service import Result
-from daq.settings.loader import Settings
+from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels, Kinds, Relock
 from daq.wire import sockets
 
@@ -37,6 +39,7 @@ LOOK_S = 0.2
 SOON_S = 60.0  # a lock that is lost within this time did not last
 ASK_S = 10.0
 LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
+MEMORY = "relock.json"  # in the runtime folder
 LOCKED = "LOCKED"
 OVERLOAD_S = 10.0  # for so long after an overload a hit of the guard need not last
 # of the part that locks a SQUID
@@ -55,6 +58,13 @@ class Standing:
     n_relocks: int = 0  # in this run, that were proven
     proven_s: float = -math.inf  # when the last one was
     n_soon: int = 0  # locks that were lost soon, one after the other
+
+
+class Memory(msgspec.Struct):
+    """What a restart of run control must know."""
+
+    run: int | None
+    unlocked: list[str]
 
 
 class Relocker(threading.Thread):
@@ -79,6 +89,7 @@ class Relocker(threading.Thread):
         }
         self._orders: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._run: int | None = None
+        self._memory = runtime_dir() / MEMORY
         self._counted: dict[str, float] = {}  # overloads, by channel, as the electronics count
         self._overloaded_s: dict[str, float] = {}  # when they rose last, by our clock
         # only this thread puts another mapping in its place; who reads sees one or the other
@@ -93,6 +104,7 @@ class Relocker(threading.Thread):
         ]
         self._neighbors = Neighbors({n: self._settings.endpoint(f"{n}.state") for n in heard})
         self._notes = Notes(self._settings.endpoint("core.commands"))
+        self._memory.parent.mkdir(0o700, parents=True, exist_ok=True)
         try:
             while not self._stop_asked.wait(LOOK_S):
                 self._neighbors.serve()
@@ -120,6 +132,8 @@ class Relocker(threading.Thread):
     @property
     def problem(self) -> str:
         """Channels that were given up; empty where none was."""
+        if self._squids and self.ident and not self.is_alive() and not self._stop_asked.is_set():
+            return "nobody locks SQUIDs any more: its thread has ended; see the log"
         lost = {n: one.problem for n, one in self.table.items() if one.state == "given up"}
         return "; ".join(f"{name} could not be locked: {why}" for name, why in lost.items())
 
@@ -140,7 +154,8 @@ class Relocker(threading.Thread):
         if core is None or core.state != "running":
             return
         if core.body.get("run") != self._run:
-            self._run, self.table = core.body.get("run"), MappingProxyType({})
+            self._run = core.body.get("run")
+            self.table = MappingProxyType(self._remembered())
         self._obey()
         self._count_overloads()
         due = [name for name in self._squids if self._is_due(name, core.body)]
@@ -189,7 +204,22 @@ class Relocker(threading.Thread):
         return self.table.get(name, Standing())
 
     def _put(self, name: str, one: Standing) -> None:
+        before = _unlocked(self.table)
         self.table = MappingProxyType({**self.table, name: one})
+        if _unlocked(self.table) != before:
+            processes.write_json(
+                self._memory, {"run": self._run, "unlocked": _unlocked(self.table)}
+            )
+
+    def _remembered(self) -> dict[str, Standing]:
+        """What a run control before us marked dead in this run and nobody else would end."""
+        try:
+            held = msgspec.json.decode(self._memory.read_bytes(), type=Memory)
+        except (OSError, msgspec.DecodeError):
+            return {}  # as at the first start
+        names = held.unlocked if held.run == self._run else []
+        again = Standing(state="unlocked", why="run control was restarted")
+        return {name: again for name in names if name in self._squids}
 
     # --- acting ---
 
@@ -272,3 +302,8 @@ class Relocker(threading.Thread):
     def _ask(self, service: str, verb: str, **arguments: object) -> Result:
         with sockets.calling(self._settings.endpoint(f"{service}.commands"), service) as caller:
             return caller.call(verb, ASK_S, **arguments)
+
+
+def _unlocked(table: Mapping[str, Standing]) -> list[str]:
+    """The channels that are marked dead."""
+    return sorted(name for name, one in table.items() if one.state != "locked")

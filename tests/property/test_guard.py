@@ -67,11 +67,14 @@ def jumps_by_hand(x: list[int], c: Guarding) -> list[tuple[int, int]]:
         if not big[i]:
             i += 1
             continue
-        before = np.mean(x[max(i - c.span - 15, since, 0) : i - c.span + 1])
+        first = max(i - c.span - 15, since, 0)
+        before = np.mean(x[first : i - c.span + 1])
         after = x[i + c.span : i + c.span + 16]
         size = (np.mean(after) - before) / c.phi0 if after else 0.0
         n = round(size)
-        if n != 0 and abs(size - n) <= c.tolerance and lasts(x, i, before, n, big, c):
+        inside = all(c.rail_low < v < c.rail_high for v in x[first : i + c.span + 16])
+        whole = n != 0 and abs(size - n) <= c.tolerance
+        if whole and inside and lasts(x, i, before, n, big, c):
             way = range(i - c.span + 1, i + c.span)
             at = next((k for k in way if np.sign(n) * (x[k] - before) >= abs(n) * c.phi0 / 2), i)
             found.append((at, n))

@@ -35,7 +35,8 @@ longest_wait_s = 3.0
 class Bench:
     """Time, the core's state, and what the services answer next."""
 
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SCHEELITE_RUNTIME", str(tmp_path))
         settings = parse(CONFIG, tmp_path / "t.toml")
         self.now, self.asked, self.told, self.overloads = 100.0, [], [], 5.0
         self.answers: list[Exception | None] = []
@@ -76,8 +77,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
+def bench(tmp_path, monkeypatch):
+    return Bench(tmp_path, monkeypatch)
 
 
 def test_a_lost_lock_is_marked_reset_read_proven_and_unmarked(bench):
@@ -142,6 +143,16 @@ def test_what_the_electronics_count_as_an_overload_need_not_last(bench):
     assert bench.look(None)[-1] == "mark_alive"
     assert bench.told[0] == "A: 2 overloads of the electronics"
     assert bench.told[1] == "A is unlocked: rail for 0.1 s, and an overload of the electronics"
+
+
+def test_a_run_control_that_is_restarted_goes_on_where_it_was(bench, tmp_path, monkeypatch):
+    bench.look(CheckError("no lock"))
+    again = Bench(tmp_path, monkeypatch)
+    again.guard = {"standing": "", "for_s": 0.0, "quanta": 0}  # nothing is judged meanwhile
+    assert again.look(None) == ["act", "read", "mark_alive"]
+    other = Bench(tmp_path, monkeypatch)
+    other.run, other.guard = 2, again.guard
+    assert other.look() == []
 
 
 def test_a_core_that_cannot_be_told_begins_nothing(bench):
