@@ -89,7 +89,7 @@ def test_show_lists_what_a_file_promises(run, tmp_path):
     assert row["threshold_counts"] == pytest.approx(4 * one.sigma)
     assert row["sigma_ev"] == pytest.approx(one.sigma / 2)
     assert row["noise_per_day"] == pytest.approx(one.f_rms_hz * np.exp(-8) * 86_400)
-    plain = CliRunner().invoke(app, ["filters", "show", str(path)])
+    plain = CliRunner().invoke(app, ["filters", "show", str(path)], env={"COLUMNS": "200"})
     assert "noise /day" in plain.output
 
 
