@@ -18,7 +18,7 @@ from daq.acquire.decimate import Decimator, reach
 from daq.acquire.filtered import Filtered
 from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
 from daq.acquire.guard import Guard, GuardHit, GuardState
-from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
+from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, kept, shares
 from daq.acquire.kernels import I16
 from daq.acquire.piles import NOISE, Piles, PilesState, Shot
 from daq.acquire.records import Beside, Cutter
@@ -92,8 +92,8 @@ class Chain:
         filtered: Filtered | None = None,
     ) -> None:
         self.index, self.channel, self.state = index, channel, state
-        kept = (*DEAD_CAUSES, *GUARDED)
-        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in kept}
+        causes = (*DEAD_CAUSES, *GUARDED)
+        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in causes}
         self.windows = [Intervals(parts) for parts in state.windows]
         self.filtered = filtered
         self._finder = Finder(channel, self.triggers, seed, state.finder, self._dead, filtered)
@@ -163,6 +163,11 @@ class Chain:
     def empty(self) -> bool:
         """Whether everything that was fed has come out."""
         return self.complete_until == FOREVER and self.state.told >= self.state.stop
+
+    @property
+    def salted(self) -> bool:
+        """Whether pulses are added to it."""
+        return self._salter.active
 
     @property
     def throttled(self) -> bool:
@@ -327,7 +332,7 @@ class Chain:
         for shot in self._piles.group(min(until, self._finder.until)):
             if self._wanted(shot):
                 self.state.piles.pending.append(shot)
-        ready = self._ready()
+        ready = self._ready() if self.state.piles.pending else []
         batch = [self._cut(ready)] if ready else []
         if batch or self._past or self._tape.stop >= self._forget_at:
             self._forget()
@@ -398,7 +403,7 @@ class Chain:
         """The state with everything in it."""
         if len(self.state.loaded) > 1:
             self._forget_loaded()
-        self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
+        self.state.dead = kept(self._dead)
         self.state.windows = [window.parts() for window in self.windows]
         return self.state
 

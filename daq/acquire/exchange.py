@@ -76,6 +76,7 @@ class Exchange:
         self._listening = {chain.index for chain, _, _ in self._lines}
         self._windows = [_Window(i, w, self._named) for i, w in enumerate(plan.windows)]
         self._groups = [_Group(group, self._named) for group in plan.groups]
+        self._read_out_by = {chain.index: self._sources_of(chain) for chain in chains}
 
     def run(self) -> None:
         """Carry everything that the channels found since the last time."""
@@ -96,8 +97,8 @@ class Exchange:
 
     def read_out_until(self, chain: Chain) -> int:
         """No read-out of a channel before this record sample will still be ordered."""
-        sources = [s for g in self._groups if chain in g.receivers for s in g.sources]
-        return min((self._until(s, chain) for s in sources if s is not chain), default=FOREVER)
+        sources = self._read_out_by[chain.index]
+        return min((self._until(s, chain) for s in sources), default=FOREVER)
 
     def tagged_until(self, digitizer: str) -> int:
         """No digitizer sample before this one will still be tagged."""
@@ -117,6 +118,11 @@ class Exchange:
         return min(until, clock.first_at(min(waiting))) if waiting else until
 
     # --- lines and groups ---
+
+    def _sources_of(self, chain: Chain) -> list[Chain]:
+        """The other channels that order its read-out."""
+        sources = [s for g in self._groups if chain in g.receivers for s in g.sources]
+        return [source for source in sources if source is not chain]
 
     def _line_table(self) -> list[tuple[Chain, int, Chain]]:
         """(channel, its trigger, its line) for all that are there."""

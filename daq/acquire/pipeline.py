@@ -32,6 +32,7 @@ from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, 
 
 Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
+NOTHING = tuple(no_rows(kind) for kind in (GAP, LEDGER, ANCHOR, SALT, GUARD))
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
@@ -101,6 +102,7 @@ class Pipeline:
             Chain(i, c, plan.seed, s, filtered.get(c.name))
             for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
+        self._salted = [chain for chain in self._chains if chain.salted]
         self._by_name = {chain.channel.name: chain for chain in self._chains}
         self._of = {
             name: [chain for chain in self._chains if chain.channel.digitizer == name]
@@ -326,7 +328,9 @@ class Pipeline:
             chain.search()
         self._exchange.run()
         for chain in self._chains:
-            self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
+            records = chain.records(self._exchange.read_out_until(chain))
+            if records:
+                self._keep_records(chain, records)
         self._keep_salts()
         self._keep_hits()
         self._keep_ledger()
@@ -428,7 +432,7 @@ class Pipeline:
         ]
 
     def _keep_salts(self) -> None:
-        for chain in self._chains:
+        for chain in self._salted:
             rows, clock = chain.salts(), self._clocks[chain.channel.digitizer]
             if len(rows):
                 rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
@@ -524,9 +528,9 @@ class _Collected:
             blinded_members=blinded[1],
             events=events,
             members=members,
-            gaps=np.array(self.gaps, plain(GAP)),
-            ledger=np.concatenate([no_rows(LEDGER), *self.ledger]),
-            anchors=np.array(self.anchors, plain(ANCHOR)),
-            salts=np.concatenate([no_rows(SALT), *self.salts]),
-            guard=np.array(self.guard, plain(GUARD)),
+            gaps=np.array(self.gaps, plain(GAP)) if self.gaps else NOTHING[0],
+            ledger=np.concatenate(self.ledger) if self.ledger else NOTHING[1],
+            anchors=np.array(self.anchors, plain(ANCHOR)) if self.anchors else NOTHING[2],
+            salts=np.concatenate(self.salts) if self.salts else NOTHING[3],
+            guard=np.array(self.guard, plain(GUARD)) if self.guard else NOTHING[4],
         )
