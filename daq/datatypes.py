@@ -65,6 +65,10 @@ class Patching(Datatype[T]):
     def patch(self, held: str, value: object) -> str:
         """The reply `held` with `value` in its place; OutOfRangeError where it is not allowed."""
 
+    def by_field(self, value: object) -> object:
+        """`value` as a table of its fields, where it has any that it does not name itself."""
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Number(Datatype[float]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -12,9 +13,11 @@ import typer
 from daq.errors import ScheeliteError, UsageError
 from daq.services.service import Waker, stop_on_signals
 from daq.settings import loader
+from daq.settings.detectors import Detectors
 from drivers import catalogue
 from drivers.services import digitizer as digitizer_service
 from drivers.services import instruments as instruments_service
+from drivers.services.detectorlimits import with_detectors
 from drivers.services.digitizer import DigitizerService, Limits
 from drivers.services.instruments import UNLIMITED, Entry, InstrumentsService
 from drivers.settings import Digitizers, Instrument, Instruments, Safety
@@ -59,9 +62,10 @@ def instruments(config: Path) -> None:
     """Run the service of all instruments of a config, until SIGTERM."""
     settings = loader.load(config)
     stop, waker = _stopping()
+    entries = {n: _entry(chosen) for n, chosen in settings.section(Instruments).root.items()}
     service = InstrumentsService(
-        {name: _entry(chosen) for name, chosen in settings.section(Instruments).root.items()},
-        safety=_safety(settings),
+        entries,
+        safety=_safety(settings, entries),
         endpoints=instruments_service.Endpoints(
             readings=settings.endpoint("core.commands"),
             state=settings.endpoint("instruments.state"),
@@ -74,16 +78,19 @@ def instruments(config: Path) -> None:
     service.run()
 
 
-def _safety(settings: loader.Settings) -> Safety:
-    return settings.section(Safety) if "safety" in settings.sections else UNLIMITED
+def _safety(settings: loader.Settings, entries: Mapping[str, Entry]) -> Safety:
+    safety = settings.section(Safety) if "safety" in settings.sections else UNLIMITED
+    if "detectors" not in settings.sections:
+        return safety
+    instruments = {name: entry.instrument for name, entry in entries.items()}
+    return with_detectors(safety, settings.section(Detectors).root, instruments)
 
 
 def _entry(chosen: Instrument) -> Entry:
-    driver = catalogue.instrument(chosen.model)
     return Entry(
         model=chosen.model,
         resource=chosen.resource,
-        instrument=driver(chosen.resource, channels=chosen.channels, **chosen.extras),
+        instrument=chosen.made(),
         poll_s=chosen.poll_s,
         slow_poll_s=chosen.slow_poll_s,
     )

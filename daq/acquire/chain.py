@@ -17,6 +17,7 @@ from daq.acquire import kernels
 from daq.acquire.decimate import Decimator, reach
 from daq.acquire.filtered import Filtered
 from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
+from daq.acquire.guard import Guard, GuardHit, GuardState
 from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, kept, shares
 from daq.acquire.kernels import I16
 from daq.acquire.piles import NOISE, Piles, PilesState, Shot
@@ -31,6 +32,9 @@ LOOK_BACK = 4096  # record samples that are kept for triggers that are set in th
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
 NO_SALTS = no_rows(SALT)
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
+# no causes of the ledger's: where a hit of the guard lies, where a jump may look like a pulse,
+# and what a line says of heater pulses, which counts with what the door says
+GUARDED = ("guard", "jump", "pulser")
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
@@ -73,6 +77,7 @@ class ChainState(msgspec.Struct):
     salted: int = LONG_AGO  # salts before this record sample were told
     salts_found: list[int] = []  # record samples of those that are not told and have a trigger
     windows: list[list[Interval]] = []  # what each of the plan's windows tags
+    guard: GuardState | None = None
 
 
 class Chain:
@@ -87,13 +92,15 @@ class Chain:
         filtered: Filtered | None = None,
     ) -> None:
         self.index, self.channel, self.state = index, channel, state
-        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in DEAD_CAUSES}
+        causes = (*DEAD_CAUSES, *GUARDED)
+        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in causes}
         self.windows = [Intervals(parts) for parts in state.windows]
         self.filtered = filtered
         self._finder = Finder(channel, self.triggers, seed, state.finder, self._dead, filtered)
         self._piles = Piles(channel, state.piles, self._dead["holdoff"])
         self._salter = Salter(channel, seed)
         self._cutter = Cutter(index, channel, self._dead, self._salter)
+        self._guard = self._guarded(state)
         self._row_samples = round(channel.sample_rate_hz)
         self._past = [
             Tape.holding(c.start, np.frombuffer(c.samples, np.int16)) for c in state.closed
@@ -121,7 +128,8 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        return max(self.state.keep * factor - reach(factor), self.state.start)
+        keep = max(self.state.keep * factor - reach(factor), self.state.start)
+        return keep if self._guard is None else min(keep, self._guard.needs)
 
     @property
     def own_until(self) -> int:
@@ -143,7 +151,7 @@ class Chain:
         if state.stop < FOREVER:
             return min(state.stop, self._until_digitizer())
         whole = (state.reached - self._room_after) * c.decimation
-        return min(max(whole, state.start), self._until_digitizer())
+        return min(max(whole, state.start), self._until_digitizer(), self._judged_until)
 
     @property
     def next_row(self) -> int:
@@ -172,6 +180,9 @@ class Chain:
         """Take the next digitizer samples of the stretch in."""
         self._search_rails(samples)
         self._fed += samples.size
+        self._pass(samples if self._guard is None else self._guard.feed(samples))
+
+    def _pass(self, samples: I16) -> None:
         fresh = self._decimator.feed(samples)
         if self._salter.active:
             fresh = self._salter.add(fresh, self._tape.stop)
@@ -179,6 +190,12 @@ class Chain:
         if self.filtered is not None:
             self.filtered.feed(fresh)
         self.state.reached = max(self.state.reached, self._tape.stop)
+
+    def flush(self) -> None:
+        """The stretch is over: what the guard held back passes, before any chain of the
+        digitizer closes its own."""
+        if self._guard is not None:
+            self._pass(self._guard.finish())
 
     def close(self, start: int, stop: int, cause: str) -> None:
         """Samples [start, stop) are lost; the ledger has a column for a full disk."""
@@ -190,6 +207,8 @@ class Chain:
         is known of what was before it."""
         state, c = self.state, self.channel
         state.start = state.railed = start
+        if self._guard is not None:
+            self._guard.open(start)
         self._begin(start)
         first = state.reached = self._decimator_first
         self._finder.open(first)
@@ -267,19 +286,23 @@ class Chain:
         if not self._finder.order(-(-sample // self.channel.decimation)):
             self._drop("late")
 
-    def tag(self, window: int, start: int, stop: int, *, veto: bool) -> None:
-        """A window tags digitizer samples [start, stop)."""
+    def tag(self, window: int, start: int, stop: int, costs: str) -> None:
+        """A window tags digitizer samples [start, stop), which costs live time where not ""."""
         self.windows[window].add(start, stop)
-        if veto:
-            self._dead["vetoed"].add(max(start, self.state.told), stop)
+        if costs:
+            self._dead[costs].add(max(start, self.state.told), stop)
 
     def begin_dead(self, cause: str, sample: int) -> None:
         """From this digitizer sample on it is dead for a cause."""
         self._dead[cause].add(sample, FOREVER)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relock(sample)
 
     def end_dead(self, cause: str, sample: int) -> None:
         """Until this digitizer sample it was."""
         self._dead[cause].end_at(sample)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relocked(sample)
 
     # --- what comes out ---
 
@@ -362,6 +385,15 @@ class Chain:
             self._fill_row(row, *cut)
         return rows
 
+    def hits(self) -> list[GuardHit]:
+        """What the guard found and is over, since the last time."""
+        return self._guard.take() if self._guard is not None else []
+
+    @property
+    def guard(self) -> Guard | None:
+        """What guards it, if anything does."""
+        return self._guard
+
     def forget_windows(self, sample: int) -> None:
         """What tags digitizer samples before this one will not be asked for again."""
         for window in self.windows:
@@ -383,6 +415,18 @@ class Chain:
 
     # --- stretches ---
 
+    def _guarded(self, state: ChainState) -> Guard | None:
+        """The guard, where the channel has one, as the state knows it."""
+        if self.channel.guarding is None:
+            return None
+        state.guard = state.guard or Guard.at(state.start)
+        return Guard(self.channel.guarding, self.channel.sample_rate_hz, state.guard, self._dead)
+
+    @property
+    def _judged_until(self) -> int:
+        """The guard will find nothing before this digitizer sample any more."""
+        return FOREVER if self._guard is None else self._guard.settled
+
     @property
     def _first_of_stretch(self) -> int:
         return first_record_sample(self.channel, self.state.start)
@@ -400,6 +444,8 @@ class Chain:
         self._decimator_first = self._first_of_stretch
         if self.filtered is not None:
             self.filtered.begin(self._decimator_first, self._tape.start)
+        if self._guard is not None:
+            self._guard.begin(start)
 
     def _close_stretch(self, stop: int) -> None:
         """The stretch ends at `stop`: what has no room for its record there has none."""
@@ -450,6 +496,8 @@ class Chain:
             return False
         at = shot.sample * self.channel.decimation
         causes = [cause for cause in NO_RECORDS if self._dead[cause].holds(at)]
+        if shot.causes & PULSES and self._dead["jump"].holds(at):
+            causes.append("jump")
         if causes or piled:
             self._drop(causes[0] if causes else "pile_up")
             return False
@@ -464,6 +512,8 @@ class Chain:
             if tape is None and not self._is_cut_off(pending[0]):
                 break
             if tape is not None and self._span(pending[0])[1] > self._finder.crossed:
+                break
+            if tape is self._tape and self._ends(pending[0]) > self._judged_until:
                 break
             shot = pending.pop(0)
             if tape is None:
@@ -484,6 +534,10 @@ class Chain:
     def _span(self, shot: Shot) -> Interval:
         start = shot.sample - self.channel.pretrigger
         return start, start + self.channel.record_length
+
+    def _ends(self, shot: Shot) -> int:
+        """One past the last digitizer sample that a shot's record stands for."""
+        return (self._span(shot)[1] - 1) * self.channel.decimation + 1
 
     def _tape_of(self, shot: Shot) -> Tape | None:
         """The tape of the stretch that holds all of a shot's record, as far as there is one yet."""
@@ -524,6 +578,8 @@ class Chain:
         again = keep if self.filtered is None else self.state.reached - self.filtered.history
         self.state.keep = max(self.state.keep, min(keep, again, self._tape.stop))
         self._tape.forget_before(keep)
+        if self._guard is not None:
+            self._guard.forget_before(self.needed_from)
         self._forget_at = self._tape.stop + FORGET_EVERY
         if self._past:
             self._note_closed()
@@ -544,7 +600,7 @@ class Chain:
 
     def _fill_row(self, row: np.void, start: int, stop: int) -> None:
         self._account_salts(start, stop)
-        taken = shares([self._dead[cause] for cause in DEAD_CAUSES], start, stop)
+        taken = shares([self._costs(cause, start, stop) for cause in DEAD_CAUSES], start, stop)
         row["channel"], row["start"], row["stop"] = self.index, start, stop
         row["live"] = stop - start - sum(taken)
         for cause, n in zip(DEAD_CAUSES, taken, strict=True):
@@ -552,6 +608,13 @@ class Chain:
         needed = min(stop, self._flags_need()) - self._salter.near * self.channel.decimation
         for parts in self._dead.values():
             parts.forget_before(needed)
+
+    def _costs(self, cause: str, start: int, stop: int) -> Intervals:
+        """What a cause takes of a row; heater pulses are told by the door and by a line."""
+        if cause != "heater":
+            return self._dead[cause]
+        both = (self._dead["heater"], self._dead["pulser"])
+        return Intervals(part for one in both for part in one.within(start, stop))
 
     def _account_salts(self, start: int, stop: int) -> None:
         """Where a record would hold a part of a salt."""

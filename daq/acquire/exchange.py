@@ -20,6 +20,7 @@ from daq.model.plan import Group, Plan, Window
 from daq.model.record import PULSES, Cause, mask_of
 
 MOST_WAITING = 4096  # orders to a channel whose digitizer sends nothing; older ones are late
+COSTS = {"veto": "vetoed", "gate": "", "heater": "pulser"}  # live time, by the kind of a window
 READ_OUT = -1  # in place of the trigger that a line fires
 
 
@@ -223,7 +224,7 @@ class Exchange:
             before = _samples(window.plan.before_ns, chain)
             after = _samples(window.plan.after_ns, chain)
             for at in pulses:
-                chain.tag(window.index, at - before, at + after + 1, veto=window.is_veto)
+                chain.tag(window.index, at - before, at + after + 1, window.costs)
             return
         clock = self._digitizers[source.channel.digitizer].clock
         self.state.waiting[chain.index].edges += [
@@ -242,7 +243,7 @@ class Exchange:
                 if span is None:
                     left.append(edge)
                 else:
-                    chain.tag(edge.window, *span, veto=self._windows[edge.window].is_veto)
+                    chain.tag(edge.window, *span, self._windows[edge.window].costs)
             if waiting.edges:
                 waiting.edges = left
 
@@ -275,16 +276,17 @@ class _Window:
     def __init__(
         self, index: int, plan: Window, named: Callable[[Sequence[str]], list[Chain]]
     ) -> None:
-        self.index, self.plan, self.is_veto = index, plan, plan.kind == "veto"
+        self.index, self.plan, self.costs = index, plan, COSTS[plan.kind]
         self.sources, self.tagged = named(plan.sources), named(plan.tagged)
         self.tagged_digitizers = {chain.channel.digitizer for chain in self.tagged}
 
     def tagged_until(self, exchange: Exchange, digitizer: str) -> int:
-        """No sample before this one will still be tagged by it."""
-        return min(
+        """No sample before this one will still be tagged by it; none, without its sources."""
+        untils = (
             exchange._until_digitizer(source, digitizer, self._earlier_ns(source, digitizer))
             for source in self.sources
         )
+        return min(untils, default=FOREVER)
 
     def _earlier_ns(self, source: Chain, digitizer: str) -> int:
         other = source.channel.digitizer != digitizer

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from daq.acquire.filters import Filter
 from daq.acquire.kernels import I16
 from daq.acquire.matched import MatchedFilters
+from daq.acquire.tape import Tape
 
 Taken = tuple[int, float, float, float, int]  # sample, height [counts], chi2, offset [s], blind
 
@@ -23,8 +24,8 @@ class Turn(NamedTuple):
 class Bank:
     """The filters of channels of one digitizer that share record rate, length and pretrigger.
 
-    Their chains are fed in step: the bank is fed when the last of them is. A channel gets what it
-    would get alone.
+    The engine gets what all of them have: a guard may hold some samples of one channel back for
+    a while. At the end of a stretch all have the same. A channel gets what it would get alone.
     """
 
     def __init__(self, channels: Sequence[Sequence[Turn]], start: int) -> None:
@@ -36,7 +37,7 @@ class Bank:
         for since in sorted(later):
             self._now = [_at(turns, since) for turns in channels]
             self.engine.with_filters(*self._both(), since)
-        self._rows: list[I16 | None] = [None for _ in channels]
+        self._rows = [Tape(start) for _ in channels]  # what the engine has not yet
         self._begun: tuple[int, int] | None = (start, start)  # where, while nothing was fed since
 
     def channel(self, i: int) -> Filtered:
@@ -51,15 +52,17 @@ class Bank:
         self.engine.gap(start)
         if first > start:
             self.engine.restart(first)
+        self._rows = [Tape(first) for _ in self._rows]
         self._begun = start, first
 
     def feed(self, i: int, samples: I16) -> None:
         """The next samples of a channel."""
-        self._rows[i] = samples
-        rows = [row for row in self._rows if row is not None]
-        if len(rows) == len(self._rows):
-            self.engine.feed(rows)
-            self._rows = [None for _ in rows]
+        self._rows[i].append(samples)
+        start, stop = self._rows[i].start, min(row.stop for row in self._rows)
+        if stop > start:
+            self.engine.feed([row.read(start, stop) for row in self._rows])
+            for row in self._rows:
+                row.forget_before(stop)
             self._begun = None
 
     def change(self, turns: Mapping[int, Turn], since: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from daq.acquire.banks import banked, fitted
+from daq.acquire.blind import Blind, BlindState, restricted
 from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
@@ -27,11 +28,11 @@ from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
+from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
 Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
-NOTHING = tuple(no_rows(kind) for kind in (GAP, LEDGER, ANCHOR, SALT))
+NOTHING = tuple(no_rows(kind) for kind in (GAP, LEDGER, ANCHOR, SALT, GUARD))
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
@@ -59,6 +60,17 @@ class DigitizerState(msgspec.Struct):
     drained: bool = False  # everything up to its stop was taken in
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """How a guarded channel stands: jumps in the run, quanta that are taken off at present, and
+    what is wrong since which digitizer sample; kind "" where nothing is."""
+
+    n_jumps: int
+    quanta: int
+    kind: str
+    since: int
+
+
 class PipelineState(msgspec.Struct):
     """A checkpoint: between two batches, nothing else is remembered."""
 
@@ -67,6 +79,7 @@ class PipelineState(msgspec.Struct):
     events: EventsState
     exchange: ExchangeState
     epoch: int = 0  # of the settings
+    blind: BlindState = msgspec.field(default_factory=BlindState)
 
 
 class Pipeline:
@@ -98,6 +111,9 @@ class Pipeline:
         digitizers = {name: self._digitizer(name) for name in self._names}
         self._exchange = Exchange(plan, self._chains, digitizers, state.exchange)
         self._builder = EventBuilder(plan, channels, state.events, self._tags)
+        self._blind = Blind(channels, plan.seed, state.blind)
+        # events as they are, beside those of the records that everybody sees
+        self._whole = EventBuilder(plan, channels, state.blind.events, self._tags)
         self._out = _Collected()
 
     @classmethod
@@ -316,9 +332,12 @@ class Pipeline:
             if records:
                 self._keep_records(chain, records)
         self._keep_salts()
+        self._keep_hits()
         self._keep_ledger()
-        events, members = self._builder.take(self._complete_ns(), self._absent)
-        batch, self._out = self._out.batch(events, members), _Collected()
+        complete_ns = self._complete_ns()
+        events, members = self._builder.take(complete_ns, self._absent)
+        whole = self._whole.take(complete_ns, self._absent)
+        batch, self._out = self._out.batch(events, members, restricted(*whole)), _Collected()
         return batch
 
     def checkpoint(self) -> bytes:
@@ -330,9 +349,17 @@ class Pipeline:
         """Triggers without a record, by channel and cause."""
         return drops_of(self._chains)
 
+    def blinded(self) -> dict[str, int]:
+        """Records that went to the restricted file, by channel."""
+        return {name: self._blind.hidden(chain.index) for name, chain in self._by_name.items()}
+
     def throttled(self) -> list[str]:
         """The channels whose rate is too high at present."""
         return [name for name, chain in self._by_name.items() if chain.throttled]
+
+    def guards(self) -> dict[str, Guarded]:
+        """How the guarded channels stand."""
+        return {name: of for name, chain in self._by_name.items() if (of := _guarded(chain))}
 
     # --- inside ---
 
@@ -353,6 +380,8 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
+            chain.flush()
+        for chain in self._of[digitizer]:
             chain.close(start, stop, cause)
         for chain in self._of[digitizer]:
             chain.open(stop)
@@ -362,6 +391,8 @@ class Pipeline:
         state = self._state.digitizers[digitizer]
         if state.drained or state.fed < state.stop:
             return
+        for chain in self._of[digitizer]:
+            chain.flush()
         for chain in self._of[digitizer]:
             chain.finish(state.stop)
         state.drained = True
@@ -376,8 +407,15 @@ class Pipeline:
         clock = self._clocks[chain.channel.digitizer]
         for batch in batches:
             batch.table["t_ns"] = [clock.t_ns(s) for s in batch.table["trigger"].tolist()]
-            self._builder.add(self._hits(chain, clock, batch.table))
+        for batch in self._blind.open(chain.index, batches, chain.complete_until):
+            hits = self._hits(chain, clock, batch.table)
+            self._builder.add(hits)
             self._out.records.append(batch)
+            if self._blind.active:
+                self._whole.add(msgspec.structs.replace(hit, record=-1) for hit in hits)
+        for batch in self._blind.take():
+            self._whole.add(self._hits(chain, clock, batch.table))
+            self._out.blinded.append(batch)
 
     def _hits(self, chain: Chain, clock: Clock, table: Rows) -> list[Hit]:
         return [
@@ -400,6 +438,14 @@ class Pipeline:
                 rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
                 self._out.salts.append(rows)
 
+    def _keep_hits(self) -> None:
+        for chain in self._chains:
+            clock = self._clocks[chain.channel.digitizer]
+            self._out.guard += [
+                (chain.index, h.kind, h.start, h.stop, clock.t_ns(h.start), h.quanta, h.size)
+                for h in chain.hits()
+            ]
+
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
             fed = self.fed(name)  # nothing after it is settled
@@ -420,9 +466,15 @@ class Pipeline:
     def _forget_windows(self, chains: Sequence[Chain]) -> None:
         """What tags records that are in no event yet, or can still come, is kept."""
         for chain in chains if self._plan.windows else ():
-            first = self._builder.first_waiting(chain.index, chain.complete_until)
+            until = self._complete_until(chain)
+            builders = (self._builder, self._whole)
+            first = min(builder.first_waiting(chain.index, until) for builder in builders)
             wide = int(MAX_WIDENED_NS * chain.channel.sample_rate_hz // 1e9)
-            chain.forget_windows(min(first, chain.complete_until) - wide)
+            chain.forget_windows(min(first, until) - wide)
+
+    def _complete_until(self, chain: Chain) -> int:
+        """No record with a trigger before this digitizer sample is still to be told."""
+        return min(chain.complete_until, self._blind.first(chain.index))
 
     def _complete_ns(self) -> int:
         """No record before this time will still come from a digitizer that is not silent."""
@@ -432,7 +484,7 @@ class Pipeline:
                 continue
             if not self._clocks[name].known and not state.drained:
                 return -FOREVER
-            first = min(chain.complete_until for chain in self._of[name])
+            first = min(self._complete_until(chain) for chain in self._of[name])
             if first < FOREVER:
                 complete = min(complete, self._clocks[name].t_ns(first))
         return complete
@@ -446,24 +498,39 @@ class Pipeline:
         return bits
 
 
+def _guarded(chain: Chain) -> Guarded | None:
+    guard = chain.guard
+    if guard is None:
+        return None
+    hit = guard.standing
+    kind, since = (HitKind(hit.kind).name.lower(), hit.start) if hit else ("", 0)
+    return Guarded(guard.state.n_jumps, guard.quanta, kind, since)
+
+
 class _Collected:
     """What has come out since the last batch."""
 
     def __init__(self) -> None:
         self.records: list[RecordBatch] = []
+        self.blinded: list[RecordBatch] = []
         self.ledger: list[Rows] = []
         self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
+        self.guard: list[tuple[int, int, int, int, int, int, float]] = []
 
-    def batch(self, events: Rows, members: Rows) -> Batch:
+    def batch(self, events: Rows, members: Rows, blinded: tuple[Rows, Rows]) -> Batch:
         """All of it as one batch."""
         return Batch(
             records=tuple(self.records),
+            blinded=tuple(self.blinded),
+            blinded_events=blinded[0],
+            blinded_members=blinded[1],
             events=events,
             members=members,
             gaps=np.array(self.gaps, plain(GAP)) if self.gaps else NOTHING[0],
             ledger=np.concatenate(self.ledger) if self.ledger else NOTHING[1],
             anchors=np.array(self.anchors, plain(ANCHOR)) if self.anchors else NOTHING[2],
             salts=np.concatenate(self.salts) if self.salts else NOTHING[3],
+            guard=np.array(self.guard, plain(GUARD)) if self.guard else NOTHING[4],
         )

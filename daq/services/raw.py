@@ -38,13 +38,19 @@ class _Wanted:
 class RawServer:
     """Collects contiguous, undecimated samples for whoever asked; a gap begins anew.
 
-    For one thread. `source_of` names a channel's source, or raises the error to be sent.
+    For one thread. `source_of` names a channel's source, or raises the error to be sent; `t_ns` is
+    when a sample of a digitizer was converted, as far as is known.
     """
 
-    def __init__(self, endpoint: str, source_of: Callable[[str], Source]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        source_of: Callable[[str], Source],
+        t_ns: Callable[[str, int], int] = lambda _digitizer, _sample: 0,
+    ) -> None:
         self.socket = sockets.serve_requests(endpoint)
         self.refused = 0
-        self._source_of = source_of
+        self._source_of, self._t_ns = source_of, t_ns
         self._waiting: list[_Wanted] = []
 
     def serve(self) -> None:
@@ -60,6 +66,9 @@ class RawServer:
     def feed(self, digitizer: str, block: Block) -> None:
         """Give the samples of a block to the requests that wait for them."""
         for wanted in [w for w in self._waiting if w.source.digitizer == digitizer]:
+            since_ns = wanted.request.not_before_ns
+            if since_ns and not wanted.got and self._t_ns(digitizer, block.start) < since_ns:
+                continue
             self._collect(wanted, block)
             if wanted.got == wanted.request.n_samples:
                 self._waiting.remove(wanted)
@@ -81,10 +90,14 @@ class RawServer:
 
     @staticmethod
     def _collect(wanted: _Wanted, block: Block) -> None:
-        if not wanted.got or block.start != wanted.start + wanted.got:
-            wanted.pieces, wanted.start, wanted.got = [], block.start, 0
+        skipped = max(0, wanted.request.not_before - block.start)
+        if skipped >= block.samples.shape[1]:
+            return
+        start = block.start + skipped
+        if not wanted.got or start != wanted.start + wanted.got:
+            wanted.pieces, wanted.start, wanted.got = [], start, 0
         missing = wanted.request.n_samples - wanted.got
-        piece = block.samples[wanted.source.row, :missing].copy()
+        piece = block.samples[wanted.source.row, skipped : skipped + missing].copy()
         wanted.pieces.append(piece)
         wanted.got += piece.size
 

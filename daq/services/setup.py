@@ -8,14 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from daq.acquire.filters import Filter
 from daq.errors import UsageError
-from daq.model.channel import PULSE_KINDS, Channel, TriggerSettings
+from daq.model.channel import PULSE_KINDS, Blinding, Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
+from daq.readout.calibration import Calibration
 from daq.services.filterfile import read_filters
-from daq.services.salting import salting_of
+from daq.services.guarding import guarding_of
+from daq.services.salting import calibration_of, salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
     ChannelEntry,
@@ -28,6 +31,7 @@ from daq.settings.sections import (
     Kinds,
     MatchedTrigger,
     PeriodicTrigger,
+    Stability,
     Storage,
     Trigger,
     Veto,
@@ -45,7 +49,7 @@ def channels_of(
     settings: Settings, hello: StreamHello, filters: ByChannel = NO_FILTERS
 ) -> list[Channel]:
     """The channels of the config that a digitizer reads, in the order of the config."""
-    kinds = settings.section(Kinds).root
+    kinds, calibration = settings.section(Kinds).root, calibration_of(settings)
     found = []
     for name, entry in settings.section(Channels).root.items():
         if entry.digitizer != hello.digitizer or not entry.enabled:
@@ -56,7 +60,8 @@ def channels_of(
                 f"{hello.digitizer} has, found {entry.input}"
             )
         channel = _channel(name, entry, kinds[entry.kind], hello, filters.get(name))
-        found.append(_salted(channel, kinds[entry.kind], settings))
+        channel = _salted(channel, kinds[entry.kind], settings)
+        found.append(_blinded(channel, kinds[entry.kind], calibration))
     return found
 
 
@@ -84,6 +89,7 @@ def _channel(
         recorded=kind.recorded,
         mass_g=entry.mass_g,
         counts_offset=entry.counts_offset,
+        guarding=guarding_of(kind.guard, hello, kind.decimation) if kind.guard else None,
     )
 
 
@@ -98,6 +104,24 @@ def _salted(channel: Channel, kind: Kind, settings: Settings) -> Channel:
     return replace(channel, salting=salting)
 
 
+def _blinded(channel: Channel, kind: Kind, calibration: Calibration) -> Channel:
+    """The channel with what of it is kept from everybody, energies by its newest curve."""
+    section = kind.blinding
+    if section is None:
+        return channel
+    if section.from_ev is None or section.to_ev is None:
+        return replace(channel, blinding=Blinding(fraction=section.fraction))
+    curves = [curve for curve in calibration.curves if curve.channel == channel.name]
+    if not curves:
+        raise UsageError(
+            f"experiment.calibration: expected a curve of {channel.name}, whose kind blinds an "
+            "energy window, found none"
+        )
+    low, high = curves[-1].counts(np.array([section.from_ev, section.to_ev])).tolist()
+    how = Blinding(fraction=section.fraction, quantity=curves[-1].quantity, low=low, high=high)
+    return replace(channel, blinding=how)
+
+
 def filters_of(settings: Settings) -> dict[str, Filter]:
     """The filters of the config's matched channels; UsageError or FormatError naming what is not
     as the channels need it."""
@@ -110,10 +134,19 @@ def filters_of(settings: Settings) -> dict[str, Filter]:
     if not matched:
         return {}
     path = Path(settings.section(Filters).file).expanduser()
-    known = read_filters(path)
+    known = _in_ev(read_filters(path), calibration_of(settings))
     for name, kind in matched.items():
         _check_filter(path, name, known.get(name), kind)
     return {name: known[name] for name in matched}
+
+
+def _in_ev(filters: ByChannel, calibration: Calibration) -> dict[str, Filter]:
+    """Filters with the gain of small pulses that the newest curve of their amplitudes says."""
+    gains = {c.channel: c.counts_per_ev for c in calibration.curves if c.quantity == "amplitude"}
+    return {
+        name: one if one.counts_per_ev else replace(one, counts_per_ev=gains.get(name))
+        for name, one in filters.items()
+    }
 
 
 def _check_filter(path: Path, name: str, one: Filter | None, kind: Kind) -> None:
@@ -165,6 +198,12 @@ def plan_of(settings: Settings) -> Plan:
         ),
         seed=settings.section(Experiment).seed,
     )
+
+
+def wander_of(settings: Settings) -> float:
+    """How far gains wander that heater pulses follow; 0 where none do."""
+    stability = settings.section(Stability)
+    return stability.wander_per_rth if stability.generator else 0.0
 
 
 def silent_after_s(settings: Settings, digitizer: str) -> float:

@@ -22,6 +22,7 @@ from daq.model.record import PULSES, Cause, mask_of
 from daq.store.reader import Run, open_run
 
 MOST = 1000  # records of a kind that are used, evenly over the runs
+LOW_PASS_COST = 0.01  # of the resolution, for a template that is not all signal
 DAY_S = 86_400.0
 NOISE = mask_of((Cause.RANDOM, Cause.PERIODIC))
 
@@ -70,6 +71,7 @@ def _train(runs: Sequence[Run], name: str, heights: Heights) -> Trained:
             pretrigger=channel.pretrigger,
             rate_hz=channel.record_rate_hz,
             falling=falling,
+            low_pass_cost=LOW_PASS_COST,
             provenance=_provenance(runs, heights),
         )
     except CheckError as error:
@@ -132,6 +134,7 @@ def _provenance(runs: Sequence[Run], heights: Heights) -> dict[str, str]:
         "pulse heights": f"{heights.least:g} to {heights.most:g} counts",
         "at least": f"{LEAST_NOISE} noise and {LEAST_PULSES} pulse records",
         "at most": f"{MOST} of each, evenly over the runs",
+        "low-pass": f"where it costs {LOW_PASS_COST:.0%} of the resolution",
     }
 
 

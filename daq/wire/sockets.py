@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from daq.wire.keys import Endpoint
 from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
 
 MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
+RAW_LOOK_MS = 100
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -202,24 +204,57 @@ def show(socket: Socket, frames: list[bytes]) -> None:
 
 
 def raw_samples(
-    endpoint: str, channel: str, n_samples: int, timeout_s: float
+    endpoint: str, channel: str, n_samples: int, timeout_s: float, not_before_ns: int = 0
 ) -> tuple[RawReply, bytes]:
-    """The next samples of a channel from a core's `raw`, with what is known of them."""
-    socket = _socket(zmq.DEALER)
+    """The next samples of a channel from a core's `raw`, with what is known of them.
+
+    None was converted before the UTC `not_before_ns`: a stream may be late by what is buffered.
+    """
+    asked = RawRequest(id=1, channel=channel, n_samples=n_samples, not_before_ns=not_before_ns)
+    (reply,) = raw_together(endpoint, [asked], timeout_s)
+    if isinstance(reply, ScheeliteError):
+        raise reply
+    return reply
+
+
+def raw_together(
+    endpoint: str,
+    requests: Sequence[RawRequest],
+    timeout_s: float,
+    heed: Callable[[], None] = lambda: None,
+) -> list[tuple[RawReply, bytes] | ScheeliteError]:
+    """The samples of several requests, whose ids differ, in their order; the error of each without.
+
+    `heed` is called now and then, and may raise.
+    """
+    socket, deadline = _socket(zmq.DEALER), time.monotonic() + timeout_s
     _connect(socket, endpoint)
+    found: dict[int, tuple[RawReply, bytes] | ScheeliteError] = {}
     try:
-        socket.send(codec.encode(RawRequest(id=1, channel=channel, n_samples=n_samples)))
-        if not socket.poll(round(timeout_s * 1000)):
-            raise ServiceTimeoutError(
-                f"core did not deliver {n_samples} samples of {channel} within {timeout_s:g} s"
-            )
-        header, *rest = receive(socket)
+        for request in requests:
+            socket.send(codec.encode(request))
+        while len(found) < len(requests):
+            heed()
+            if time.monotonic() > deadline:
+                raise _undelivered([r for r in requests if r.id not in found], timeout_s)
+            if socket.poll(RAW_LOOK_MS):
+                header, *rest = receive(socket)
+                reply = codec.decode(header, RawReply)
+                found[reply.id] = _error_of(reply) or (reply, b"".join(rest))
     finally:
         socket.close(0)
-    reply = codec.decode(header, RawReply)
-    if reply.error is not None:
-        raise by_name(reply.error.name)(reply.error.message)
-    return reply, b"".join(rest)
+    return [found[request.id] for request in requests]
+
+
+def _error_of(reply: RawReply) -> ScheeliteError | None:
+    return None if reply.error is None else by_name(reply.error.name)(reply.error.message)
+
+
+def _undelivered(requests: Sequence[RawRequest], timeout_s: float) -> ServiceTimeoutError:
+    first = requests[0]
+    return ServiceTimeoutError(
+        f"core did not deliver {first.n_samples} samples of {first.channel} within {timeout_s:g} s"
+    )
 
 
 def _socket(kind: int, hwm: int = 1000, max_bytes: int = -1) -> Socket:

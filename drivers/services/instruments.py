@@ -25,6 +25,7 @@ from drivers.services.delivery import Delivery
 from drivers.services.poller import Polled, Poller, Readings, Report
 from drivers.services.safety import Limits, News, Watch, check_orders
 from drivers.settings import Safety
+from drivers.squid.squid_channel import SquidChannel, squids_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,8 @@ class InstrumentsService:
     The body of the state is {"readings": {"fridge.input 6.temperature": {"value", "unit",
     "source", "t_ns", "stale", "text"}}, "instruments": {"fridge": {"state", "problem"}},
     "undelivered", "dropped", "problem"}; an instrument's state is connecting, ok, trouble or dead.
+    "list" also answers, for SQUID electronics, which parameters and actions stand behind the names
+    that tuning knows ("squids": {"1": {"values": {"bias": an Offer}, "actions": {ours: theirs}}}).
     """
 
     def __init__(
@@ -352,4 +355,13 @@ def _listed(entry: Entry) -> dict[str, Any]:
             for bound in entry.instrument.parameters()
         ],
         "actions": [{"name": a.name, "title": a.action.title} for a in entry.instrument.actions()],
+        "squids": {str(n): _offered(squid) for n, squid in squids_of(entry.instrument).items()},
+    }
+
+
+def _offered(squid: SquidChannel) -> dict[str, Any]:
+    """A SQUID channel under the names that are the same for all vendors, and its actions' own."""
+    return {
+        "values": {name: asdict(offer) for name, offer in squid.offers().items()},
+        "actions": {name: squid.action(name).name for name in squid.actions},
     }

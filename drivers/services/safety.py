@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daq.datatypes import Datatype, Patching
+from daq.datatypes import Patching
 from daq.errors import OutOfRangeError, UsageError
 from daq.run.lease import Held
+from daq.settings.watch import Order
 from drivers.instrument import Instrument
+from drivers.orders import cannot_write
 from drivers.parameter import Bound
-from drivers.settings import Limit, Order, Safety
+from drivers.settings import Limit, Safety
 
 NUMBERS = ("number", "integer")
 
@@ -24,6 +26,12 @@ class Limits:
     def __init__(self, limits: Mapping[str, Limit], instruments: Mapping[str, Instrument]) -> None:
         """UsageError for a limit on what there is not: it would protect nothing."""
         self._limits = limits
+        self._patching = {
+            f"{name}.{bound.name}": datatype
+            for name, instrument in instruments.items()
+            for bound in instrument.parameters()
+            if isinstance(datatype := bound.parameter.datatype, Patching)
+        }
         known = {
             f"{name}.{each}"
             for name, instrument in instruments.items()
@@ -37,6 +45,8 @@ class Limits:
     def check(self, instrument: str, parameter: str, value: object) -> None:
         """OutOfRangeError before anything is sent; a field of several is "parameter.field"."""
         place = f"{instrument}.{parameter}"
+        if place in self._patching:
+            value = self._patching[place].by_field(value)
         if isinstance(value, Mapping):
             for field, part in value.items():
                 self._check(f"{place}.{field}", part)
@@ -52,7 +62,7 @@ class Limits:
         if not limit.least <= value <= limit.most:
             raise OutOfRangeError(
                 f"{place}: {value:g} is outside {limit.least:g} to {limit.most:g}, "
-                "which [safety] allows here"
+                "which [safety] or [detectors] allow here"
             )
 
 
@@ -101,26 +111,9 @@ class Watch:
 def check_orders(orders: Iterable[Order], instruments: Mapping[str, Instrument]) -> None:
     """UsageError for an order that no instrument could obey, before it is needed at night."""
     for order in orders:
-        if order.instrument not in instruments:
-            raise UsageError(f"safety.orders: expected an instrument, found {order.instrument!r}")
-        bounds = {b.name: b for b in instruments[order.instrument].parameters()}
-        bound = bounds.get(order.parameter)
-        if bound is None or bound.parameter.tell is None:
-            raise UsageError(
-                f"safety.orders: expected a parameter of {order.instrument} that can be written, "
-                f"found {order.parameter!r}"
-            )
-        try:
-            _check_value(bound.parameter.datatype, order.value)
-        except OutOfRangeError as error:
-            raise UsageError(f"safety.orders: {order.instrument}.{bound.name}: {error}") from error
-
-
-def _check_value(datatype: Datatype[Any], value: object) -> None:  # Any: of any parameter
-    if isinstance(datatype, Patching):
-        datatype.check(value)
-    else:
-        datatype.refuse(value)
+        why = cannot_write(instruments, order.instrument, order.parameter, order.value)
+        if why:
+            raise UsageError(f"safety.orders: {why}")
 
 
 def _places(bound: Bound[Any]) -> Iterable[str]:  # Any: of any parameter

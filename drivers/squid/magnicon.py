@@ -166,6 +166,9 @@ class TesBias(Patching[dict[str, object]]):
     def patch(self, held: str, value: object) -> str:
         return self.format(self.refuse({**self.parse(held), **self._given(value)}))
 
+    def by_field(self, value: object) -> object:
+        return self._given(value)
+
     def describe(self) -> Description:
         return Fields(self._parts()).describe()
 

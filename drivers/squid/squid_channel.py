@@ -216,7 +216,12 @@ class SquidChannel:
     @property
     def capabilities(self) -> frozenset[str]:
         """The names of ours that are there."""
-        return frozenset(self._part.routes) | frozenset(self._actions)
+        return frozenset(self._part.routes) | self.actions
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """What it can do, by our names."""
+        return frozenset(self._actions)
 
     def offers(self) -> dict[str, Offer]:
         """Everything that can be read and written, by our name."""
@@ -243,11 +248,16 @@ class SquidChannel:
 
 def squid_channels(instrument: Instrument) -> dict[int, SquidChannel]:
     """The SQUID channels of an instrument, by number; UsageError where it has none."""
-    parts = [part for group in instrument.channels.values() for part in group.items()]
-    found = {n: SquidChannel(part) for n, part in parts if isinstance(part, SquidElectronics)}
+    found = squids_of(instrument)
     if not found:
         raise UsageError(f"expected SQUID electronics, found {type(instrument).__name__}")
     return found
+
+
+def squids_of(instrument: Instrument) -> dict[int, SquidChannel]:
+    """The SQUID channels of an instrument, by number; none where it has none."""
+    parts = [part for group in instrument.channels.values() for part in group.items()]
+    return {n: SquidChannel(part) for n, part in parts if isinstance(part, SquidElectronics)}
 
 
 def _actions(part: SquidElectronics) -> dict[str, BoundAction]:

@@ -22,7 +22,7 @@ from daq.acquire.traces import TraceMaker
 from daq.acquire.trigger import EdgeTrigger, LevelTrigger
 from daq.model.batch import Batch, RecordBatch
 from daq.model.block import Block, Gap
-from daq.model.channel import Channel, Salting, TriggerSettings
+from daq.model.channel import Channel, Guarding, Salting, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import DEAD_CAUSES, LEDGER, Cause, Flag
@@ -49,13 +49,16 @@ C = replace(A, name="C", digitizer="e", row=0, triggers=(replace(LEVEL, directio
 SALTS = Salting(rate_hz=2.0, energies_ev=(50.0, 100.0), heights=(60.0, 120.5),
                 template=np.linspace(1, 0, 40).astype("<f4").tobytes(), pretrigger=0,
                 near=6)  # fmt: skip
+GUARD = Guarding(phi0=350.0, tolerance=0.3, span=3, hold=200, settle=30, lead=39, frozen=1024,
+                 window=8192, noise_high=20.0, baseline_high=20.0, storm=2)  # fmt: skip
 # all kinds at once, on two clocks
 MIXED = [
     replace(A, triggers=(LEVEL, RANDOM), merge_window=20, pile_up="shorten", second_pulse_sigma=6.0,
-            second_pulse_span=4, max_rate_hz=2.0, salting=SALTS),
+            second_pulse_span=4, max_rate_hz=2.0, salting=SALTS, guarding=GUARD),
     replace(B, triggers=(EDGE, PERIODIC, replace(LEVEL, direction="both")), pile_up="isolated",
             salting=SALTS),
-    replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one"),
+    replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one",
+            guarding=replace(GUARD, rail_high=2000, frozen=0)),
     replace(A, name="D", row=1, triggers=(TriggerSettings(kind="external", line="G", holdoff=5),
                                           RANDOM, EDGE), merge_window=10),
     replace(B, name="G", digitizer="e", row=1, triggers=(LEVEL,), recorded=False),
@@ -69,6 +72,8 @@ PLAN = Plan(
                before_ns=10_000_000, after_ns=0),
         Window(name="g", kind="gate", sources=("G",), tagged=("A", "C", "D"), before_ns=0,
                after_ns=20_000_000, widen_ns_counts=1e9),
+        Window(name="h", kind="heater", sources=("G", "D"), tagged=("A", "B", "C"),
+               before_ns=5_000_000, after_ns=60_000_000),
     ),
     groups=(
         Group(name="g", sources=("A", "C"), receivers=("A", "B", "C"), causes=("level",)),
@@ -80,7 +85,7 @@ PLAN = Plan(
 MATCHED_TRIGGER = TriggerSettings(kind="matched", threshold=60.0, holdoff=20)
 MATCHED = [
     replace(B, name="M", record_length=64, pretrigger=16, triggers=(MATCHED_TRIGGER, LEVEL),
-            merge_window=12, max_rate_hz=4.0),
+            merge_window=12, max_rate_hz=4.0, guarding=GUARD),
     replace(A, name="I", triggers=(MATCHED_TRIGGER,), pile_up="isolated"),
     replace(C, name="F", record_length=128, pretrigger=16, decimation=1, pile_up="one",
             triggers=(RANDOM, replace(MATCHED_TRIGGER, direction="falling"))),
@@ -296,6 +301,7 @@ def flat(batches: list[Batch]) -> dict[str, list[object]]:
         "gaps": sorted(tuple(row.tolist()) for b in batches for row in b.gaps),
         "ledger": sorted(tuple(row.tolist()) for b in batches for row in b.ledger),
         "salts": sorted(tuple(row.tolist()) for b in batches for row in b.salts),
+        "guard": sorted(tuple(row.tolist()) for b in batches for row in b.guard),
         "anchors": sorted(tuple(row.tolist()) for b in batches for row in b.anchors),
     }
 

@@ -36,7 +36,7 @@ def test_limits_hold_and_without_run_control_the_safe_state_is_taken(runtime, tm
     with bench(tmp_path) as config:
         config.write_text(config.read_text() + POLICY)
         with services(config) as settings:
-            with pytest.raises(OutOfRangeError, match=r"which .safety. allows here"):
+            with pytest.raises(OutOfRangeError, match=r"which .safety. or .detectors. allow here"):
                 write(settings, 0.3)
             assert write(settings, 0.04)["value"] == pytest.approx(0.04)
             conductor = pid_of("run")

@@ -7,7 +7,9 @@ from pydantic import ValidationError
 
 from daq.errors import OutOfRangeError, UsageError
 from daq.run.lease import Held
+from daq.settings.detectors import Detector
 from drivers import catalogue
+from drivers.services.detectorlimits import with_detectors
 from drivers.services.safety import Limits, News, Watch, check_orders
 from drivers.settings import Safety
 
@@ -39,7 +41,10 @@ def test_inside_the_limits_nothing_is_said(instruments):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.3, r"fridge.setpoint: 0.3 is outside 0 to 0.05, which \[safety\] allows here"),
+        (
+            0.3,
+            r"fridge.setpoint: 0.3 is outside 0 to 0.05, which \[safety\] or \[detectors\] allow",
+        ),
         (-1, "outside"),
         (float("nan"), "outside"),
         (True, "expected a number"),
@@ -50,6 +55,50 @@ def test_outside_it_is_refused(instruments, value, said):
     limits = Limits(safety(limits=LIMITS).limits, instruments)
     with pytest.raises(OutOfRangeError, match=said):
         limits.check("fridge", "setpoint", value)
+
+
+@pytest.mark.parametrize("value", [40.0, {"current": 40.0}, {"current": 40.0, "range": "UA_125"}])
+def test_a_limit_on_a_field_holds_however_the_field_is_written(value):
+    squids = {"squids": catalogue.instrument("magnicon-xxf1")("ASRLsocket://127.0.0.1:1::INSTR")}
+    name = "squids.squid 1.tes_bias.current"
+    limits = Limits(safety(limits={name: {"least": 0.0, "most": 30.0}}).limits, squids)
+    with pytest.raises(OutOfRangeError, match=f"{name}: 40 is outside 0 to 30"):
+        limits.check("squids", "squid 1.tes_bias", value)
+    limits.check("squids", "squid 1.tes_bias", {"range": "UA_125"})
+    limits.check("squids", "squid 1.tes_bias", 30.0)
+
+
+def detector(**given) -> Detector:
+    return Detector.model_validate({"squid": "squids:1", "setpoint": "fridge:setpoint"} | given)
+
+
+def test_what_a_detector_bears_is_a_limit_whoever_asks(instruments):
+    instruments["squids"] = catalogue.instrument("magnicon-xxf1")("ASRLsocket://127.0.0.1:1::INSTR")
+    own = safety(limits={"fridge.setpoint": {"least": 0.01, "most": 2.0}})
+    both = with_detectors(own, {"C11": detector(bath_max_k=0.05)}, instruments)
+    limits = Limits(both.limits, instruments)
+    limits.check("squids", "squid 1.ib", 39.9)
+    limits.check("squids", "squid 1.tes_bias", {"current": -40.0, "range": "UA_125"})
+    limits.check("squids", "squid 2.ib", 100.0)  # nobody's
+    for parameter, value in (
+        ("squid 1.ib", 40.1), ("squid 1.tes_bias", 41.0), ("squid 1.tes_bias", {"current": -41}),
+    ):  # fmt: skip
+        with pytest.raises(OutOfRangeError, match="is outside"):
+            limits.check("squids", parameter, value)
+    for setpoint in (0.005, 0.06):
+        with pytest.raises(OutOfRangeError, match=r"is outside 0.01 to 0.05"):
+            limits.check("fridge", "setpoint", setpoint)
+
+
+def test_detectors_that_hang_on_nothing_are_refused_before_anything_is_written(instruments):
+    with pytest.raises(UsageError, match="expected a SQUID 1 of squids, found no SQUID electr"):
+        with_detectors(safety(), {"C11": detector()}, instruments)
+    instruments["squids"] = catalogue.instrument("magnicon-xxf1")("ASRLsocket://127.0.0.1:1::INSTR")
+    with pytest.raises(UsageError, match="expected a SQUID 7 of squids, found 1, 2"):
+        with_detectors(safety(), {"C11": detector(squid="squids:7")}, instruments)
+    own = safety(limits={"fridge.setpoint": {"least": 1.0, "most": 2.0}})
+    with pytest.raises(UsageError, match=r"that overlap, found 1 to 2 and 0 to 0\.1"):
+        with_detectors(own, {"C11": detector()}, instruments)
 
 
 @pytest.mark.parametrize("name", ["fridge.setpiont", "fridge.heater_range", "cryo.setpoint", "x"])
