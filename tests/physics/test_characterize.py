@@ -11,12 +11,13 @@ import pytest
 
 from daq.errors import CheckError
 from daq.readout import characterize, impedance, smallsignal
-from daq.readout.characterize import Bath, NotColdError, Pulses, SquareWave
+from daq.readout.characterize import Bath, NotColdError
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import NoiseModel, SquidNoise, in_bands
 from daq.readout.procedures import putting_back
 from daq.readout.requests import Procedure
+from daq.readout.smallsignal import Pulses, SquareWave
 from daq.readout.waves import Response
 from drivers.temperature.lakeshore372 import HeaterRange, OutputMode
 from sim_hardware.world.squid_loop import SquidParameters
