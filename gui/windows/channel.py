@@ -10,12 +10,16 @@ from gui.windows.plotting import modest
 from gui.windows.strip import put
 
 
+WIDTH_PX = 230  # for the longest name beside its value
+
+
 class ChannelPanel(QFrame):
     """Names and values, in the order of what one asks first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("panel")
+        self.setMinimumWidth(WIDTH_PX)
         self.title = QLabel()
         self.title.setProperty("weight", "large")
         self._labels: list[tuple[QLabel, QLabel]] = []
