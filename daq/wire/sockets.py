@@ -22,6 +22,9 @@ from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
 MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
 RAW_LOOK_MS = 100
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
+# no heartbeats here: a subscriber that looks elsewhere for a while stops reading once it is full,
+# the heartbeat then breaks its connection, and libzmq aborts the process (its issue 3937)
+LOSSY = (zmq.PUB, zmq.SUB, zmq.XPUB)
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
@@ -263,8 +266,11 @@ def _socket(kind: int, hwm: int = 1000, max_bytes: int = -1) -> Socket:
     socket.setsockopt(zmq.SNDHWM, hwm)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, HEARTBEAT_TIMEOUT_MS // 1000)
+    if kind not in LOSSY:
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     return socket
