@@ -5,15 +5,17 @@ SECONDS_OF_RUN ?= 20
 OUT ?= runs
 HOURS ?= 0.2
 SEED ?= 20261126
+NIGHT_HOURS ?= 8
+NIGHT_SPEED ?= 8
 
-.PHONY: run test bench soak setup qt lint clean
+.PHONY: run test bench soak night setup qt lint clean
 
 run: setup
 	$(BIN)/scheelite demo --seconds $(SECONDS_OF_RUN) --out $(OUT)
 
 test: setup qt lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $$($(BIN)/python -m tests.qt) -m "not bench and not soak and not alone"
-	$(BIN)/python -m pytest $$($(BIN)/python -m tests.qt) -m "alone and not bench and not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $$($(BIN)/python -m tests.qt) -m "not bench and not soak and not alone and not night"
+	$(BIN)/python -m pytest $$($(BIN)/python -m tests.qt) -m "alone and not bench and not soak and not night"
 
 bench: setup
 	$(BIN)/python -m pytest -m bench -s
@@ -21,6 +23,10 @@ bench: setup
 # the fault table and the kills: about 20 minutes; HOURS=12 is a night, SEED another order of faults
 soak: setup
 	$(BIN)/python -m pytest -m soak -s --hours $(HOURS) --seed $(SEED) --page docs/reliability.md
+
+# a night of NIGHT_HOURS on a simulated bench, NIGHT_SPEED times as fast as time
+night: setup
+	NIGHT_HOURS=$(NIGHT_HOURS) NIGHT_SPEED=$(NIGHT_SPEED) $(BIN)/python -m pytest -m night -s tests/system/test_long_night.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -87,11 +87,10 @@ def _safety(settings: loader.Settings, entries: Mapping[str, Entry]) -> Safety:
 
 
 def _entry(chosen: Instrument) -> Entry:
-    driver = catalogue.instrument(chosen.model)
     return Entry(
         model=chosen.model,
         resource=chosen.resource,
-        instrument=driver(chosen.resource, channels=chosen.channels, **chosen.extras),
+        instrument=chosen.made(),
         poll_s=chosen.poll_s,
         slow_poll_s=chosen.slow_poll_s,
     )

@@ -20,9 +20,13 @@ from pydantic import (
 from daq.errors import UsageError
 from daq.settings import sections
 from daq.settings.sections import Name, Section
+from daq.settings.watch import Order
 from drivers import catalogue
+from drivers import instrument as driver
 from drivers.catalogue import check_model
+from drivers.describe import units
 from drivers.digitizer.settings import DigitizerSettings
+from drivers.orders import cannot_write
 
 _EXTRAS = ("stages", "bridge", "key_file", "self_signed", "zone")
 
@@ -71,6 +75,12 @@ class Instrument(Section):
         given = {name: getattr(self, name) for name in _EXTRAS}
         return {name: value for name, value in given.items() if value is not None}
 
+    def made(self) -> driver.Instrument:
+        """The instrument, not connected."""
+        return catalogue.instrument(self.model)(
+            self.resource, channels=self.channels, **self.extras
+        )
+
     @field_validator("resource")
     @classmethod
     def _fits_the_model(cls, resource: str, info: ValidationInfo) -> str:
@@ -99,16 +109,6 @@ class Limit(Section):
         if self.least > self.most:
             raise ValueError(f"expected least below most {self.most:g}, found {self.least:g}")
         return self
-
-
-class Order(Section):
-    """One thing to write to make the laboratory safe."""
-
-    instrument: Name = Field(description="Which of [instruments].")
-    parameter: str = Field(min_length=1, description='Such as "heater_range".')
-    value: bool | int | float | str | dict[str, bool | int | float | str] = Field(
-        description="What it takes then, as `scheelite instruments write` does."
-    )
 
 
 class Safety(Section):
@@ -160,6 +160,20 @@ class Instruments(RootModel[dict[Name, Instrument]]):
     """Instruments by name."""
 
     model_config = ConfigDict(frozen=True, strict=True)
+
+    def quantities(self) -> dict[str, str]:
+        """Name -> unit of every reading, such as "fridge.input 6.temperature"; none is asked."""
+        return {
+            f"{name}.{reading}": unit
+            for name, chosen in self.root.items()
+            for bound in chosen.made().parameters()
+            for reading, unit in units(bound.parameter.datatype.describe(), bound.name).items()
+        }
+
+    def cannot_write(self, instrument: str, parameter: str, value: object) -> str:
+        """Why an order could not be obeyed; empty where it could."""
+        made = {name: chosen.made() for name, chosen in self.root.items() if name == instrument}
+        return cannot_write(made, instrument, parameter, value)
 
 
 class Digitizers(sections.Digitizers):

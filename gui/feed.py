@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from daq.errors import ScheeliteError, WireError
+from daq.model.operator import Operator
 from daq.settings import operator
 from daq.wire import sockets
 from daq.wire.schemas import State
+from gui import tuning
+from gui.endpoints import Endpoints
 from gui.model.frames import (
     Answer,
+    Examined,
     PulseFrame,
+    Stream,
     TraceFrame,
     Trouble,
     parse_pulses,
@@ -25,20 +36,11 @@ from gui.model.inbox import Inbox, Sequences
 
 FRAME_MS = 33  # as often as an eye can tell, and no more often than a window can draw
 ANSWER_S = 30.0  # a run's end may take this long; nothing but its answer waits
+DOCTOR_S = 60.0
 _POLL_MS = 100
 
+OPERATOR = object()  # stands for the operator's name, or ticket, in arguments
 Parse = Callable[[Sequence[bytes]], TraceFrame | PulseFrame | State]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
-    """Where the services are."""
-
-    traces: str
-    pulses: str
-    core_state: str
-    run_state: str
-    run_commands: str
 
 
 class Feed(QObject):
@@ -59,20 +61,43 @@ class Feed(QObject):
         )
         self._timer = QTimer(self, interval=FRAME_MS)
         self._timer.timeout.connect(self._deliver)
+        self._asking: dict[str, threading.Thread] = {}
 
     def start(self) -> None:
         """Begin to listen and to deliver."""
         self._listener.start()
         self._timer.start()
 
-    def send(self, verb: str, **arguments: str) -> None:
-        """Give the conductor a command; its Answer arrives like everything else."""
-        threading.Thread(
-            target=ask,
-            args=(self._endpoints.run_commands, self._inbox, verb, arguments),
-            name=f"ask {verb}",
-            daemon=True,  # the window may close before the answer: the service has the command
-        ).start()
+    # Any: each verb's own arguments
+    def send(self, verb: str, *, service: str = "run", tag: str = "", **arguments: Any) -> None:
+        """Give a service a command; its Answer arrives like everything else."""
+        endpoint = self._endpoints.commands[service]
+        command = Command(service, verb, tag, arguments)
+        self._begin(ask, endpoint, self._inbox, command, name=f"ask {verb}")
+
+    def ask_once(self, verb: str, service: str) -> None:
+        """Ask, unless the same question still waits for its answer."""
+        last = self._asking.get(verb)
+        if last is None or not last.is_alive():
+            command = Command(service, verb, "", {})
+            endpoint = self._endpoints.commands[service]
+            self._asking[verb] = self._begin(ask, endpoint, self._inbox, command, name=verb)
+
+    def take_stream(self, channel: str, n_samples: int) -> None:
+        """Ask the core for a stretch of a channel's stream; a Stream or a refusal arrives."""
+        self._begin(take, self._endpoints.raw, self._inbox, channel, n_samples, name="take")
+
+    def examine(self) -> None:
+        """Call the doctor; what he Examined arrives, or a refusal."""
+        self._begin(examine, self._endpoints.config, self._inbox, name="doctor")
+
+    def tune(self, channel: str) -> None:
+        """Tune a channel, in a program of its own; TuneLines arrive, then an Answer."""
+        self._begin(tuning.tune, self._endpoints.config, self._inbox, channel, name="tune")
+
+    def undo_tune(self) -> None:
+        """Bring back what was held before the latest tuning."""
+        self._begin(tuning.undo, self._endpoints.config, self._inbox, name="undo")
 
     def close(self) -> None:
         """Stop delivering, then listening."""
@@ -80,6 +105,12 @@ class Feed(QObject):
         self._over.set()
         if self._listener.is_alive():
             self._listener.join()
+
+    def _begin(self, act: Callable[..., None], *arguments: object, name: str) -> threading.Thread:
+        """In a thread of its own; the window may close before the answer."""
+        thread = threading.Thread(target=act, args=arguments, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _deliver(self) -> None:
         self.arrived.emit(self._inbox.take())
@@ -90,8 +121,7 @@ def listen(endpoints: Endpoints, inbox: Inbox, over: threading.Event) -> None:
     ears = [
         Ear(endpoints.traces, parse_traces, inbox),
         Ear(endpoints.pulses, parse_pulses, inbox),
-        Ear(endpoints.core_state, parse_state, inbox),
-        Ear(endpoints.run_state, parse_state, inbox),
+        *(Ear(endpoint, parse_state, inbox) for endpoint in endpoints.states.values()),
     ]
     by_socket = {ear.socket: ear for ear in ears}
     poller = sockets.poller(*by_socket)
@@ -123,15 +153,67 @@ class Ear:
         self._inbox.put(topic, item)
 
 
-def ask(endpoint: str, inbox: Inbox, verb: str, arguments: dict[str, str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb for one service; Any: each verb's own arguments."""
+
+    service: str
+    verb: str
+    tag: str
+    arguments: Mapping[str, Any]
+
+    def answer(self, refusal: str = "", result: dict[str, Any] | None = None) -> Answer:
+        """What became of it."""
+        return Answer(self.verb, refusal, self.service, result or {}, self.tag)
+
+
+def ask(endpoint: str, inbox: Inbox, command: Command) -> None:
     """One command and its answer, on a socket of its own.
 
     The socket is given up with the question: a command that nobody took is not done later.
     """
     try:
-        with sockets.calling(endpoint, "run", operator.current()) as caller:
-            caller.call(verb, ANSWER_S, **arguments)
+        who = operator.current()
+        if command.verb == "lease-take":  # the ticket is made, and kept for this user alone
+            who = operator.with_ticket(who)
+        given = _with_operator(command, who)
+        with sockets.calling(endpoint, command.service, who) as caller:
+            result = caller.call(command.verb, ANSWER_S, **given)
     except ScheeliteError as error:
-        inbox.put(verb, Answer(verb, str(error)))
+        inbox.put(command.verb, command.answer(str(error)))
     else:
-        inbox.put(verb, Answer(verb))
+        inbox.put(command.verb, command.answer(result=result))
+
+
+def take(endpoint: str, inbox: Inbox, channel: str, n_samples: int) -> None:
+    """A stretch of a channel's stream."""
+    try:
+        reply, samples = sockets.raw_samples(endpoint, channel, n_samples, ANSWER_S)
+        volts = np.frombuffer(samples, "<i2").astype(np.float64) * reply.volts_per_count
+    except (ScheeliteError, ValueError) as error:
+        inbox.put("raw", Answer("noise", str(error), "core"))
+    else:
+        inbox.put(channel, Stream(channel, volts, reply.rate_hz))
+
+
+def examine(config: Path, inbox: Inbox) -> None:
+    """The doctor is a program of its own: what he asks may take its time."""
+    command = [sys.executable, "-m", "daq.services.cli", "doctor", str(config), "--json"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DOCTOR_S, check=False
+        )
+        links = json.loads(done.stdout)["links"]
+    except (subprocess.TimeoutExpired, OSError, ValueError, KeyError) as error:
+        inbox.put("doctor", Answer("doctor", f"he could not be asked: {error}", "doctor"))
+    else:
+        inbox.put("doctor", Examined(links))
+
+
+# Any: each verb's own arguments
+def _with_operator(command: Command, who: Operator) -> dict[str, Any]:
+    """The arguments, with the name and ticket that some verbs take as such."""
+    own = {"who": who.who, "ticket": who.ticket}
+    return {
+        key: own[key] if value is OPERATOR else value for key, value in command.arguments.items()
+    }

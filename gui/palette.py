@@ -88,6 +88,29 @@ QTableWidget { selection-background-color: $chosen; selection-color: $text; }
 QHeaderView, QHeaderView::section { background: $surface; color: $muted; border: none; }
 QHeaderView::section { padding: 3px 6px; border-bottom: 1px solid $line; }
 QPlainTextEdit { font-size: ${small}px; }
+QDockWidget { titlebar-close-icon: none; }
+QDockWidget::title { background: $page; padding: 3px 6px; color: $muted; }
+QMainWindow::separator { background: $page; width: 6px; height: 6px; }
+QTabBar::tab { background: $page; color: $muted; padding: 4px 10px;
+  border: 1px solid $line; border-bottom: none; }
+QTabBar::tab:selected { background: $surface; color: $text; border-top: 2px solid $selection; }
+QTabBar::tab:hover { color: $text; }
+QComboBox, QSpinBox { background: $surface; border: 1px solid $muted; padding: 2px 6px; }
+QComboBox QAbstractItemView { background: $surface; selection-background-color: $chosen;
+  selection-color: $text; }
+QScrollArea { border: none; background: transparent; }
+QWidget#sheet { background: $surface; }
+QPushButton[cell="true"] { text-align: left; padding: 4px 6px; border: 1px solid $line;
+  border-left: 4px solid $muted; font-size: ${small}px; }
+QPushButton[cell="true"][tone="normal"] { border-left-color: $line; color: $text; }
+QPushButton[cell="true"][tone="stale"] { color: $muted; }
+QPushButton[cell="true"][tone="attention"] { border-left-color: $attention; color: $attention; }
+QPushButton[cell="true"][tone="alarm"] { border-left-color: $alarm; color: $alarm; }
+QPushButton[cell="true"]:checked { background: $chosen; border: 2px solid $selection;
+  color: $text; }
+QPushButton[tone="alarm"] { color: $alarm; border-color: $alarm; font-weight: 600; }
+QPushButton[tone="attention"] { color: $attention; border-color: $attention; }
+QLineEdit[tone="alarm"] { border-color: $alarm; }
 QSplitter::handle { background: $page; }
 QToolTip { background: $surface; color: $text; border: 1px solid $line; }
 """)

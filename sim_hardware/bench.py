@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from sim_hardware.command_log import CommandLog
 from sim_hardware.face import Face
 from sim_hardware.faces.avs47 import Avs47
 from sim_hardware.faces.bluefors_logs import BlueforsLogs
-from sim_hardware.faces.digitizer import DigitizerFace
+from sim_hardware.faces.digitizer import PACKET_S, DigitizerFace
 from sim_hardware.faces.lakeshore336 import MODEL336, MODEL350, Lakeshore336
 from sim_hardware.faces.lakeshore370 import Lakeshore370
 from sim_hardware.faces.lakeshore372 import Lakeshore372
@@ -29,10 +28,11 @@ from sim_hardware.laboratory import Laboratory
 from sim_hardware.origins import beam_gate, detector_array, origins
 from sim_hardware.pace import BenchClock, PacedFace, ReadClock, RunningClock
 from sim_hardware.recorder import Recorder, Writer
+from sim_hardware.retold import Retold
 from sim_hardware.scenario import CompressorTrip, FridgeWarmUp, Schedule
 from sim_hardware.scripted import ScriptedSource, drifts, holes, surges
 from sim_hardware.serve import HOST, Loop, listen
-from sim_hardware.settings import CONTROL, Bench, BenchDigitizer
+from sim_hardware.settings import CONTROL, Bench
 from sim_hardware.source import Source
 from sim_hardware.truth import Converting, TruthFile
 from sim_hardware.world.chain import Chain
@@ -116,21 +116,19 @@ class OpenBench:
             cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
             script(cryostat, Schedule(bench.scenario))
             laboratory = Laboratory(bench, timeline, cryostat)
-            self._heard = partial(laboratory.note_orders, self._bench_s)
             truth = everything(bench, laboratory)
-            digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline)
+            retold = Retold(Path(bench.commands) if bench.commands else None)
+            digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline, retold)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
             fridges = Fridges(cryostat, seed=bench.seed, start_ns=start_ns)
-            faces: dict[str, Face] = {
-                **digitizers,
-                **instrument_faces(bench, fridges, laboratory),
-            }
+            instruments = instrument_faces(bench, fridges, laboratory)
+            faces: dict[str, Face] = {**digitizers, **(instruments if not bench.commands else {})}
             on_failure.pop_all()
         self._wires = {name: Wire() for name in faces}
         if CONTROL in listeners:
             faces[CONTROL] = ControlFace(dict(self._wires))
         self.served = [Served(name, face, listeners[name]) for name, face in faces.items()]
-        self.written = log_faces(bench, fridges)
+        self.written = log_faces(bench, fridges) if not bench.commands else []
         self._ended = threading.Event()
 
     @property
@@ -156,12 +154,21 @@ class OpenBench:
             self._ended.wait()
             for loop in loops:
                 loop.stop()
+        self._close_files()
+        for each in running:
+            each.result()
+
+    def close(self) -> None:
+        """Leave it; without this, or `run`, its sockets go on to listen."""
+        for served in self.served:
+            served.listener.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         if self._truth_file:
             self._truth_file.close(self._bench_s())
         if self._log:
             self._log.close()
-        for each in running:
-            each.result()
 
     def _wall_s(self) -> float:
         """What wires go by."""
@@ -182,9 +189,7 @@ class OpenBench:
         wire = self._wires.get(served.name)
         if wire is None:
             return served.listener, served.face
-        if isinstance(served.face, StreamFace):
-            return served.listener, FaultyFace(PacedFace(served.face, self._clock), wire)
-        return served.listener, FaultyFace(PacedFace(served.face, self._clock, self._heard), wire)
+        return served.listener, FaultyFace(PacedFace(served.face, self._clock), wire)
 
 
 def particles(bench: Bench) -> Particles:
@@ -258,6 +263,7 @@ def digitizer_faces(
     clocks: dict[str, SampleClock],
     truth: Truth,
     timeline: Timeline,
+    retold: Retold,
 ) -> dict[str, StreamFace]:
     """The digitizers, whose inputs see the truth and the levels, and what the script does."""
     schedule, faces = Schedule(bench.scenario), dict[str, StreamFace]()
@@ -269,22 +275,37 @@ def digitizer_faces(
 
         def reach(stop_s: float) -> None:
             timeline.reach(stop_s)
-            laboratory.bath.extend(stop_s)
+            retold.to_cryostat(laboratory.cryostat, stop_s)
+            laboratory.cryostat.look(stop_s)
 
         rows = prepared(bench, name, laboratory, clock, truth)
+        for channel, row in rows.items():
+            if isinstance(row, Chain):
+                retold.to_chain(name, channel, row)
         source = DetectorSignals(name, rows, truth, clock, levels, reach)
         scripted = ScriptedSource(source, schedule, clock)
-        faces[name] = digitizer_face(scripted, digitizer, bench.pace, holes(name, schedule, clock))
+        lost = holes(name, schedule, clock)
+        faces[name] = digitizer_face(scripted, bench, name, lost)
+    retold.refuse_others([*map(str, laboratory.sources), *bench.channels])
+    retold.to_tracks(laboratory.readouts)
+    retold.to_tracks(laboratory.waves)
     return faces
 
 
-def digitizer_face(source: Source, digitizer: BenchDigitizer, pace: str, lost: Holes) -> StreamFace:
+def digitizer_face(source: Source, bench: Bench, name: str, lost: Holes) -> StreamFace:
     """The face of a digitizer's model."""
-    memory_s = digitizer.memory_s
+    digitizer, pace, memory_s = bench.digitizers[name], bench.pace, bench.memory_s(name)
     if digitizer.model == RedPitaya.model:
         header_bytes = digitizer.header_bytes
         return RedPitaya(source, pace=pace, memory_s=memory_s, header_bytes=header_bytes, lost=lost)
-    return DigitizerFace(source, pace=pace, memory_s=memory_s, stream=uuid4().hex, lost=lost)
+    return DigitizerFace(
+        source,
+        pace=pace,
+        memory_s=memory_s,
+        stream=uuid4().hex,
+        lost=lost,
+        packet_s=PACKET_S * max(1.0, bench.speed),  # as many a second by the wall
+    )
 
 
 def truth_file(

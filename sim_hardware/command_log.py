@@ -1,8 +1,9 @@
 """The command log: every change that the bench was told, and from which sample on it applies.
 
 One JSON object per line: `t_s` of the bench's time, `samples` by digitizer, `source` (the channel
-of an instrument, or "cryostat"), `what` and its new `value`. With the seed and the settings it says
-everything that samples depend on. It is written by whoever was told, before it is answered.
+of an instrument, the cryostat, or a chain), `what` and its new `value`. With the seed and the
+settings it says everything that samples depend on, and retold.py gives it to a bench once more. It
+is written by whoever was told, before it is answered.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class CommandLog:
             "samples": samples,
             "source": change.source,
             "what": change.what,
-            "value": None if change.value == inf else change.value,
+            "value": "inf" if change.value == inf else change.value,  # JSON has no such number
         }
         with self._lock:
             try:

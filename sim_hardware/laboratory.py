@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from math import ceil, inf
+from math import ceil
 from zlib import crc32
 
 import numpy as np
@@ -30,10 +30,10 @@ from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.pulser import HeaterPulses, Sync
 from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid import SquidElectronics
+from sim_hardware.world.squid_loop import NO_OVERLOADS, Overloads, SquidParameters
 from sim_hardware.world.squid_loop import FluxJump as Slip
-from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, heater_for, operating_point
-from sim_hardware.world.timeline import Timeline, Track
+from sim_hardware.world.timeline import ALONE, CRYOSTAT, Timeline, Track
 from sim_hardware.world.waves import Wave
 from sim_hardware.world.working_point import WorkingPoint, lines_pool
 
@@ -52,27 +52,19 @@ class Tuned:
     heater_w: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """What the cryostat is told, in words: samples follow its plate, not these."""
-
-    machine: str
-    heaters: str
-
-
 class Laboratory:
     """The instruments that drive chains, the tracks of what they give, and the chains."""
 
     def __init__(self, bench: Bench, timeline: Timeline, cryostat: Cryostat) -> None:
         """Every wired instrument is set as `initial` says; raises BenchError."""
-        self._bench, self._timeline = bench, timeline
-        remembered_s = inf if bench.pace == "flat-out" else bench.longest_memory_s + 2 * MARGIN_S
-        self._cryostat, self._orders = cryostat, Track("cryostat", _ordered(cryostat, 0.0))
-        self.bath = Bath(cryostat.plate_k, cryostat.shaking, remembered_s)
+        self._bench, self._timeline, self.cryostat = bench, timeline, cryostat
+        cryostat.report_to(lambda at_s, what, value: timeline.note(CRYOSTAT, at_s, what, value))
+        self.bath = Bath(cryostat.look)
         self._plate_k = bench.cryostat.plate_setpoint_k or BATH_K
         self._electronics: dict[str, SquidElectronics | FluxLockedLoops] = {}
         self._readouts: dict[Plug, Track[ReadoutSettings]] = {}
         self._waves: dict[Plug, Track[Wave]] = {}
+        self._chains: dict[Plug, Chain] = {}
         self._tuned = {c: self._prepared(c) for c in bench.channels if bench.kind(c) == "target"}
         self._generators: dict[str, Keysight33500B] = {}
         for name, instrument in bench.instruments.items():
@@ -91,13 +83,13 @@ class Laboratory:
     def chains(self, digitizer: str, clock: SampleClock, truth: Truth) -> dict[str, Chain]:
         """The chains of a digitizer, ready for work; takes a second."""
         of = self._bench.digitizers[digitizer]
-        remembered = round((of.memory_s + MARGIN_S) * of.sample_rate_hz)
+        remembered = round((self._bench.memory_s(digitizer) + MARGIN_S) * of.sample_rate_hz)
         flat_out = self._bench.pace == "flat-out"
         mains, shaken = (
             lines_pool(lines, of.sample_rate_hz, self._rng(f"{name} on {digitizer}"))
             for name, lines in (("mains", MAINS_A), ("pulse tube", PULSE_TUBE_A))
         )
-        return {
+        made = {
             channel: Chain(
                 self._recipe(channel, working := self._points(tuned, of.sample_rate_hz), mains),
                 working,
@@ -108,16 +100,29 @@ class Laboratory:
                 partial(_hits_of, truth, channel),
                 self._slips(channel, clock),
                 None if flat_out else remembered,
+                partial(self._note_alone, channel, clock),
             )
             for channel, tuned in self._tuned.items()
             if channel in of.channels
         }
+        squids = self._bench.wiring.squids
+        self._chains |= {squids[c]: chain for c, chain in made.items() if c in squids}
+        return made
 
-    def note_orders(self, now_s: Callable[[], float]) -> None:
-        """Log what is ordered of the cryostat, where it is new."""
-        ordered = _ordered(self._cryostat, now_s())
-        if ordered != self._orders.latest:
-            self._timeline.enter(self._orders, lambda *_: ordered)
+    @property
+    def sources(self) -> list[str]:
+        """Who gives something, by the names in the command log."""
+        return [str(plug) for plug in (*self._readouts, *self._waves)]
+
+    @property
+    def readouts(self) -> list[Track[ReadoutSettings]]:
+        """What electronics give to those that they read."""
+        return list(self._readouts.values())
+
+    @property
+    def waves(self) -> list[Track[Wave]]:
+        """What generators give."""
+        return list(self._waves.values())
 
     def heater_pulses(self) -> HeaterPulses | None:
         """The truth of the pulses that the generator sends to heaters."""
@@ -142,7 +147,10 @@ class Laboratory:
             self._generator(name)
 
     def _magnicon(self, name: str) -> None:
-        electronics = SquidElectronics(lambda channel: self._read_again(Plug(name, channel)))
+        electronics = SquidElectronics(
+            lambda channel: self._read_again(Plug(name, channel)),
+            lambda channel: self._overloads(Plug(name, channel)),
+        )
         for channel, plug in self._wired(name):
             if self._bench.initial == "tuned":
                 self._tune(electronics, plug.channel, self._tuned[channel])
@@ -195,6 +203,11 @@ class Laboratory:
         else:
             settings = electronics.settings(f"{int(plug.channel):02X}")
         self._timeline.enter(track, lambda *_: settings)
+
+    def _overloads(self, plug: Plug) -> Overloads:
+        """What an electronics counts of a channel, as far as samples were converted."""
+        chain = self._chains.get(plug)
+        return NO_OVERLOADS if chain is None else chain.overloads
 
     def _look_again(self, name: str) -> None:
         """A generator was told something."""
@@ -297,14 +310,11 @@ class Laboratory:
         # an error of one quantum less is an output of one quantum more
         return [Slip(ceil(clock.position(at_s)), quanta=-n) for at_s, n in sorted(jumps)]
 
+    def _note_alone(self, channel: str, clock: SampleClock, start: int, stop: int) -> None:
+        self._timeline.note(channel, clock.time_s(stop), ALONE, start)
+
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._bench.seed, crc32(purpose.encode())])
-
-
-def _ordered(cryostat: Cryostat, now_s: float) -> Ordered:
-    orders = cryostat.orders(now_s)
-    heaters = (f"{stage} {by}: {heater}" for (stage, by), heater in orders.heaters)
-    return Ordered(str(orders.machine), "; ".join(heaters))
 
 
 def _hits_of(truth: Truth, channel: str, start_s: float, stop_s: float) -> list[Hit]:

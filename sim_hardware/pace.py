@@ -61,25 +61,22 @@ class PacedFace:
     bench's time; what is wrong with its wire (replies that are late) follows the wall's.
     """
 
-    def __init__(
-        self, face: Face, clock: BenchClock, heard: Callable[[], None] = lambda: None
-    ) -> None:
-        """`heard` is called after whatever the device was told."""
+    def __init__(self, face: Face, clock: BenchClock) -> None:
         self.model, self.max_clients = face.model, face.max_clients
         self.refusal, self.complaints = face.refusal, face.complaints
-        self._face, self._clock, self._heard = face, clock, heard
+        self._face, self._clock = face, clock
 
     def connect(self, now_s: float) -> PacedConversation:
         """Begin to talk with a new client."""
         inner = self._face.connect(self._clock.bench_s(now_s))
-        return PacedConversation(inner, self._clock, self._heard)
+        return PacedConversation(inner, self._clock)
 
 
 class PacedConversation:
     """A conversation whose times are the bench's."""
 
-    def __init__(self, inner: Conversation, clock: BenchClock, heard: Callable[[], None]) -> None:
-        self._inner, self._clock, self._heard = inner, clock, heard
+    def __init__(self, inner: Conversation, clock: BenchClock) -> None:
+        self._inner, self._clock = inner, clock
 
     @property
     def over(self) -> bool:
@@ -89,13 +86,10 @@ class PacedConversation:
     def receive(self, received: bytes, now_s: float) -> None:
         """Pass on what is heard."""
         self._inner.receive(received, self._clock.bench_s(now_s))
-        self._heard()
 
     def send(self, now_s: float) -> Sequence[Chunk]:
         """What the device says now."""
-        said = self._inner.send(self._clock.bench_s(now_s))
-        self._heard()  # a device that is told faster than it works obeys here
-        return said
+        return self._inner.send(self._clock.bench_s(now_s))
 
     def wait_s(self, now_s: float) -> float | None:
         """Wall seconds until the device may have more to say."""

@@ -15,6 +15,7 @@ Particle = Literal[
     "iron55", "copper", "tungsten", "xrf", "thallium", "beam",
 ]  # fmt: skip
 LONGEST_S = 1e9  # thirty years
+MOST_JUMPS = 1e6  # of one storm: a second's work
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 E = TypeVar("E", bound="Entry")
@@ -80,6 +81,14 @@ class UnlockStorm(Lasting):
     def where(self) -> str:
         """The channel."""
         return self.channel
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> UnlockStorm:
+        """Refuse more than can be drawn before the bench starts."""
+        if self.rate_hz * self.for_s > MOST_JUMPS:
+            found = f"{self.rate_hz * self.for_s:g}"
+            raise ValueError(f"expected at most {MOST_JUMPS:g} jumps in a storm, found {found}")
+        return self
 
 
 class BaselineRamp(Lasting):
@@ -237,7 +246,7 @@ def read_entries(path: Path) -> object:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: expected a scenario, found: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or a number of more than 4300 digits
         raise ValueError(f"{path}: expected TOML, found: {error}") from error
     if set(tables) != {"entry"}:
         found = ", ".join(tables) or "nothing"

@@ -105,7 +105,8 @@ class BenchDigitizer(_Table):
         default=2.0,
         ge=0.1,
         le=600.0,
-        description="what it holds while nobody reads, at pace clock [s]",
+        description="what it holds while nobody reads, at pace clock, by the wall where the bench "
+        "goes faster [s]",
     )
     clock_ppm: float = Field(
         default=0.0,
@@ -350,6 +351,12 @@ class Bench(_Table):
         min_length=1,
         description="where the truth of every deposit is written; without it nowhere",
     )
+    commands: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a command log that is told once more, with the seed and the settings it was "
+        "written with; no instrument is then served, since nobody else may command",
+    )
     control_port: Port | None = Field(
         default=None, description="where faults are ordered; without it there is no such socket"
     )
@@ -363,6 +370,8 @@ class Bench(_Table):
     def ports(self) -> dict[str, int]:
         """Where each digitizer and instrument listens."""
         ports = {name: digitizer.port for name, digitizer in self.digitizers.items()}
+        if self.commands is not None:
+            return ports
         wired = {name: each for name, each in self.instruments.items() if each.folder is None}
         ports |= {name: instrument.port for name, instrument in wired.items()}
         return ports if self.control_port is None else ports | {CONTROL: self.control_port}
@@ -381,10 +390,9 @@ class Bench(_Table):
         squid = {**self.squid.get(ALL, {}), **self.squid.get(target, {})}
         return sensor(tes, squid, mass_g=self.mass_g(target))
 
-    @property
-    def longest_memory_s(self) -> float:
-        """What the digitizer with the longest memory holds."""
-        return max((each.memory_s for each in self.digitizers.values()), default=0.0)
+    def memory_s(self, digitizer: str) -> float:
+        """What a digitizer holds, of the bench's time: who reads is not as fast as the bench."""
+        return self.digitizers[digitizer].memory_s * max(1.0, self.speed)
 
     def start_ns(self, now_ns: int) -> int:
         """UTC of sample 0 in ns, where it is `now_ns` now."""

@@ -10,6 +10,10 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 
 
+class ForgottenError(ValueError):
+    """Samples from so long ago that they cannot be made again."""
+
+
 class Source(Protocol):
     """The signal at the inputs of one digitizer, from sample 0 on.
 
@@ -40,7 +44,8 @@ class Source(Protocol):
     def samples(self, start: int, stop: int) -> Samples:
         """The samples [start, stop), int16, [channel, sample], C-contiguous.
 
-        Raises ValueError where the stretch is not within [0, length).
+        Raises ValueError where the stretch is not within [0, length), and ForgottenError where it
+        lies farther back than what a digitizer's memory holds.
         """
 
     def t_ns(self, sample: int) -> int:

@@ -81,8 +81,7 @@ def _stream() -> tuple[DetectorSignals, Truth, SampleClock]:
     laboratory = Laboratory(bench, timeline, Cryostat(bench.seed))
     clock, truth = sample_clocks(bench, 0)["targets"], everything(bench, laboratory)
     rows = prepared(bench, "targets", laboratory, clock, truth)
-    stream = DetectorSignals("targets", rows, truth, clock, reach=laboratory.bath.extend)
-    return stream, truth, clock
+    return DetectorSignals("targets", rows, truth, clock), truth, clock
 
 
 def _weights() -> Floats:

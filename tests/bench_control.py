@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from types import TracebackType
 
 DEADLINE_S = 20.0
@@ -20,6 +21,7 @@ class BenchControl:
         host, _, port = resource.removeprefix("tcp://").rpartition(":")
         self._socket = socket.create_connection((host, int(port)), DEADLINE_S)
         self._answers = self._socket.makefile("rb")
+        self._lock = threading.Lock()  # guards the wire: an answer is that to the order before it
 
     def __enter__(self) -> BenchControl:
         return self
@@ -38,8 +40,9 @@ class BenchControl:
         """Let a fault stand for `count` occasions, or until cleared; done when it stands."""
         request = {"instrument": instrument, "fault": fault, "seconds": seconds, "count": count}
         given = {key: value for key, value in request.items() if value is not None}
-        self._socket.sendall(json.dumps(given).encode() + b"\n")
-        answer = json.loads(self._answers.readline())
+        with self._lock:
+            self._socket.sendall(json.dumps(given).encode() + b"\n")
+            answer = json.loads(self._answers.readline())
         if answer != {"ok": True}:
             raise OrderRefusedError(answer["error"])
 

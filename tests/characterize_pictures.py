@@ -22,8 +22,8 @@ from tests.answering import RATE_HZ, SENSOR, WAVE, WORK_W, Answering
 from tests.wired_bench import spec, wired
 
 COLORS = {State.NORMAL: "C3", State.TRANSITION: "C0", State.SUPERCONDUCTING: "C2"}
-MAP_A = [0.6e-6, 0.8e-6, 1.0e-6, 1.3e-6, 1.7e-6]
-MAP_W = [17e-15, 20e-15, 22e-15, 24e-15, 26e-15]
+MAP_A = [0.6e-6, 0.93e-6, 1.5e-6]
+MAP_W = [20e-15, 23e-15, 26e-15]
 BIASES_A = [0.6e-6, 0.93e-6, 1.5e-6]
 
 
@@ -50,16 +50,21 @@ def measured(
 ) -> tuple[Iv, Iv, Didv, list[Noise], list[Candidate]]:
     """Everything that a sensor can be asked on one bath."""
     falling = characterize.falling_biases
-    cold = answering.run(characterize.measure_iv(SENSOR, falling(9e-6, 1.5e-6)))
+    cold = answering.run(
+        characterize.measure_iv(SENSOR, falling(9e-6, 1.5e-6, share=0.04), settle_s=0.2)
+    )
     warm_sweep = characterize.measure_iv(
-        SENSOR, falling(6e-6, 0.3e-6, share=0.05, to_zero=0), r_load_ohm=cold.r_load_ohm
+        SENSOR,
+        falling(6e-6, 0.3e-6, share=0.08, to_zero=0),
+        settle_s=0.2,
+        r_load_ohm=cold.r_load_ohm,
     )
     warm = answering.run(characterize.heated(SENSOR, WORK_W, warm_sweep))
     waves = smallsignal.measure_didv(SENSOR, warm, BIASES_A, WAVE, feedback_ohm=30e3)
     didv = answering.run(characterize.heated(SENSOR, WORK_W, waves))
-    noise = smallsignal.measure_noise(SENSOR, BIASES_A, feedback_ohm=30e3, seconds=10.0)
+    noise = smallsignal.measure_noise(SENSOR, BIASES_A, feedback_ohm=30e3, seconds=4.0)
     noises = answering.run(characterize.heated(SENSOR, WORK_W, noise))
-    pulses = Pulses(frequency_hz=5.0, number=16, noise_s=4.0, settle_s=0.5, energy_ev=200.0)
+    pulses = Pulses(frequency_hz=5.0, number=12, noise_s=2.0, settle_s=0.4)
     search = smallsignal.search_working_point(
         SENSOR, cold, MAP_A, MAP_W, feedback_ohm=30e3, pulses=pulses
     )

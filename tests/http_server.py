@@ -16,7 +16,8 @@ class HttpServer:
     """Answers each request by `answer(method, path, query, body)`: a status, and JSON or bytes."""
 
     def __init__(self, answer: Answer, certificate: tuple[str, str] | None = None) -> None:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
+        self.headers: list[dict[str, str]] = []  # of each request so far
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer, self.headers))
         server.daemon_threads = True
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -34,7 +35,7 @@ class HttpServer:
         self._thread.join(5)
 
 
-def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
+def _handler(answer: Answer, headers: list[dict[str, str]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 5
@@ -47,6 +48,7 @@ def _handler(answer: Answer) -> type[BaseHTTPRequestHandler]:
             self._reply(json.loads(self.rfile.read(length)))
 
         def _reply(self, body: object) -> None:
+            headers.append(dict(self.headers))
             url = urlsplit(self.path)
             status, content = answer(self.command, url.path, parse_qs(url.query), body)
             payload = content if isinstance(content, bytes) else json.dumps(content).encode()

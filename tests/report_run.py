@@ -18,11 +18,13 @@ from daq.model.record import (
     DEAD_CAUSES,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
     READING,
     RECORD,
+    SALT,
     Flag,
     plain,
 )
@@ -42,6 +44,13 @@ class FakeDigitizer:
     name: str
     rate_hz: float = RATE_HZ
     anchors: Sequence[tuple[int, int]] = ()
+
+
+@dataclass(frozen=True)
+class FakeFile:
+    name: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,12 @@ class FakeRun:
                after_ns=10**6),
     )  # fmt: skip
     drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    blinded: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, str] = field(default_factory=dict)
     digitizers: tuple[FakeDigitizer, ...] = (FakeDigitizer("targets"), FakeDigitizer("vetoes"))
     all_records: Mapping[str, tuple[Rows, Samples]] = field(default_factory=dict)
     tables: Mapping[str, Rows] = field(default_factory=dict)
+    all_files: Sequence[FakeFile] = ()
 
     def records(self, channel: str) -> tuple[Rows, Samples]:
         empty = no_rows(RECORD), np.empty((0, 8192), np.int16)
@@ -94,6 +106,15 @@ class FakeRun:
 
     def anchors(self) -> Rows:
         return self._table("anchors", ANCHOR)
+
+    def salts(self) -> Rows:
+        return self._table("salts", SALT)
+
+    def guard(self) -> Rows:
+        return self._table("guard", GUARD)
+
+    def files(self) -> Sequence[FakeFile]:
+        return self.all_files
 
     def readings(self) -> Rows:
         return self._table("readings", READING)

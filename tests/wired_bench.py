@@ -19,7 +19,9 @@ from drivers.source.keysight33500b import Keysight33500b
 from drivers.squid.magnicon import BiasRange, Magnicon, Squid
 from drivers.temperature.lakeshore372 import Lakeshore372
 from sim_hardware.bench import OpenBench
+from sim_hardware.faces.digitizer import DigitizerFace
 from sim_hardware.settings import Bench
+from sim_hardware.source import Source
 from tests.stream_client import read_stream
 
 JOIN_S = 30.0
@@ -131,6 +133,17 @@ class Wired:
         """Leave the instruments."""
         for each in self._instruments.values():
             each.close()
+
+
+@contextmanager
+def unserved(table: dict[str, Any]) -> Iterator[dict[str, Source]]:
+    """The digitizers' samples of a bench of this [bench] table that nobody is connected to."""
+    opened = OpenBench(Bench.model_validate(table))
+    try:
+        faces = {each.name: each.face for each in opened.served}
+        yield {n: face.source for n, face in faces.items() if isinstance(face, DigitizerFace)}
+    finally:
+        opened.close()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ step begins at its own watermark.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -15,22 +16,25 @@ import numpy as np
 from daq.acquire import kernels
 from daq.acquire.decimate import Decimator, reach
 from daq.acquire.filtered import Filtered
-from daq.acquire.filters import Filter
 from daq.acquire.finder import SECONDARY, EntryState, Finder, FinderState, Found, Own
-from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, shares
+from daq.acquire.guard import Guard, GuardHit, GuardState
+from daq.acquire.intervals import FOREVER, LONG_AGO, Interval, Intervals, kept, shares
 from daq.acquire.kernels import I16
 from daq.acquire.piles import NOISE, Piles, PilesState, Shot
 from daq.acquire.records import Beside, Cutter
 from daq.acquire.salts import Salter
 from daq.acquire.tape import Tape
-from daq.errors import UsageError
-from daq.model.batch import RecordBatch, Rows
+from daq.model.batch import RecordBatch, Rows, no_rows
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import DEAD_CAUSES, LEDGER, PULSES, SALT, Cause, plain
 
 LOOK_BACK = 4096  # record samples that are kept for triggers that are set in the run
 FORGET_EVERY = 1024  # record samples: the tape and what a restart needs lag by no more
+NO_SALTS = no_rows(SALT)
 NO_RECORDS = ("paused", "disk_full")  # a trigger in them has no record
+# no causes of the ledger's: where a hit of the guard lies, where a jump may look like a pulse,
+# and what a line says of heater pulses, which counts with what the door says
+GUARDED = ("guard", "jump", "pulser")
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +42,15 @@ class Closed(msgspec.Struct, frozen=True, array_like=True):
 
     start: int
     samples: bytes
+
+
+class Loaded(msgspec.Struct, frozen=True, array_like=True):
+    """A filter that was loaded in the run: from which record sample on, and its threshold
+    [counts]."""
+
+    since: int
+    sha256: str
+    threshold: float
 
 
 class ChainState(msgspec.Struct):
@@ -58,10 +71,13 @@ class ChainState(msgspec.Struct):
     epochs: list[tuple[int, int]] = msgspec.field(default_factory=lambda: [(LONG_AGO, 0)])
     drops: dict[str, int] = {}  # triggers without a record, by cause
     triggers: tuple[TriggerSettings, ...] | None = None  # where they were changed in the run
+    # filters that may still find a pulse; the run's own, if it may, has no hash
+    loaded: list[Loaded] = []
     dead: dict[str, list[Interval]] = {}
     salted: int = LONG_AGO  # salts before this record sample were told
     salts_found: list[int] = []  # record samples of those that are not told and have a trigger
     windows: list[list[Interval]] = []  # what each of the plan's windows tags
+    guard: GuardState | None = None
 
 
 class Chain:
@@ -73,17 +89,18 @@ class Chain:
         channel: Channel,
         seed: int,
         state: ChainState,
-        one: Filter | None = None,
+        filtered: Filtered | None = None,
     ) -> None:
         self.index, self.channel, self.state = index, channel, state
-        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in DEAD_CAUSES}
+        causes = (*DEAD_CAUSES, *GUARDED)
+        self._dead = {cause: Intervals(state.dead.get(cause, [])) for cause in causes}
         self.windows = [Intervals(parts) for parts in state.windows]
-        triggers = channel.triggers if state.triggers is None else state.triggers
-        self._filtered = self._search_by(one, triggers)
-        self._finder = Finder(channel, triggers, seed, state.finder, self._dead, self._filtered)
+        self.filtered = filtered
+        self._finder = Finder(channel, self.triggers, seed, state.finder, self._dead, filtered)
         self._piles = Piles(channel, state.piles, self._dead["holdoff"])
         self._salter = Salter(channel, seed)
         self._cutter = Cutter(index, channel, self._dead, self._salter)
+        self._guard = self._guarded(state)
         self._row_samples = round(channel.sample_rate_hz)
         self._past = [
             Tape.holding(c.start, np.frombuffer(c.samples, np.int16)) for c in state.closed
@@ -91,22 +108,11 @@ class Chain:
         self._begin(state.start)
 
     @classmethod
-    def fresh(
-        cls,
-        index: int,
-        channel: Channel,
-        seed: int,
-        windows: int,
-        start: int,
-        one: Filter | None = None,
-    ) -> Chain:
-        """A chain whose run begins at digitizer sample `start`; so many windows may tag it."""
-        entries = [EntryState() for _ in channel.triggers]
-        state = ChainState(start, start, start, FinderState(entries))
-        state.windows = [[] for _ in range(windows)]
-        state.salted = -(-start // channel.decimation)
-        chain = cls(index, channel, seed, state, one)
-        chain._open_stretch(start)
+    def fresh(cls, index: int, channel: Channel, seed: int, windows: int, start: int) -> Chain:
+        """A chain without a filter whose run begins at digitizer sample `start`; so many windows
+        may tag it."""
+        chain = cls(index, channel, seed, beginning(channel, windows, start))
+        chain.open(start)
         return chain
 
     # --- how it stands ---
@@ -122,7 +128,8 @@ class Chain:
         factor = self.channel.decimation
         if self.state.stop < FOREVER:
             return self.state.stop
-        return max(self.state.keep * factor - reach(factor), self.state.start)
+        keep = max(self.state.keep * factor - reach(factor), self.state.start)
+        return keep if self._guard is None else min(keep, self._guard.needs)
 
     @property
     def own_until(self) -> int:
@@ -144,7 +151,7 @@ class Chain:
         if state.stop < FOREVER:
             return min(state.stop, self._until_digitizer())
         whole = (state.reached - self._room_after) * c.decimation
-        return min(max(whole, state.start), self._until_digitizer())
+        return min(max(whole, state.start), self._until_digitizer(), self._judged_until)
 
     @property
     def next_row(self) -> int:
@@ -158,6 +165,11 @@ class Chain:
         return self.complete_until == FOREVER and self.state.told >= self.state.stop
 
     @property
+    def salted(self) -> bool:
+        """Whether pulses are added to it."""
+        return self._salter.active
+
+    @property
     def throttled(self) -> bool:
         """Whether its rate is too high at present."""
         return self._dead["throttled"].holds(self._fed)
@@ -168,18 +180,40 @@ class Chain:
         """Take the next digitizer samples of the stretch in."""
         self._search_rails(samples)
         self._fed += samples.size
+        self._pass(samples if self._guard is None else self._guard.feed(samples))
+
+    def _pass(self, samples: I16) -> None:
         fresh = self._decimator.feed(samples)
-        fresh = self._salter.add(fresh, self._tape.stop)
+        if self._salter.active:
+            fresh = self._salter.add(fresh, self._tape.stop)
         self._tape.append(fresh)
-        if self._filtered is not None:
-            self._filtered.feed(fresh)
+        if self.filtered is not None:
+            self.filtered.feed(fresh)
         self.state.reached = max(self.state.reached, self._tape.stop)
 
-    def gap(self, start: int, stop: int, cause: str) -> None:
+    def flush(self) -> None:
+        """The stretch is over: what the guard held back passes, before any chain of the
+        digitizer closes its own."""
+        if self._guard is not None:
+            self._pass(self._guard.finish())
+
+    def close(self, start: int, stop: int, cause: str) -> None:
         """Samples [start, stop) are lost; the ledger has a column for a full disk."""
         self._close_stretch(start)
         self._dead[cause if cause == "disk_full" else "gap"].add(start, stop)
-        self._open_stretch(stop)
+
+    def open(self, start: int) -> None:
+        """A new contiguous stretch, when all chains of the digitizer have closed theirs: nothing
+        is known of what was before it."""
+        state, c = self.state, self.channel
+        state.start = state.railed = start
+        if self._guard is not None:
+            self._guard.open(start)
+        self._begin(start)
+        first = state.reached = self._decimator_first
+        self._finder.open(first)
+        whole = first + max(self._finder.main_history, c.pretrigger)
+        self._dead["edge"].add(start, whole * c.decimation)
 
     def finish(self, stop: int) -> None:
         """The run ends at `stop`."""
@@ -199,6 +233,24 @@ class Chain:
             self._dead["holdoff"].end_at(self.state.finder.searched * self.channel.decimation)
         self.state.triggers = triggers
         self.new_epoch(epoch)
+
+    def load(self, sha256: str, threshold: float) -> int:
+        """Another filter, which its bank is told of: from which record sample on."""
+        self.search()
+        since, before = self.state.reached, self.triggers
+        at = next(i for i, t in enumerate(before) if t.kind == "matched")
+        if not self.state.loaded:
+            self.state.loaded = [Loaded(LONG_AGO, "", before[at].threshold)]
+        self.state.loaded.append(Loaded(since, sha256, threshold))
+        after = replace(before[at], threshold=threshold)
+        self.state.triggers = (*before[:at], after, *before[at + 1 :])
+        return since
+
+    @property
+    def triggers(self) -> tuple[TriggerSettings, ...]:
+        """Those that are in force."""
+        changed = self.state.triggers
+        return self.channel.triggers if changed is None else changed
 
     def new_epoch(self, epoch: int) -> None:
         """Records from the next sample on are of this settings epoch."""
@@ -234,19 +286,23 @@ class Chain:
         if not self._finder.order(-(-sample // self.channel.decimation)):
             self._drop("late")
 
-    def tag(self, window: int, start: int, stop: int, *, veto: bool) -> None:
-        """A window tags digitizer samples [start, stop)."""
+    def tag(self, window: int, start: int, stop: int, costs: str) -> None:
+        """A window tags digitizer samples [start, stop), which costs live time where not ""."""
         self.windows[window].add(start, stop)
-        if veto:
-            self._dead["vetoed"].add(max(start, self.state.told), stop)
+        if costs:
+            self._dead[costs].add(max(start, self.state.told), stop)
 
     def begin_dead(self, cause: str, sample: int) -> None:
         """From this digitizer sample on it is dead for a cause."""
         self._dead[cause].add(sample, FOREVER)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relock(sample)
 
     def end_dead(self, cause: str, sample: int) -> None:
         """Until this digitizer sample it was."""
         self._dead[cause].end_at(sample)
+        if cause == "unlocked" and self._guard is not None:
+            self._guard.relocked(sample)
 
     # --- what comes out ---
 
@@ -276,7 +332,7 @@ class Chain:
         for shot in self._piles.group(min(until, self._finder.until)):
             if self._wanted(shot):
                 self.state.piles.pending.append(shot)
-        ready = self._ready()
+        ready = self._ready() if self.state.piles.pending else []
         batch = [self._cut(ready)] if ready else []
         if batch or self._past or self._tape.stop >= self._forget_at:
             self._forget()
@@ -290,10 +346,12 @@ class Chain:
 
     def salts(self) -> Rows:
         """Those of which it is settled what became of them, since the last time; t_ns is 0."""
+        if not self._salter.active:
+            return NO_SALTS
         factor = self.channel.decimation
         start, stop = self.state.salted, self.settled // factor - self._salter.near
-        if not self._salter.active or stop <= start:
-            return np.zeros(0, plain(SALT))
+        if stop <= start:
+            return NO_SALTS
         self.state.salted = stop
         told = self._salter.between(start, stop)
         found = self.state.salts_found
@@ -327,6 +385,15 @@ class Chain:
             self._fill_row(row, *cut)
         return rows
 
+    def hits(self) -> list[GuardHit]:
+        """What the guard found and is over, since the last time."""
+        return self._guard.take() if self._guard is not None else []
+
+    @property
+    def guard(self) -> Guard | None:
+        """What guards it, if anything does."""
+        return self._guard
+
     def forget_windows(self, sample: int) -> None:
         """What tags digitizer samples before this one will not be asked for again."""
         for window in self.windows:
@@ -334,32 +401,40 @@ class Chain:
 
     def checkpoint(self) -> ChainState:
         """The state with everything in it."""
-        self.state.dead = {cause: dead.parts() for cause, dead in self._dead.items() if dead}
+        if len(self.state.loaded) > 1:
+            self._forget_loaded()
+        self.state.dead = kept(self._dead)
         self.state.windows = [window.parts() for window in self.windows]
         return self.state
 
+    def _forget_loaded(self) -> None:
+        """A filter is needed until its successor has found all pulses that both may find."""
+        loaded, sure = self.state.loaded, self._finder.crossed - 2 * self.channel.record_length
+        n = sum(later.since <= sure for later in loaded[1:])
+        self.state.loaded = loaded[n:]
+
     # --- stretches ---
+
+    def _guarded(self, state: ChainState) -> Guard | None:
+        """The guard, where the channel has one, as the state knows it."""
+        if self.channel.guarding is None:
+            return None
+        state.guard = state.guard or Guard.at(state.start)
+        return Guard(self.channel.guarding, self.channel.sample_rate_hz, state.guard, self._dead)
+
+    @property
+    def _judged_until(self) -> int:
+        """The guard will find nothing before this digitizer sample any more."""
+        return FOREVER if self._guard is None else self._guard.settled
 
     @property
     def _first_of_stretch(self) -> int:
-        factor = self.channel.decimation
-        return -(-(self.state.start + reach(factor)) // factor)
+        return first_record_sample(self.channel, self.state.start)
 
     @property
     def _room_after(self) -> int:
         """Record samples that must follow a trigger for it to be found and have its record."""
         return max(self.channel.record_length - self.channel.pretrigger, self._finder.tail)
-
-    def _search_by(
-        self, one: Filter | None, triggers: tuple[TriggerSettings, ...]
-    ) -> Filtered | None:
-        """The search by the channel's filter, where a trigger asks for it."""
-        threshold = next((t.threshold for t in triggers if t.kind == "matched"), None)
-        if threshold is None:
-            return None
-        if one is None:
-            raise UsageError(f"expected a filter for {self.channel.name}, found none")
-        return Filtered(one, threshold, self._first_of_stretch)
 
     def _begin(self, start: int) -> None:
         self._fed = start
@@ -367,18 +442,10 @@ class Chain:
         self._tape = Tape(self._decimator.first)
         self._forget_at = self._tape.stop
         self._decimator_first = self._first_of_stretch
-        if self._filtered is not None:
-            self._filtered.begin(self._decimator_first, self._tape.start)
-
-    def _open_stretch(self, start: int) -> None:
-        """A new contiguous stretch: nothing is known of what was before it."""
-        state, c = self.state, self.channel
-        state.start = state.railed = start
-        self._begin(start)
-        first = state.reached = self._decimator_first
-        self._finder.open(first)
-        whole = first + max(self._finder.main_history, c.pretrigger)
-        self._dead["edge"].add(start, whole * c.decimation)
+        if self.filtered is not None:
+            self.filtered.begin(self._decimator_first, self._tape.start)
+        if self._guard is not None:
+            self._guard.begin(start)
 
     def _close_stretch(self, stop: int) -> None:
         """The stretch ends at `stop`: what has no room for its record there has none."""
@@ -429,6 +496,8 @@ class Chain:
             return False
         at = shot.sample * self.channel.decimation
         causes = [cause for cause in NO_RECORDS if self._dead[cause].holds(at)]
+        if shot.causes & PULSES and self._dead["jump"].holds(at):
+            causes.append("jump")
         if causes or piled:
             self._drop(causes[0] if causes else "pile_up")
             return False
@@ -443,6 +512,8 @@ class Chain:
             if tape is None and not self._is_cut_off(pending[0]):
                 break
             if tape is not None and self._span(pending[0])[1] > self._finder.crossed:
+                break
+            if tape is self._tape and self._ends(pending[0]) > self._judged_until:
                 break
             shot = pending.pop(0)
             if tape is None:
@@ -463,6 +534,10 @@ class Chain:
     def _span(self, shot: Shot) -> Interval:
         start = shot.sample - self.channel.pretrigger
         return start, start + self.channel.record_length
+
+    def _ends(self, shot: Shot) -> int:
+        """One past the last digitizer sample that a shot's record stands for."""
+        return (self._span(shot)[1] - 1) * self.channel.decimation + 1
 
     def _tape_of(self, shot: Shot) -> Tape | None:
         """The tape of the stretch that holds all of a shot's record, as far as there is one yet."""
@@ -500,9 +575,11 @@ class Chain:
     def _forget(self) -> None:
         """Drop what neither a record nor a search can still need."""
         keep = self._oldest()
-        again = keep if self._filtered is None else self.state.reached - self._filtered.history
+        again = keep if self.filtered is None else self.state.reached - self.filtered.history
         self.state.keep = max(self.state.keep, min(keep, again, self._tape.stop))
         self._tape.forget_before(keep)
+        if self._guard is not None:
+            self._guard.forget_before(self.needed_from)
         self._forget_at = self._tape.stop + FORGET_EVERY
         if self._past:
             self._note_closed()
@@ -523,7 +600,7 @@ class Chain:
 
     def _fill_row(self, row: np.void, start: int, stop: int) -> None:
         self._account_salts(start, stop)
-        taken = shares([self._dead[cause] for cause in DEAD_CAUSES], start, stop)
+        taken = shares([self._costs(cause, start, stop) for cause in DEAD_CAUSES], start, stop)
         row["channel"], row["start"], row["stop"] = self.index, start, stop
         row["live"] = stop - start - sum(taken)
         for cause, n in zip(DEAD_CAUSES, taken, strict=True):
@@ -531,6 +608,13 @@ class Chain:
         needed = min(stop, self._flags_need()) - self._salter.near * self.channel.decimation
         for parts in self._dead.values():
             parts.forget_before(needed)
+
+    def _costs(self, cause: str, start: int, stop: int) -> Intervals:
+        """What a cause takes of a row; heater pulses are told by the door and by a line."""
+        if cause != "heater":
+            return self._dead[cause]
+        both = (self._dead["heater"], self._dead["pulser"])
+        return Intervals(part for one in both for part in one.within(start, stop))
 
     def _account_salts(self, start: int, stop: int) -> None:
         """Where a record would hold a part of a salt."""
@@ -549,6 +633,20 @@ class Chain:
         if first == FOREVER:
             return FOREVER
         return first - self.channel.pretrigger * self.channel.decimation
+
+
+def beginning(channel: Channel, windows: int, start: int) -> ChainState:
+    """The state of a chain before it opens its first stretch at digitizer sample `start`."""
+    entries = [EntryState() for _ in channel.triggers]
+    state = ChainState(start, start, start, FinderState(entries))
+    state.windows = [[] for _ in range(windows)]
+    state.salted = -(-start // channel.decimation)
+    return state
+
+
+def first_record_sample(channel: Channel, start: int) -> int:
+    """Of a stretch that begins at digitizer sample `start`."""
+    return -(-(start + reach(channel.decimation)) // channel.decimation)
 
 
 def drops_of(chains: Iterable[Chain]) -> dict[str, dict[str, int]]:

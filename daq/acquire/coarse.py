@@ -22,20 +22,21 @@ FACTORS = (32, 16, 8, 4, 2)
 TAPS_PER_FACTOR = 8
 KAISER_BETA = 5.0
 PASS, STOP = 0.30, 0.45  # edges of the kernel's taper, in cycles per decimated sample
+LEAST = 64  # decimated samples of a template
 LOST = 0.02  # of the filtered noise's variance may lie above the pass band
 RINGING = 8  # decimated samples by which the taper lengthens the kernel at each end
 MARGIN = 1.5  # side lobes are taken so much higher than the template's: pulses differ from it
 SIGMAS_BELOW = 3.0  # of what decimation loses of the noise, by which the search reaches deeper
 
 
-def factor_for(filters: tuple[Filter, ...]) -> int:
-    """The largest decimation that keeps nearly all of every filter's signal and noise."""
-    return next((f for f in FACTORS if all(lost(one, f) < LOST for one in filters)), 1)
+def factor_for(one: Filter) -> int:
+    """The largest decimation that keeps nearly all of a filter's signal and noise."""
+    return next((f for f in FACTORS if lost(one, f) < LOST), 1)
 
 
 def lost(one: Filter, factor: int) -> float:
     """Share of the filtered noise's variance above the pass band; 1 where none could be left."""
-    if one.length < 64 * factor:
+    if one.length < LEAST * factor:
         return 1.0
     shares = one.noise_shares
     cycles = one.frequencies_hz * (factor / one.rate_hz)
@@ -58,6 +59,11 @@ def taps(factor: int) -> I16:
     return np.concatenate([[0], result]).astype(np.int16)
 
 
+def span_of(length: int, factor: int) -> int:
+    """Decimated samples that a kernel has, or one more."""
+    return length // factor + 2 * RINGING
+
+
 def reach(factor: int) -> int:
     """Record samples that a decimated one needs on each side of its own."""
     return 0 if factor == 1 else TAPS_PER_FACTOR * factor // 2
@@ -76,6 +82,7 @@ class Coarse:
 
     factor: int
     length: int  # record samples of the template
+    length_s: float
     pretrigger: int
     first: int
     kernel: F64
@@ -100,28 +107,32 @@ class Coarse:
         longest = max(np.count_nonzero(side >= least) for side in (self.before, self.after))
         return int(longest) * self.factor
 
-    def chi2(
-        self, x: I16, begins: Sequence[int], offsets: Sequence[float], heights: Sequence[float]
-    ) -> list[float]:
-        """Per degree of freedom, of the pulses whose templates begin at x[begin + offset]."""
-        if not begins:
-            return []
-        n = self.length // self.factor
-        records = np.empty((len(begins), n), np.float32)
-        for record, begin in zip(records, begins, strict=True):
-            decimate_record(x, begin, self.factor, record)
-        spectra = np.asarray(scipy.fft.rfft(records - records[:, :1]))
-        turns = [2 * math.pi * offset / (n * self.factor) for offset in offsets]
-        return [
-            2 * misfit(spectrum, self.spectrum, self.power, height, turn) / self.ndf
-            for spectrum, height, turn in zip(spectra, heights, turns, strict=True)
-        ]
+
+Pulse = tuple[Coarse, I16, float, float]  # a filter, samples, offset and height of a pulse
 
 
-def decimate_record(x: I16, begin: int, factor: int, out: F32) -> None:
-    """Decimated samples from that at x[begin] on; x must reach as far as the low-pass does."""
-    edge = reach(factor)
-    window = x[begin - edge : begin + (out.size - 1) * factor + edge + 1]
+def chi2_of(pulses: Sequence[Pulse]) -> list[float]:
+    """Per degree of freedom, of filters of one length and factor.
+
+    The samples begin `reach` before that at which the template begins, `offset` left aside.
+    """
+    if not pulses:
+        return []
+    factor, n = pulses[0][0].factor, pulses[0][0].length // pulses[0][0].factor
+    records = np.empty((len(pulses), n), np.float32)
+    for record, (_, x, _, _) in zip(records, pulses, strict=True):
+        decimate_record(x, factor, record)
+    spectra = np.asarray(scipy.fft.rfft(records - records[:, :1]))
+    turn = 2 * math.pi / (n * factor)
+    return [
+        2 * misfit(spectrum, one.spectrum, one.power, height, turn * offset) / one.ndf
+        for spectrum, (one, _, offset, height) in zip(spectra, pulses, strict=True)
+    ]
+
+
+def decimate_record(x: I16, factor: int, out: F32) -> None:
+    """Decimated samples from that at x[reach] on."""
+    window = x[: (out.size - 1) * factor + 2 * reach(factor) + 1]
     if factor == 1:
         to_floats(window, out)
     else:
@@ -138,6 +149,7 @@ def coarse(one: Filter, threshold: float, factor: int) -> Coarse:
     return Coarse(
         factor=factor,
         length=one.length,
+        length_s=one.length / one.rate_hz,
         pretrigger=one.pretrigger,
         first=first,
         kernel=sign * kernel,
@@ -166,8 +178,8 @@ def _gain(cycles: F64, factor: int) -> F64:
 
 def _kernel(one: Filter, factor: int) -> tuple[int, F64]:
     """Where the kernel begins and its values, on the decimated grid."""
-    before, after = one.pretrigger // factor, (one.length - one.pretrigger) // factor
-    first = -before - RINGING
+    after = (one.length - one.pretrigger) // factor
+    first = -(one.pretrigger // factor) - RINGING
     size = 1 << int(np.ceil(np.log2(4 * one.length + 8 * RINGING * factor)))
     full = np.zeros(size)
     full[np.arange(one.length) - one.pretrigger] = one.kernel

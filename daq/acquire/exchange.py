@@ -20,6 +20,7 @@ from daq.model.plan import Group, Plan, Window
 from daq.model.record import PULSES, Cause, mask_of
 
 MOST_WAITING = 4096  # orders to a channel whose digitizer sends nothing; older ones are late
+COSTS = {"veto": "vetoed", "gate": "", "heater": "pulser"}  # live time, by the kind of a window
 READ_OUT = -1  # in place of the trigger that a line fires
 
 
@@ -75,6 +76,7 @@ class Exchange:
         self._listening = {chain.index for chain, _, _ in self._lines}
         self._windows = [_Window(i, w, self._named) for i, w in enumerate(plan.windows)]
         self._groups = [_Group(group, self._named) for group in plan.groups]
+        self._read_out_by = {chain.index: self._sources_of(chain) for chain in chains}
 
     def run(self) -> None:
         """Carry everything that the channels found since the last time."""
@@ -95,8 +97,8 @@ class Exchange:
 
     def read_out_until(self, chain: Chain) -> int:
         """No read-out of a channel before this record sample will still be ordered."""
-        sources = [s for g in self._groups if chain in g.receivers for s in g.sources]
-        return min((self._until(s, chain) for s in sources if s is not chain), default=FOREVER)
+        sources = self._read_out_by[chain.index]
+        return min((self._until(s, chain) for s in sources), default=FOREVER)
 
     def tagged_until(self, digitizer: str) -> int:
         """No digitizer sample before this one will still be tagged."""
@@ -116,6 +118,11 @@ class Exchange:
         return min(until, clock.first_at(min(waiting))) if waiting else until
 
     # --- lines and groups ---
+
+    def _sources_of(self, chain: Chain) -> list[Chain]:
+        """The other channels that order its read-out."""
+        sources = [s for g in self._groups if chain in g.receivers for s in g.sources]
+        return [source for source in sources if source is not chain]
 
     def _line_table(self) -> list[tuple[Chain, int, Chain]]:
         """(channel, its trigger, its line) for all that are there."""
@@ -217,7 +224,7 @@ class Exchange:
             before = _samples(window.plan.before_ns, chain)
             after = _samples(window.plan.after_ns, chain)
             for at in pulses:
-                chain.tag(window.index, at - before, at + after + 1, veto=window.is_veto)
+                chain.tag(window.index, at - before, at + after + 1, window.costs)
             return
         clock = self._digitizers[source.channel.digitizer].clock
         self.state.waiting[chain.index].edges += [
@@ -236,7 +243,7 @@ class Exchange:
                 if span is None:
                     left.append(edge)
                 else:
-                    chain.tag(edge.window, *span, veto=self._windows[edge.window].is_veto)
+                    chain.tag(edge.window, *span, self._windows[edge.window].costs)
             if waiting.edges:
                 waiting.edges = left
 
@@ -269,16 +276,17 @@ class _Window:
     def __init__(
         self, index: int, plan: Window, named: Callable[[Sequence[str]], list[Chain]]
     ) -> None:
-        self.index, self.plan, self.is_veto = index, plan, plan.kind == "veto"
+        self.index, self.plan, self.costs = index, plan, COSTS[plan.kind]
         self.sources, self.tagged = named(plan.sources), named(plan.tagged)
         self.tagged_digitizers = {chain.channel.digitizer for chain in self.tagged}
 
     def tagged_until(self, exchange: Exchange, digitizer: str) -> int:
-        """No sample before this one will still be tagged by it."""
-        return min(
+        """No sample before this one will still be tagged by it; none, without its sources."""
+        untils = (
             exchange._until_digitizer(source, digitizer, self._earlier_ns(source, digitizer))
             for source in self.sources
         )
+        return min(untils, default=FOREVER)
 
     def _earlier_ns(self, source: Chain, digitizer: str) -> int:
         other = source.channel.digitizer != digitizer

@@ -2,7 +2,9 @@
 
 With S the template's spectrum and J the one-sided noise density, the filter is S*/J without the
 constant, and the resolution of the amplitude is (sum of 4 |S|^2 / J df)^-1/2 (Gatti & Manfredi
-1986; Szymkowiak et al. 1993). All frequencies are those of a record's real FFT.
+1986; Szymkowiak et al. 1993). All frequencies are those of a record's real FFT. The formula takes
+frequencies to be independent. Strong lines between them leak into all alike and make it too
+large, by a fifth and more: what the filter made of the noise records themselves then counts.
 
 Pulses that rise within a few samples look different with the time within a sample at which they
 come: what lies near the Nyquist frequency is folded. Heights then depend on that time, by more
@@ -15,15 +17,19 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 
 from daq.acquire.kernels import C128, F32, F64
 from daq.errors import FormatError, UsageError
 
 SCHEMA, VERSION = "scheelite.filter", 1
+LEAST_MEASURED = 200  # records of noise: sigma is then known to 5 %
+SURELY = 3.0  # standard errors
 
 
 class _Stored(msgspec.Struct, array_like=True, frozen=True):
@@ -39,6 +45,19 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     counts_per_ev: float | None
     provenance: list[tuple[str, str]]
     low_pass_hz: float | None = None
+    measured: tuple[float, int] | None = None
+
+
+class Measured(NamedTuple):
+    """What a filter made of noise: standard deviation of the heights [counts], of how many."""
+
+    sigma: float
+    n: int
+
+    @property
+    def error(self) -> float:
+        """Relative standard error of sigma, for independent records of Gaussian noise."""
+        return 1 / math.sqrt(2 * self.n)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,6 +69,7 @@ class Filter:
     one-sided, counts^2/Hz, at the frequencies of the template's real FFT.
     `counts_per_ev` is the pulse height of 1 eV, where that is known. `low_pass_hz` is where a
     Gaussian low-pass within the filter has fallen to 1/e, None for the filter of least noise.
+    `measured` is what it made of records of noise, None where there were too few.
     """
 
     template: F32
@@ -60,12 +80,16 @@ class Filter:
     counts_per_ev: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     low_pass_hz: float | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         template = np.array(self.template, np.float32)
         psd = np.array(self.psd, np.float64)
         _refuse(template, psd, self.pretrigger, self.rate_hz)
-        _refuse_not_above_0(counts_per_ev=self.counts_per_ev, low_pass_hz=self.low_pass_hz)
+        measured = None if self.measured is None else self.measured.sigma
+        _refuse_not_above_0(
+            counts_per_ev=self.counts_per_ev, low_pass_hz=self.low_pass_hz, measured=measured
+        )
         for name, values in (("template", template), ("psd", psd)):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
@@ -149,9 +173,18 @@ class Filter:
         return float(np.sqrt(self.noise_shares.sum()) / self.signal_shares.sum())
 
     @property
+    def noise_sigma(self) -> float:
+        """The resolution that thresholds count in [counts]: the measured one where the formula is
+        surely wrong, else the formula's, which is the more exact."""
+        if self.measured is None:
+            return self.sigma
+        away = abs(self.measured.sigma / self.sigma - 1)
+        return self.measured.sigma if away > SURELY * self.measured.error else self.sigma
+
+    @property
     def sigma_ev(self) -> float | None:
         """The same [eV], where the calibration is known."""
-        return None if self.counts_per_ev is None else self.sigma / self.counts_per_ev
+        return None if self.counts_per_ev is None else self.noise_sigma / self.counts_per_ev
 
     @property
     def f_rms_hz(self) -> float:
@@ -160,7 +193,16 @@ class Filter:
 
     def noise_rate_hz(self, threshold: float) -> float:
         """Upward crossings of `threshold` [counts] by filtered noise alone (Rice 1945)."""
-        return self.f_rms_hz * math.exp(-((threshold / self.sigma) ** 2) / 2)
+        return self.f_rms_hz * math.exp(-((threshold / self.noise_sigma) ** 2) / 2)
+
+    def measured_on(self, records: npt.NDArray[np.number]) -> Filter:
+        """The filter with what it makes of records of noise [record, sample], where these are
+        enough to know it to a few per cent."""
+        if len(records) < LEAST_MEASURED:
+            return self
+        # one by one: all of them as floats would be gigabytes
+        heights = np.array([np.dot(record.astype(np.float64), self.kernel) for record in records])
+        return replace(self, measured=Measured(float(heights.std(ddof=1)), len(records)))
 
     def time_sigma_s(self, amplitude: float) -> float:
         """Resolution of the time of a pulse of `amplitude` [counts]: noise slope over curvature."""
@@ -186,7 +228,7 @@ class Filter:
         if (sigmas is None) == (ev is None):
             raise UsageError("expected a threshold in sigmas or in eV, found both or neither")
         if sigmas is not None:
-            return sigmas * self.sigma
+            return sigmas * self.noise_sigma
         if self.counts_per_ev is None:
             raise UsageError(
                 "expected a filter with counts_per_ev for a threshold in eV, found none"
@@ -195,20 +237,22 @@ class Filter:
 
     def to_bytes(self) -> bytes:
         """The same bytes for the same filter, always."""
-        return msgspec.msgpack.encode(
-            _Stored(
-                SCHEMA,
-                VERSION,
-                self.template.astype("<f4").tobytes(),
-                self.psd.astype("<f8").tobytes(),
-                self.pretrigger,
-                float(self.rate_hz),
-                self.falling,
-                None if self.counts_per_ev is None else float(self.counts_per_ev),
-                sorted(self.provenance.items()),
-                None if self.low_pass_hz is None else float(self.low_pass_hz),
-            )
+        stored = _Stored(
+            SCHEMA,
+            VERSION,
+            self.template.astype("<f4").tobytes(),
+            self.psd.astype("<f8").tobytes(),
+            self.pretrigger,
+            float(self.rate_hz),
+            self.falling,
+            None if self.counts_per_ev is None else float(self.counts_per_ev),
+            sorted(self.provenance.items()),
+            None if self.low_pass_hz is None else float(self.low_pass_hz),
+            None if self.measured is None else (self.measured.sigma, self.measured.n),
         )
+        fields = [getattr(stored, name) for name in _Stored.__struct_fields__]
+        # filters that measured nothing have the bytes, and the hash, that they had before
+        return msgspec.msgpack.encode(fields if self.measured else fields[:-1])
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Filter:
@@ -223,6 +267,7 @@ class Filter:
             counts_per_ev=found.counts_per_ev,
             provenance=dict(found.provenance),
             low_pass_hz=found.low_pass_hz,
+            measured=None if found.measured is None else Measured(*found.measured),
         )
 
     @cached_property

@@ -90,6 +90,10 @@ class Finder:
         kinds = [t.kind for t in triggers]
         self._main = next((i for i, kind in enumerate(kinds) if kind in PULSE_KINDS), -1)
         self._by_filter = kinds.index("matched") if "matched" in kinds else -1
+        self._peaks = any(t.peak_search for t in triggers)
+        self._history = max(
+            (s.history for s in self._searches if isinstance(s, Threshold)), default=0
+        )
         self.lines = {i: LONG_AGO for i, kind in enumerate(kinds) if kind == "external"}
 
     @property
@@ -100,7 +104,7 @@ class Finder:
     @property
     def history(self) -> int:
         """Record samples before the searched ones that a search looks at."""
-        return max((s.history for s in self._searches if isinstance(s, Threshold)), default=0)
+        return self._history
 
     @property
     def main_history(self) -> int:
@@ -136,9 +140,10 @@ class Finder:
     def until(self) -> int:
         """No trigger before this record sample will still be accepted."""
         until = self.crossed
-        for entry in self.state.entries:
-            if entry.peaking > LONG_AGO:
-                until = min(until, entry.peaking + 1)
+        if self._peaks:
+            for entry in self.state.entries:
+                if entry.peaking > LONG_AGO:
+                    until = min(until, entry.peaking + 1)
         return min(until, *self.lines.values()) if self.lines else until
 
     @property
@@ -298,6 +303,8 @@ class Finder:
 
     def _decide(self, tape: Tape, *, final: bool) -> None:
         for i, entry in enumerate(self.state.entries):
+            if not entry.waiting and entry.peaking == LONG_AGO:
+                continue  # as nearly always
             while entry.waiting or entry.peaking > LONG_AGO:
                 if entry.peaking > LONG_AGO and not self._hold_from_peak(i, tape, final):
                     break

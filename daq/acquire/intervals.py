@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Interval = tuple[int, int]
 LONG_AGO, FOREVER = -(2**62), 2**62  # before and after every sample
@@ -57,6 +57,11 @@ class Intervals:
     def parts(self) -> list[Interval]:
         """The union as a list, sorted."""
         return list(self._parts)
+
+
+def kept(named: Mapping[str, Intervals]) -> dict[str, list[Interval]]:
+    """The parts of those that have any, sorted; not to be changed nor to be kept for long."""
+    return {name: one._parts for name, one in named.items() if one._parts}
 
 
 def measure(parts: Iterable[Interval]) -> int:

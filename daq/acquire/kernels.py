@@ -281,6 +281,44 @@ def tops(y: F32, level: float, at: I64, height: F32, shift: F32) -> int:
 
 
 @_compile
+def block_tops(
+    y: F32,
+    ends: F32,
+    ended: bool,
+    skip: int,
+    n: int,
+    levels: F64,
+    counts: I64,
+    at: I64,
+    height: F32,
+    shift: F32,
+) -> None:
+    """`tops` of y[channel, skip:n] for channels each of its own level; `counts` says how many.
+
+    `at` is from y[:, 0] on. `ends` [channel, 2] are the values before it, where `ended`, so that a
+    top at the border is found; they then become the last two.
+    """
+    border = np.empty(4, np.float32)
+    for c in range(y.shape[0]):
+        row, count = y[c, skip:n], 0
+        if ended:
+            few = min(row.size, 2)
+            border[0], border[1], border[2] = ends[c, 0], ends[c, 1], row[0]
+            border[3] = row[few - 1]
+            count = tops(border[: 2 + few], levels[c], at[c], height[c], shift[c])
+            for k in range(count):
+                at[c, k] -= 2
+        found = tops(row, levels[c], at[c, count:], height[c, count:], shift[c, count:])
+        for k in range(count, count + found):
+            at[c, k] += skip
+        counts[c] = count + found
+        if row.size >= 2:
+            ends[c, 0], ends[c, 1] = row[-2], row[-1]
+        elif row.size == 1:
+            ends[c, 0], ends[c, 1] = ends[c, 1], row[0]
+
+
+@_compile
 def raised(at: I64, height: F32, before: F32, after: F32, out: F32) -> None:
     """out[i]: how much higher peak i must be because of the side lobes of higher peaks near it.
 

@@ -1,18 +1,19 @@
-"""The optimum filter on the stream of a group of channels: triggers with height, time and chi2."""
+"""The optimum filter on the streams of a group of channels: triggers with height, time and chi2."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 
 import numpy as np
 import numpy.typing as npt
 
+from daq.acquire.coarse import Coarse, coarse, factor_for
 from daq.acquire.filters import Filter
-from daq.acquire.kernels import F32, I16, I64
-from daq.acquire.search import Pulse, Search
-from daq.acquire.tapes import Tapes
+from daq.acquire.kernels import F32, I64
+from daq.acquire.search import Pulse, Search, history_of
+from daq.acquire.tapes import Rows, Tapes
 from daq.errors import UsageError
 
 FOREVER = 2**62
@@ -32,8 +33,8 @@ class Candidates:
     `offset` what is to be added to it (float32, within half a sample), `amplitude` the height
     [counts] (float32), `chi2` per degree of freedom (float32) of which there are `ndf` (int32),
     `blind` the record samples on either side in which the pulse raises the threshold by more than
-    a sigma (int64), `near` bits of Near (uint8), `generation` how often the filters were changed
-    before (uint16).
+    a sigma (int64), `near` bits of Near (uint8), `generation` how often the channel's filter was
+    changed before (uint16).
     """
 
     sample: I64
@@ -47,11 +48,13 @@ class Candidates:
 
 
 class MatchedFilters:
-    """One search for the channels of one digitizer that share record rate and template length.
+    """One search for the channels of one digitizer that share record rate and template.
 
-    `thresholds` are heights in counts (`Filter.counts` converts). `start` is the number of the
-    first record sample of the present stretch. What comes out depends on the samples alone: not
-    on how they are cut, not on which channels are in the group.
+    Their filters have one length, pretrigger and rate; those that are searched at the same
+    decimation go through one FFT. `thresholds` are heights in counts (`Filter.counts` converts).
+    `start` is the number of the first record sample of the present stretch. What comes out depends
+    on a channel's samples and filters alone: not on how they are cut, not on which other channels
+    are in the group.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class MatchedFilters:
     ) -> None:
         """`factor` is the decimation of the search: 1 for the full rate, None to let it choose."""
         _refuse(filters, thresholds)
-        self._factor, self._start = factor, start
-        self._generations = [_Generation(Search(filters, thresholds, factor), 0, -FOREVER)]
-        self._found: list[list[_Found]] = [[] for _ in filters]
-        self._ready: list[list[_Found]] = [[] for _ in filters]
-        self._finished = False
+        one = filters[0]
+        self._alike = one.length, one.pretrigger, one.rate_hz
+        self.history = history_of(one.length, one.length / one.rate_hz) + one.length
+        self._factor, self._start, self._finished = factor, start, False
+        given = [self._given(f, t) for f, t in zip(filters, thresholds, strict=True)]
+        searches = _searches_of(given)
+        self._channels = [_Channel(g, s) for g, s in zip(given, searches, strict=True)]
         self._begin(start)
 
     @property
@@ -78,72 +83,79 @@ class MatchedFilters:
 
     @property
     def complete_until(self) -> int:
-        """No candidate before this record sample will still come."""
-        if self._finished:
-            return self.fed
-        first, *later = self._generations
-        # pulses near a change are compared with those that the filters before it find
-        return min([first.search.complete_until, *(g.begin for g in later)])
+        """No candidate of any channel before this record sample will still come."""
+        return min(channel.until for channel in self._channels)
 
-    @property
-    def history(self) -> int:
-        """Record samples before the last fed one that a restart needs again."""
-        return max(g.search.history + g.search.lobe for g in self._generations)
+    def until(self, channel: int) -> int:
+        """No candidate of a channel before this record sample will still come."""
+        return self._channels[channel].until
 
-    @property
-    def head(self) -> int:
-        """Record samples from a stretch's start on in which a pulse may not be found."""
-        return max(g.search.head for g in self._generations)
+    def head(self, channel: int) -> int:
+        """Record samples from a stretch's start on in which a channel's pulse may be missed."""
+        return self._channels[channel].head
 
-    @property
-    def tail(self) -> int:
-        """Record samples before its end in which it may not."""
-        return max(g.search.tail for g in self._generations)
+    def tail(self, channel: int) -> int:
+        """Record samples before its end in which it may."""
+        return self._channels[channel].tail
 
-    @property
-    def reach(self) -> int:
+    def reach(self, channel: int) -> int:
         """Record samples on either side of a pulse beyond which it raises no threshold."""
-        return max(g.search.reach for g in self._generations)
+        return self._channels[channel].reach
 
-    def feed(self, samples: I16) -> None:
-        """Take the next record samples [channel, sample] in."""
+    def feed(self, samples: Rows) -> None:
+        """Take the next record samples [channel][sample] in; they must not change afterwards."""
         self._tapes.append(samples)
-        grown = [g.search.feed(self._tapes) for g in self._generations]
-        if any(grown):
-            self._collect()
+        grown = [search for search in self._searches() if search.feed(self._tapes)]
+        if grown:
+            self._collect(grown)
         self._tapes.forget_before(self.fed - self.history)
 
     def take(self) -> list[Candidates]:
-        """What was found since the last time, per channel, complete up to `complete_until`."""
-        self._settle()
-        result = [_candidates(sorted(rows, key=_sample)) for rows in self._ready]
-        self._ready = [[] for _ in self._ready]
-        return result
+        """What was found since the last time, per channel, complete up to its watermark."""
+        return [_candidates(self.take_of(i)) for i in range(len(self._channels))]
+
+    def take_of(self, channel: int) -> list[tuple[Pulse, int]]:
+        """The same of one channel, as pulses with the generation of their filter, in order."""
+        ready = self._channels[channel].ready
+        if ready:
+            self._channels[channel].ready = []
+        return ready
 
     def with_filters(
         self, filters: Sequence[Filter], thresholds: Sequence[float], sample: int
     ) -> None:
-        """Other filters for pulses from record sample `sample` on, not before complete_until."""
+        """Other filters for pulses from record sample `sample` on, not before complete_until.
+
+        A channel whose filter and threshold stay goes on as if nothing had happened.
+        """
         _refuse(filters, thresholds)
-        last = self._generations[-1]
-        decided = self.complete_until if self.complete_until > self._opened else self._start
-        earliest = max(decided, last.begin)
-        if len(filters) != len(self._found):
-            raise UsageError(f"expected {len(self._found)} filters, found {len(filters)}")
+        one = filters[0]
+        if len(filters) != len(self._channels):
+            raise UsageError(f"expected {len(self._channels)} filters, found {len(filters)}")
+        if (one.length, one.pretrigger, one.rate_hz) != self._alike:
+            raise UsageError(
+                f"expected filters of length, pretrigger and rate {self._alike}, found "
+                f"{(one.length, one.pretrigger, one.rate_hz)}"
+            )
+        earliest = max(channel.earliest(self._start) for channel in self._channels)
         if sample < earliest:
             raise UsageError(f"expected a change at sample {earliest} or later, found {sample}")
-        search = Search(filters, thresholds, self._factor)
-        last.end, last.guard = sample, max(last.search.lobe, search.lobe)
-        self._generations.append(_Generation(search, last.number + 1, sample))
-        self._generations[-1].lately = [[] for _ in self._found]
-        search.begin(self._start, self._tapes.start)
-        search.feed(self._tapes)
-        self._collect()
+        given = [
+            channel.given if channel.has(f, t) else self._given(f, t)
+            for channel, f, t in zip(self._channels, filters, thresholds, strict=True)
+        ]
+        searches = _searches_of(given)
+        for search in dict.fromkeys(searches):
+            search.begin(self._start, self._tapes.start)
+            search.feed(self._tapes)
+        for channel, new, search in zip(self._channels, given, searches, strict=True):
+            channel.change(new, search, sample)
+            channel.forget_ended(self._start)
+        self._collect(dict.fromkeys(searches))
 
     def gap(self, start: int) -> None:
         """The stretch is over, the next begins at record sample `start`."""
         self.finish()
-        self._settle()
         self._start = start
         self._begin(start)
 
@@ -151,102 +163,185 @@ class MatchedFilters:
         """Nothing more comes in this stretch: search to the end of what was fed."""
         if self._finished:
             return
-        for generation in self._generations:
-            generation.search.finish(self._tapes)
-        self._collect()
+        searches = self._searches()
+        for search in searches:
+            search.finish(self._tapes)
+        self._collect(searches)
         self._finished = True
+        for channel in self._channels:
+            channel.finish(self.fed)
 
     def restart(self, sample: int) -> None:
         """Samples come again from `sample` on, in the present stretch; of a fresh search.
 
         Gives again what is found in them: whoever restarts drops what is before its own watermark.
         """
-        self._found, self._ready = [[] for _ in self._found], [[] for _ in self._found]
+        for channel in self._channels:
+            channel.found, channel.ready = [], []
         self._begin(max(sample, self._start))
 
     # --- inside ---
 
+    def _given(self, one: Filter, threshold: float) -> _Given:
+        factor = factor_for(one) if self._factor is None else self._factor
+        return _Given(one, threshold, coarse(one, threshold, factor))
+
+    def _searches(self) -> list[Search]:
+        """Those that some channel still needs."""
+        turns = (turn for channel in self._channels for turn in channel.turns)
+        return list(dict.fromkeys(turn.search for turn in turns))
+
     def _begin(self, first: int) -> None:
-        self._tapes, self._finished = Tapes(len(self._found), first), False
-        for generation in self._generations:
-            generation.search.begin(self._start, first)
-            generation.lately = [[] for _ in self._found]
-        self._opened = self.complete_until  # before it nothing can be
+        self._tapes, self._finished = Tapes(first), False
+        for channel in self._channels:
+            channel.forget_ended(self._start)
+        for search in self._searches():
+            search.begin(self._start, first)
+        for channel in self._channels:
+            channel.begin()
 
-    def _collect(self) -> None:
-        """Ask every generation for its pulses; forget those that can have no more."""
-        for generation in self._generations:
-            found = generation.search.pulses(self._tapes)
-            for channel, pulses in enumerate(found):
-                own = [p for p in pulses if generation.owns(p.sample)]
-                self._found[channel] += [_Found(p, generation) for p in own]
-                generation.lately[channel] += [p.sample for p in own if generation.ends(p.sample)]
-        while self._generations[0].over:
-            previous = self._generations.pop(0)
-            previous.previous, self._generations[0].previous = None, previous
-
-    def _settle(self) -> None:
-        """Make ready what is complete, without the pulses that two generations found."""
-        until = self.complete_until
-        for channel, rows in enumerate(self._found):
-            settled = [f for f in rows if f.pulse.sample < until]
-            self._found[channel] = [f for f in rows if f.pulse.sample >= until]
-            self._ready[channel] += [f for f in settled if not f.doubled(channel)]
+    def _collect(self, searches: Iterable[Search]) -> None:
+        """Take what searches have decided; forget those that can have no more."""
+        for search in searches:
+            for row, pulse in search.pulses(self._tapes):
+                self._channels[row].add(search, pulse)
+        for channel in self._channels:
+            channel.settle()
 
 
-class _Generation:
-    """Filters that are valid for pulses from `begin` to `end`.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """A filter with its threshold [counts], and how it is searched."""
 
-    They look for pulses until `guard` later: one at the change must not be missed because the
+    filter: Filter
+    threshold: float
+    coarse: Coarse
+
+
+def _searches_of(given: Sequence[_Given]) -> list[Search]:
+    """Each channel's search: one for all of the same decimation."""
+    searches = {}
+    for factor in sorted({one.coarse.factor for one in given}):
+        rows = [i for i, one in enumerate(given) if one.coarse.factor == factor]
+        searches[factor] = Search([given[i].coarse for i in rows], rows)
+    return [searches[one.coarse.factor] for one in given]
+
+
+class _Turn:
+    """A filter that is valid for the pulses of a channel from `begin` to `end`.
+
+    It looks for pulses until `guard` later: one at the change must not be missed because the
     filters before and after it disagree by some samples on where it is.
     """
 
-    def __init__(self, search: Search, number: int, begin: int) -> None:
-        self.search, self.number, self.begin = search, number, begin
+    def __init__(self, given: _Given, search: Search, number: int, begin: int) -> None:
+        self.given, self.search, self.number, self.begin = given, search, number, begin
         self.end, self.guard = FOREVER, 0
-        self.lately: list[list[int]] = []  # its pulses near its end, per channel
-        self.previous: _Generation | None = None
+        self.lately: list[int] = []  # its pulses near its end
+        self.previous: _Turn | None = None
 
     @property
     def over(self) -> bool:
         """Whether it can have no more pulses."""
         return self.search.complete_until >= self.end + self.guard
 
-    def owns(self, sample: int) -> bool:
-        """Whether a pulse there is one of its own."""
-        return self.begin <= sample < self.end + self.guard
-
-    def ends(self, sample: int) -> bool:
-        """Whether a pulse there may be one that the next generation finds too."""
-        return sample >= self.end - self.guard
+    def doubles(self, sample: int) -> bool:
+        """Whether the filter before has found a pulse already."""
+        before = self.previous
+        return before is not None and any(abs(s - sample) < before.guard for s in before.lately)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A pulse, and by whose filters."""
+class _Channel:
+    """The filters of one channel, one after the other, and what they found."""
 
-    pulse: Pulse
-    by: _Generation
+    def __init__(self, given: _Given, search: Search) -> None:
+        self.turns = [_Turn(given, search, 0, -FOREVER)]
+        self.found: list[tuple[Pulse, _Turn]] = []  # not complete yet
+        self.ready: list[tuple[Pulse, int]] = []  # to be taken
+        self.until = self._opened = -FOREVER
+        self.head = self.tail = self.reach = 0  # see MatchedFilters
+        self._look_at_turns()
 
-    def doubled(self, channel: int) -> bool:
-        """Whether the filters before have found it already."""
-        previous = self.by.previous
-        if previous is None:
-            return False
-        distances = [abs(s - self.pulse.sample) for s in previous.lately[channel]]
-        return min(distances, default=FOREVER) < previous.guard
+    @property
+    def given(self) -> _Given:
+        """The last filter."""
+        return self.turns[-1].given
+
+    def has(self, one: Filter, threshold: float) -> bool:
+        """Whether that is this one."""
+        same = self.given.filter is one or self.given.filter.content_hash == one.content_hash
+        return same and self.given.threshold == threshold
+
+    def earliest(self, start: int) -> int:
+        """Where its filter can change; `start` is that of the stretch."""
+        decided = self.until if self.until > self._opened else start
+        return max(decided, self.turns[-1].begin)
+
+    def change(self, given: _Given, search: Search, sample: int) -> None:
+        """Another filter, or another search by the same one, for pulses from `sample` on."""
+        last = self.turns[-1]
+        same = given is last.given
+        last.end = sample
+        last.guard = 0 if same else max(last.given.coarse.lobe, given.coarse.lobe)
+        self.turns.append(_Turn(given, search, last.number + (not same), sample))
+        self.turns[-1].previous = last
+        self._look_at_turns()
+
+    def forget_ended(self, start: int) -> None:
+        """A stretch begins: what ended before it has no pulses in it."""
+        while self.turns[0].end <= start:
+            self.turns.pop(0)
+            self.turns[0].previous = None
+            self._look_at_turns()
+
+    def begin(self) -> None:
+        """Its searches were begun."""
+        for turn in self.turns:
+            turn.lately = []
+        self.until = -FOREVER  # it may go back, in a restart
+        self.settle()
+        self._opened = self.until  # before it nothing can be
+
+    def add(self, search: Search, pulse: Pulse) -> None:
+        """A search has found a pulse: keep it if it is of its turn."""
+        for turn in self.turns:
+            if turn.search is search and turn.begin <= pulse.sample < turn.end + turn.guard:
+                self.found.append((pulse, turn))
+                if pulse.sample >= turn.end - turn.guard:
+                    turn.lately.append(pulse.sample)
+
+    def settle(self) -> None:
+        """Make ready what is complete, without the pulses that two turns found."""
+        while self.turns[0].over:
+            self.turns.pop(0).previous = None
+            self._look_at_turns()
+        first, *later = self.turns
+        # pulses near a change are compared with those that the filters before it find
+        self.finish(min([first.search.complete_until, *(turn.begin for turn in later)]))
+
+    def _look_at_turns(self) -> None:
+        searches = [turn.search for turn in self.turns]
+        self.head = max(search.head for search in searches)
+        self.tail = max(search.tail for search in searches)
+        self.reach = max(search.reach for search in searches)
+
+    def finish(self, until: int) -> None:
+        """Nothing before `until` will come any more."""
+        self.until = until
+        if not self.found:
+            return
+        settled = [one for one in self.found if one[0].sample < until]
+        self.found = [one for one in self.found if one[0].sample >= until]
+        fresh = [(p, turn.number) for p, turn in settled if not turn.doubles(p.sample)]
+        self.ready += sorted(fresh, key=lambda one: one[0].sample)
 
 
-def _sample(found: _Found) -> int:
-    return found.pulse.sample
-
-
-def _candidates(found: Sequence[_Found]) -> Candidates:
+def _candidates(found: Sequence[tuple[Pulse, int]]) -> Candidates:
     return _columns(found) if found else _NONE
 
 
-def _columns(found: Sequence[_Found]) -> Candidates:
-    pulses = [f.pulse for f in found]
+def _columns(found: Sequence[tuple[Pulse, int]]) -> Candidates:
+    pulses = [pulse for pulse, _ in found]
     return Candidates(
         sample=np.array([p.sample for p in pulses], np.int64),
         offset=np.array([p.offset for p in pulses], np.float32),
@@ -255,7 +350,7 @@ def _columns(found: Sequence[_Found]) -> Candidates:
         ndf=np.array([p.ndf for p in pulses], np.int32),
         blind=np.array([p.blind for p in pulses], np.int64),
         near=np.array([Near.LARGER * p.lifted for p in pulses], np.uint8),
-        generation=np.array([f.by.number for f in found], np.uint16),
+        generation=np.array([number for _, number in found], np.uint16),
     )
 
 

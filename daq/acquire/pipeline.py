@@ -14,10 +14,13 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from daq.acquire.chain import Chain, ChainState, drops_of
+from daq.acquire.banks import banked, fitted
+from daq.acquire.blind import Blind, BlindState, restricted
+from daq.acquire.chain import Chain, ChainState, beginning, drops_of
 from daq.acquire.clocks import Clock, ClockState
 from daq.acquire.events import MAX_WIDENED_NS, EventBuilder, EventsState, Hit, widened_ns
 from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
+from daq.acquire.filtered import Bank, Turn
 from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
 from daq.model.batch import Batch, RecordBatch, Rows, no_rows
@@ -25,10 +28,11 @@ from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import ANCHOR, GAP, LEDGER, PULSES, SALT, plain
+from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, plain
 
-Filters = Mapping[str, Filter]  # by channel
+Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
+NOTHING = tuple(no_rows(kind) for kind in (GAP, LEDGER, ANCHOR, SALT, GUARD))
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
@@ -56,6 +60,17 @@ class DigitizerState(msgspec.Struct):
     drained: bool = False  # everything up to its stop was taken in
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """How a guarded channel stands: jumps in the run, quanta that are taken off at present, and
+    what is wrong since which digitizer sample; kind "" where nothing is."""
+
+    n_jumps: int
+    quanta: int
+    kind: str
+    since: int
+
+
 class PipelineState(msgspec.Struct):
     """A checkpoint: between two batches, nothing else is remembered."""
 
@@ -64,6 +79,7 @@ class PipelineState(msgspec.Struct):
     events: EventsState
     exchange: ExchangeState
     epoch: int = 0  # of the settings
+    blind: BlindState = msgspec.field(default_factory=BlindState)
 
 
 class Pipeline:
@@ -75,14 +91,18 @@ class Pipeline:
         plan: Plan,
         state: PipelineState,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> None:
+        """`filters` are those that the run began with, `loaded` what was loaded in it, by hash."""
         self._state, self._plan = state, plan
         self._names = list(state.digitizers)
         self._clocks = {name: Clock(d.clock) for name, d in state.digitizers.items()}
+        filtered = banked(channels, state.chains, filters, loaded)
         self._chains = [
-            Chain(i, c, plan.seed, s, filters.get(c.name))
+            Chain(i, c, plan.seed, s, filtered.get(c.name))
             for i, (c, s) in enumerate(zip(channels, state.chains, strict=True))
         ]
+        self._salted = [chain for chain in self._chains if chain.salted]
         self._by_name = {chain.channel.name: chain for chain in self._chains}
         self._of = {
             name: [chain for chain in self._chains if chain.channel.digitizer == name]
@@ -91,6 +111,9 @@ class Pipeline:
         digitizers = {name: self._digitizer(name) for name in self._names}
         self._exchange = Exchange(plan, self._chains, digitizers, state.exchange)
         self._builder = EventBuilder(plan, channels, state.events, self._tags)
+        self._blind = Blind(channels, plan.seed, state.blind)
+        # events as they are, beside those of the records that everybody sees
+        self._whole = EventBuilder(plan, channels, state.blind.events, self._tags)
         self._out = _Collected()
 
     @classmethod
@@ -107,21 +130,13 @@ class Pipeline:
             name: DigitizerState(s.sample, s.sample, Clock.at_rate(s.rate_hz, s.anchors).state)
             for name, s in by_name.items()
         }
-        chains = [
-            Chain.fresh(
-                i,
-                c,
-                plan.seed,
-                len(plan.windows),
-                by_name[c.digitizer].sample,
-                filters.get(c.name),
-            )
-            for i, c in enumerate(channels)
-        ]
-        states = [chain.checkpoint() for chain in chains]
+        states = [beginning(c, len(plan.windows), by_name[c.digitizer].sample) for c in channels]
         exchange = ExchangeState([Waiting() for _ in channels])
         state = PipelineState(digitizers, states, EventsState(), exchange)
-        return cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters)
+        for chain in pipeline._chains:
+            chain.open(chain.state.start)
+        return pipeline
 
     @classmethod
     def resumed(
@@ -130,11 +145,12 @@ class Pipeline:
         plan: Plan,
         checkpoint: bytes,
         filters: Filters = NO_FILTERS,
+        loaded: Filters = NO_FILTERS,
     ) -> Pipeline:
         """The pipeline that `checkpoint` was taken of, with the same filters; feed it from
         `resumes_at` on."""
         state = msgspec.msgpack.decode(checkpoint, type=PipelineState)
-        pipeline = cls(channels, plan, state, filters)
+        pipeline = cls(channels, plan, state, filters, loaded)
         needed = {name: pipeline.needed_from(name) for name in pipeline._names}
         for chain in pipeline._chains:
             chain.restart(needed[chain.channel.digitizer])
@@ -273,6 +289,32 @@ class Pipeline:
             else:
                 chain.new_epoch(self._state.epoch)
 
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> None:
+        """Other optimum filters of channels from `now` on, with their thresholds [counts]; a new
+        settings epoch for all."""
+        self._state.epoch += 1
+        turns: dict[Bank, dict[int, Turn]] = {}
+        for name, one in filters.items():
+            chain = self._chain(name)
+            assert chain.filtered is not None  # whoever loads filters has checked that
+            since = chain.load(one.content_hash, thresholds[name])
+            of = turns.setdefault(chain.filtered.bank, {})
+            of[chain.filtered.index] = Turn(since, fitted(one, chain.channel), thresholds[name])
+        for bank, changed in turns.items():
+            bank.change(changed, next(iter(changed.values())).since)
+        for chain in self._chains:
+            chain.new_epoch(self._state.epoch)
+
+    def loaded(self) -> dict[str, list[str]]:
+        """Of channels that had filters loaded: content hashes of those that may still find a
+        pulse, the last of which is in force; empty for the run's own."""
+        chains = [chain for chain in self._chains if chain.state.loaded]
+        return {c.channel.name: [one.sha256 for one in c.state.loaded] for c in chains}
+
+    def triggers(self, channel: str) -> tuple[TriggerSettings, ...]:
+        """Those that are in force."""
+        return self._chain(channel).triggers
+
     @property
     def epoch(self) -> int:
         """The settings epoch that is in force."""
@@ -286,11 +328,16 @@ class Pipeline:
             chain.search()
         self._exchange.run()
         for chain in self._chains:
-            self._keep_records(chain, chain.records(self._exchange.read_out_until(chain)))
+            records = chain.records(self._exchange.read_out_until(chain))
+            if records:
+                self._keep_records(chain, records)
         self._keep_salts()
+        self._keep_hits()
         self._keep_ledger()
-        events, members = self._builder.take(self._complete_ns(), self._absent)
-        batch, self._out = self._out.batch(events, members), _Collected()
+        complete_ns = self._complete_ns()
+        events, members = self._builder.take(complete_ns, self._absent)
+        whole = self._whole.take(complete_ns, self._absent)
+        batch, self._out = self._out.batch(events, members, restricted(*whole)), _Collected()
         return batch
 
     def checkpoint(self) -> bytes:
@@ -302,9 +349,17 @@ class Pipeline:
         """Triggers without a record, by channel and cause."""
         return drops_of(self._chains)
 
+    def blinded(self) -> dict[str, int]:
+        """Records that went to the restricted file, by channel."""
+        return {name: self._blind.hidden(chain.index) for name, chain in self._by_name.items()}
+
     def throttled(self) -> list[str]:
         """The channels whose rate is too high at present."""
         return [name for name, chain in self._by_name.items() if chain.throttled]
+
+    def guards(self) -> dict[str, Guarded]:
+        """How the guarded channels stand."""
+        return {name: of for name, chain in self._by_name.items() if (of := _guarded(chain))}
 
     # --- inside ---
 
@@ -325,13 +380,19 @@ class Pipeline:
 
     def _break_chains(self, digitizer: str, start: int, stop: int, cause: str) -> None:
         for chain in self._of[digitizer]:
-            chain.gap(start, stop, cause)
+            chain.flush()
+        for chain in self._of[digitizer]:
+            chain.close(start, stop, cause)
+        for chain in self._of[digitizer]:
+            chain.open(stop)
 
     def _drain(self, digitizer: str) -> None:
         """Finish the chains of a digitizer that has reached its stop."""
         state = self._state.digitizers[digitizer]
         if state.drained or state.fed < state.stop:
             return
+        for chain in self._of[digitizer]:
+            chain.flush()
         for chain in self._of[digitizer]:
             chain.finish(state.stop)
         state.drained = True
@@ -346,8 +407,15 @@ class Pipeline:
         clock = self._clocks[chain.channel.digitizer]
         for batch in batches:
             batch.table["t_ns"] = [clock.t_ns(s) for s in batch.table["trigger"].tolist()]
-            self._builder.add(self._hits(chain, clock, batch.table))
+        for batch in self._blind.open(chain.index, batches, chain.complete_until):
+            hits = self._hits(chain, clock, batch.table)
+            self._builder.add(hits)
             self._out.records.append(batch)
+            if self._blind.active:
+                self._whole.add(msgspec.structs.replace(hit, record=-1) for hit in hits)
+        for batch in self._blind.take():
+            self._whole.add(self._hits(chain, clock, batch.table))
+            self._out.blinded.append(batch)
 
     def _hits(self, chain: Chain, clock: Clock, table: Rows) -> list[Hit]:
         return [
@@ -364,15 +432,24 @@ class Pipeline:
         ]
 
     def _keep_salts(self) -> None:
-        for chain in self._chains:
+        for chain in self._salted:
             rows, clock = chain.salts(), self._clocks[chain.channel.digitizer]
             if len(rows):
                 rows["t_ns"] = [clock.t_ns(sample) for sample in rows["sample"].tolist()]
                 self._out.salts.append(rows)
 
+    def _keep_hits(self) -> None:
+        for chain in self._chains:
+            clock = self._clocks[chain.channel.digitizer]
+            self._out.guard += [
+                (chain.index, h.kind, h.start, h.stop, clock.t_ns(h.start), h.quanta, h.size)
+                for h in chain.hits()
+            ]
+
     def _keep_ledger(self) -> None:
         for name, chains in self._of.items():
-            if any(chain.state.told < chain.next_row <= chain.settled for chain in chains):
+            fed = self.fed(name)  # nothing after it is settled
+            if any(c.state.told < c.next_row <= fed and c.next_row <= c.settled for c in chains):
                 until = self._exchange.tagged_until(name)
                 self._out.ledger += [chain.ledger(until) for chain in chains]
                 self._forget_windows(chains)
@@ -389,9 +466,15 @@ class Pipeline:
     def _forget_windows(self, chains: Sequence[Chain]) -> None:
         """What tags records that are in no event yet, or can still come, is kept."""
         for chain in chains if self._plan.windows else ():
-            first = self._builder.first_waiting(chain.index, chain.complete_until)
+            until = self._complete_until(chain)
+            builders = (self._builder, self._whole)
+            first = min(builder.first_waiting(chain.index, until) for builder in builders)
             wide = int(MAX_WIDENED_NS * chain.channel.sample_rate_hz // 1e9)
-            chain.forget_windows(min(first, chain.complete_until) - wide)
+            chain.forget_windows(min(first, until) - wide)
+
+    def _complete_until(self, chain: Chain) -> int:
+        """No record with a trigger before this digitizer sample is still to be told."""
+        return min(chain.complete_until, self._blind.first(chain.index))
 
     def _complete_ns(self) -> int:
         """No record before this time will still come from a digitizer that is not silent."""
@@ -401,7 +484,7 @@ class Pipeline:
                 continue
             if not self._clocks[name].known and not state.drained:
                 return -FOREVER
-            first = min(chain.complete_until for chain in self._of[name])
+            first = min(self._complete_until(chain) for chain in self._of[name])
             if first < FOREVER:
                 complete = min(complete, self._clocks[name].t_ns(first))
         return complete
@@ -415,24 +498,39 @@ class Pipeline:
         return bits
 
 
+def _guarded(chain: Chain) -> Guarded | None:
+    guard = chain.guard
+    if guard is None:
+        return None
+    hit = guard.standing
+    kind, since = (HitKind(hit.kind).name.lower(), hit.start) if hit else ("", 0)
+    return Guarded(guard.state.n_jumps, guard.quanta, kind, since)
+
+
 class _Collected:
     """What has come out since the last batch."""
 
     def __init__(self) -> None:
         self.records: list[RecordBatch] = []
+        self.blinded: list[RecordBatch] = []
         self.ledger: list[Rows] = []
         self.salts: list[Rows] = []
         self.gaps: list[tuple[int, int, int, bool, str]] = []
         self.anchors: list[tuple[int, int, int]] = []
+        self.guard: list[tuple[int, int, int, int, int, int, float]] = []
 
-    def batch(self, events: Rows, members: Rows) -> Batch:
+    def batch(self, events: Rows, members: Rows, blinded: tuple[Rows, Rows]) -> Batch:
         """All of it as one batch."""
         return Batch(
             records=tuple(self.records),
+            blinded=tuple(self.blinded),
+            blinded_events=blinded[0],
+            blinded_members=blinded[1],
             events=events,
             members=members,
-            gaps=np.array(self.gaps, plain(GAP)),
-            ledger=np.concatenate([no_rows(LEDGER), *self.ledger]),
-            anchors=np.array(self.anchors, plain(ANCHOR)),
-            salts=np.concatenate([no_rows(SALT), *self.salts]),
+            gaps=np.array(self.gaps, plain(GAP)) if self.gaps else NOTHING[0],
+            ledger=np.concatenate(self.ledger) if self.ledger else NOTHING[1],
+            anchors=np.array(self.anchors, plain(ANCHOR)) if self.anchors else NOTHING[2],
+            salts=np.concatenate(self.salts) if self.salts else NOTHING[3],
+            guard=np.array(self.guard, plain(GUARD)) if self.guard else NOTHING[4],
         )

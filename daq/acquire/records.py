@@ -137,6 +137,8 @@ class Cutter:
         start = (shot.sample - c.pretrigger) * c.decimation
         if self._dead["saturated"].within(start, start + c.record_length * c.decimation):
             flags |= Flag.SATURATED
+        if self._dead["guard"].within(start, start + c.record_length * c.decimation):
+            flags |= Flag.GUARD
         first = shot.sample - c.pretrigger
         if self._salter.beside(first, first + c.record_length):
             flags |= Flag.SALTED

@@ -9,9 +9,8 @@ import numpy as np
 import scipy.fft
 
 from daq.acquire import kernels
-from daq.acquire.coarse import Coarse, coarse, factor_for, reach, taps
-from daq.acquire.filters import Filter
-from daq.acquire.kernels import C64, F32, I16, I64
+from daq.acquire.coarse import FACTORS, LEAST, Coarse, chi2_of, reach, span_of, taps
+from daq.acquire.kernels import C64, F32, F64, I64
 from daq.acquire.tapes import Tapes
 
 AT_ONCE = 16  # channels per FFT
@@ -33,34 +32,28 @@ class Pulse(NamedTuple):
 
 
 class Search:
-    """The filters of a group, on the stretch that `begin` names; fed from the group's tapes.
+    """Filters of one decimation, on the stretch that `begin` names; fed from the group's tapes.
 
-    Output m of the filter is for a pulse at record sample m * factor. Blocks of outputs begin at
-    multiples of `hop`, so that the FFTs see the same samples wherever the stream is cut.
+    `channels` are the filters' searches, `rows` which of the tapes' channels they look at. Output
+    m of a filter is for a pulse at record sample m * factor. Blocks of outputs begin at multiples
+    of `hop`, so that the FFTs see the same samples wherever the stream is cut.
     """
 
-    def __init__(
-        self, filters: Sequence[Filter], thresholds: Sequence[float], factor: int | None
-    ) -> None:
-        one = filters[0]
-        self.factor = factor_for(tuple(filters)) if factor is None else factor
-        pairs = zip(filters, thresholds, strict=True)
-        self.channels = [coarse(f, threshold, self.factor) for f, threshold in pairs]
-        self.lobe = max(c.lobe for c in self.channels)
+    def __init__(self, channels: Sequence[Coarse], rows: Sequence[int]) -> None:
+        self.channels, self.rows = list(channels), list(rows)
+        one = self.channels[0]
+        self.factor = one.factor
         self._taps, self._reach = taps(self.factor), reach(self.factor)
-        self._first, self._span = self.channels[0].first, self.channels[0].kernel.size
-        self._size = _block_size(self._span, one.length / one.rate_hz)
+        self._first, self._span = one.first, one.kernel.size
+        self._size = _block_size(self._span, one.length_s)
         self._hop = self._size - self._span + 1
-        self._wait = self.channels[0].after.size  # a peak is compared with those so near
+        self._wait = one.after.size  # a peak is compared with those so near
+        self._levels = np.array([c.level for c in self.channels])
         self._spectra = self._kernel_spectra()
         self._line = np.empty((len(self.channels), self._size), np.float32)  # a block's input
+        self._peaks = [_Peaks() for _ in self.channels]
+        self._room = _PeakRoom(min(AT_ONCE, len(self.channels)), self._hop)
         self._kept: list[object] = []
-
-    @property
-    def history(self) -> int:
-        """Record samples before the last fed one from which all that is undecided can be had."""
-        decimated = 2 * self._hop + self._span + 2 * self._wait + 6
-        return decimated * self.factor + 2 * self._reach
 
     @property
     def complete_until(self) -> int:
@@ -80,7 +73,7 @@ class Search:
     @property
     def reach(self) -> int:
         """A pulse raises the threshold no farther than these record samples."""
-        return max(max(c.before.size, c.after.size) for c in self.channels) * self.factor
+        return self._wait * self.factor
 
     def begin(self, start: int, first: int) -> None:
         """A stretch that began at record sample `start`, of which samples come from `first` on."""
@@ -95,8 +88,11 @@ class Search:
             self._searched = self._block * self._hop + 1
             self._decidable = self._searched + self._wait
         self._filled = 0
-        self._tails = [np.empty(0, np.float32) for _ in self.channels]  # the last two outputs
-        self._peaks = [_Peaks(self._decidable) for _ in self.channels]
+        self._ends = np.empty((len(self.channels), 2), np.float32)  # the last two outputs
+        self._ended = False  # whether there are any
+        self._told = self._decidable  # all peaks before this output were given
+        for peaks in self._peaks:
+            peaks.clear()
 
     def feed(self, tapes: Tapes) -> bool:
         """Filter whatever blocks are whole now; whether there were any."""
@@ -117,15 +113,17 @@ class Search:
             self._find(self._filtered(), self._block * self._hop, n)
         self._searched += self._wait
 
-    def pulses(self, tapes: Tapes) -> list[list[Pulse]]:
-        """The pulses that are decided and were not given yet, per channel."""
+    def pulses(self, tapes: Tapes) -> list[tuple[int, Pulse]]:
+        """The pulses that are decided and were not given yet, each with its tapes' channel."""
         stop = self._searched - self._wait
-        samples = tapes.read(tapes.start, tapes.stop)
-        pairs = zip(samples, self.channels, self._peaks, strict=True)
-        return [
-            _refined(x, tapes.start, channel, *peaks.decided(stop, channel))
-            for x, channel, peaks in pairs
+        climbed = [
+            _Climbed(tapes, self.rows[i], channel, *summit)
+            for i, (channel, peaks) in enumerate(zip(self.channels, self._peaks, strict=True))
+            if peaks.some
+            for summit in peaks.decided(self._told, stop, channel)
         ]
+        self._told = max(self._told, stop)
+        return _refined([one for one in climbed if one.is_high])
 
     # --- blocks ---
 
@@ -154,13 +152,17 @@ class Search:
         return True
 
     def _decimate(self, tapes: Tapes, at: int, out: F32) -> None:
-        begin = at * self.factor - self._reach
-        x = tapes.read(begin, begin + (out.shape[1] - 1) * self.factor + self._taps.size)
-        for row, target in zip(x, out, strict=True):
-            if self.factor == 1:
-                kernels.to_floats(row, target)
-            else:
-                kernels.low_pass(row, self._taps, self.factor, target)
+        done = 0
+        while done < out.shape[1]:
+            begin = (at + done) * self.factor - self._reach
+            most = out.shape[1] - done
+            n, windows = tapes.windows(begin, self._taps.size, self.factor, most)
+            for row, target in zip(self.rows, out[:, done : done + n], strict=True):
+                if self.factor == 1:
+                    kernels.to_floats(windows[row], target)
+                else:
+                    kernels.low_pass(windows[row], self._taps, self.factor, target)
+            done += n
 
     def _filtered(self) -> list[F32]:
         """The block's outputs, [channel, output] for some channels at a time."""
@@ -185,81 +187,125 @@ class Search:
 
     def _find(self, filtered: list[F32], begin: int, n: int) -> None:
         """Keep the peaks of the block's outputs, which begin at output `begin`."""
-        skip = max(self._searched - 1 - begin, 0) if not self._tails[0].size else 0
-        rows = [y for outputs in filtered for y in outputs]
-        for i, row in enumerate(rows):
-            tail = self._tails[i]
-            y = np.concatenate([tail, row[skip:n]])
-            self._peaks[i].search(y, begin + skip - tail.size, self.channels[i].level)
-            self._tails[i] = y[-2:].copy()
+        skip = 0 if self._ended else max(self._searched - 1 - begin, 0)
+        for (_, rows), outputs in zip(self._spectra, filtered, strict=True):
+            for i, found in self._room.search(
+                outputs, self._ends[rows], self._ended, skip, n, self._levels[rows]
+            ):
+                self._peaks[rows.start + i].add(begin, *found)
+        self._ended = self._ended or n - skip >= 2
         self._searched = begin + n - 1
 
 
-def _refined(x: I16, x_start: int, channel: Coarse, at: I64, shift: F32, lift: F32) -> list[Pulse]:
-    """The peaks that are high enough also at full rate, from record samples x."""
-    if not at.size:
-        return []
-    begins, found, factor = [], [], channel.factor
-    for m, aside, more in zip(at.tolist(), shift.tolist(), lift.tolist(), strict=True):
-        middle = m * factor - channel.pretrigger - x_start
-        guess = round(middle + aside * factor)
-        climbed = kernels.climb(x, channel.fine, guess, middle - factor, middle + factor)
-        if climbed[2] >= channel.threshold + more:
-            begins.append(climbed[0])
-            found.append((climbed[1], climbed[2], more > 0))
-    chi2 = channel.chi2(x, begins, [f[0] for f in found], [f[1] for f in found])
-    return [
-        Pulse(
-            sample=begin + x_start + channel.pretrigger,
-            offset=offset,
-            amplitude=amplitude,
-            chi2=misfit,
-            ndf=channel.ndf,
-            blind=channel.blind(amplitude),
-            lifted=lifted,
-        )
-        for begin, (offset, amplitude, lifted), misfit in zip(begins, found, chi2, strict=True)
-    ]
+class _PeakRoom:
+    """Room for the peaks of a block; kept, as fresh memory costs page faults."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        shape = (channels, outputs // 2 + 2)
+        self._at, self._counts = np.empty(shape, np.int64), np.empty(channels, np.int64)
+        self._height, self._shift = np.empty(shape, np.float32), np.empty(shape, np.float32)
+
+    def search(
+        self, y: F32, ends: F32, ended: bool, skip: int, n: int, levels: F64
+    ) -> list[tuple[int, tuple[I64, F32, F32]]]:
+        """Row and peaks (index, height, shift) of those rows of y[:, skip:n] that have any.
+
+        `ends` are the two outputs before y[:, 0], where there are any, and then become those at
+        its end.
+        """
+        at, height, shift = self._at, self._height, self._shift
+        kernels.block_tops(y, ends, ended, skip, n, levels, self._counts, at, height, shift)
+        counts = self._counts[: len(y)]
+        return [
+            (i, (at[i, :k].copy(), height[i, :k].copy(), shift[i, :k].copy()))
+            for i, k in enumerate(counts.tolist())
+            if k
+        ]
 
 
 class _Peaks:
     """The peaks of one channel's decimated output: position, height, and where beside it."""
 
-    def __init__(self, first: int) -> None:
-        self._told = first  # all before this output were given
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all."""
         self._at = np.empty(0, np.int64)
         self._height = self._shift = np.empty(0, np.float32)
-        self._room = _peak_room(0)  # kept: fresh memory costs page faults
+        self.some = False
 
-    def search(self, y: F32, begin: int, level: float) -> None:
-        """Find those in y[1:-1], where y[0] is output `begin`."""
-        if y.size // 2 >= self._room[0].size:
-            self._room = _peak_room(y.size // 2 + 1)
-        at, height, shift = self._room
-        n = kernels.tops(y, level, at, height, shift)
-        if n:
-            self._at = np.concatenate([self._at, at[:n] + begin])
-            self._height = np.concatenate([self._height, height[:n]])
-            self._shift = np.concatenate([self._shift, shift[:n]])
+    def add(self, begin: int, at: I64, height: F32, shift: F32) -> None:
+        """Take those of a block in whose index 0 is output `begin`."""
+        self.some = True
+        self._at = np.concatenate([self._at, at + begin])
+        self._height = np.concatenate([self._height, height])
+        self._shift = np.concatenate([self._shift, shift])
 
-    def decided(self, stop: int, channel: Coarse) -> tuple[I64, F32, F32]:
-        """Peaks before output `stop` that stand out: position, shift, by how much."""
-        if not self._at.size:
-            self._told = max(self._told, stop)
-            return self._at, self._shift, self._shift
+    def decided(self, told: int, stop: int, channel: Coarse) -> list[tuple[int, float, float]]:
+        """Those at outputs [told, stop) that stand out: position, shift, by how much."""
         lift = np.zeros(self._at.size, np.float32)
         kernels.raised(self._at, self._height, channel.before, channel.after, lift)
-        chosen = (self._at >= self._told) & (self._at < stop)
+        chosen = (self._at >= told) & (self._at < stop)
         chosen &= self._height >= channel.level + lift
-        result = self._at[chosen], self._shift[chosen], lift[chosen]
-        self._told = max(self._told, stop)
-        near = self._at >= self._told - channel.after.size
+        columns = self._at[chosen], self._shift[chosen], lift[chosen]
+        near = self._at >= max(told, stop) - channel.after.size
         self._at, self._height, self._shift = self._at[near], self._height[near], self._shift[near]
-        return result
+        self.some = bool(self._at.size)
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _peak_room(n: int) -> tuple[I64, F32, F32]:
-    return np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32)
+class _Climbed:
+    """A peak of the decimated output, and the top of it at the full rate."""
+
+    __slots__ = ("amplitude", "begin", "channel", "is_high", "lifted", "offset", "row", "window")
+
+    def __init__(
+        self, tapes: Tapes, row: int, channel: Coarse, m: int, aside: float, lift: float
+    ) -> None:
+        factor = channel.factor
+        middle = m * factor - channel.pretrigger
+        margin = factor + 1 + reach(factor)
+        start = middle - margin  # the taper's ringing reaches farther: it is all there
+        self.window = tapes.read(row, start, middle + channel.length + margin)
+        guess = round(middle - start + aside * factor)
+        least, most = middle - start - factor, middle - start + factor
+        top, self.offset, self.amplitude = kernels.climb(
+            self.window, channel.fine, guess, least, most
+        )
+        self.row, self.channel, self.begin = row, channel, top + start
+        self.window = self.window[top - reach(factor) :]
+        self.is_high, self.lifted = self.amplitude >= channel.threshold + lift, lift > 0
+
+    def pulse(self, chi2: float) -> Pulse:
+        """As it is told."""
+        channel = self.channel
+        return Pulse(
+            sample=self.begin + channel.pretrigger,
+            offset=self.offset,
+            amplitude=self.amplitude,
+            chi2=chi2,
+            ndf=channel.ndf,
+            blind=channel.blind(self.amplitude),
+            lifted=self.lifted,
+        )
+
+
+def _refined(climbed: Sequence[_Climbed]) -> list[tuple[int, Pulse]]:
+    """Those with their chi2."""
+    chi2 = chi2_of([(one.channel, one.window, one.offset, one.amplitude) for one in climbed])
+    return [(one.row, one.pulse(misfit)) for one, misfit in zip(climbed, chi2, strict=True)]
+
+
+def history_of(length: int, length_s: float) -> int:
+    """Record samples before the last fed one from which all that is undecided can be had, and with
+    which another filter of the same length can begin: enough for every decimation."""
+    return max(
+        (2 * (_block_size(n, length_s) - n + 1) + n + 2 * (length // f + 2) + 6) * f + 2 * reach(f)
+        for f in (*FACTORS, 1)
+        for n in (span_of(length, f),)
+        if f == 1 or length >= LEAST * f
+    )
 
 
 def _block_size(span: int, kernel_s: float) -> int:

@@ -1,22 +1,28 @@
-"""The ring: the latest samples of one channel's present stretch, addressed by their numbers."""
+"""The latest samples of one channel's present stretch, addressed by their numbers."""
 
 from __future__ import annotations
+
+from bisect import bisect_right
 
 import numpy as np
 
 from daq.acquire.kernels import I16
 
+NOTHING = np.empty(0, np.int16)
+
 
 class Tape:
     """Contiguous record samples [start, stop); the front is forgotten when told to.
 
-    Appends into spare room and moves the rest to the front only when that is used up, so that a
-    sample is copied about twice in its life.
+    Keeps what it is given, without a copy: samples must not change after they are appended. What
+    is read across two of those is put together for the reader.
     """
 
+    __slots__ = ("_pieces", "_starts", "start", "stop")
+
     def __init__(self, start: int) -> None:
-        self._buffer = np.empty(4096, np.int16)
-        self._front = self._back = 0
+        self._pieces: list[I16] = []
+        self._starts: list[int] = []  # of the pieces
         self.start = self.stop = start
 
     @classmethod
@@ -28,28 +34,28 @@ class Tape:
 
     def append(self, samples: I16) -> None:
         """Put samples at the end."""
-        if self._back + samples.size > self._buffer.size:
-            self._make_room(samples.size)
-        self._buffer[self._back : self._back + samples.size] = samples
-        self._back += samples.size
-        self.stop += samples.size
+        if samples.size:
+            self._pieces.append(samples)
+            self._starts.append(self.stop)
+            self.stop += samples.size
 
     def read(self, start: int, stop: int) -> I16:
-        """A view of samples [start, stop); valid until the next append."""
-        at = self._front + start - self.start
-        return self._buffer[at : at + stop - start]
+        """Samples [start, stop), not to be changed."""
+        if stop <= start:
+            return NOTHING
+        i = bisect_right(self._starts, start) - 1
+        piece, shift = self._pieces[i], self._starts[i]
+        if stop - shift <= piece.size:
+            return piece[start - shift : stop - shift]
+        parts = [piece[start - shift :]]
+        while stop > self._starts[i] + self._pieces[i].size:
+            i += 1
+            parts.append(self._pieces[i][: stop - self._starts[i]])
+        return np.concatenate(parts)
 
     def forget_before(self, sample: int) -> None:
         """Samples before this one will not be asked for again."""
-        step = min(max(sample - self.start, 0), self.stop - self.start)
-        self._front += step
-        self.start += step
-
-    def _make_room(self, n: int) -> None:
-        held = self._back - self._front
-        size = self._buffer.size
-        while size < 2 * (held + n):
-            size *= 2
-        target = self._buffer if size == self._buffer.size else np.empty(size, np.int16)
-        target[:held] = self._buffer[self._front : self._back].copy()
-        self._buffer, self._front, self._back = target, 0, held
+        self.start = max(self.start, min(sample, self.stop))
+        n = bisect_right(self._starts, self.start) - 1
+        if n > 0:
+            del self._pieces[:n], self._starts[:n]

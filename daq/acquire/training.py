@@ -10,6 +10,7 @@ by its own fitted time, between samples too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,7 @@ FAR = 4.0  # standard deviations from the median at which a record is not like t
 ROUNDS = 20  # of clipping, at most
 LEAST_NOISE, LEAST_PULSES = 20, 10
 NORMAL_QUARTILES = 1.349  # distance of the quartiles of a normal distribution, in sigmas
+MOST_NOISE_SHARE = 0.2  # of a template, for a low-pass to be found beside it
 ALIGNMENTS = 3  # fits of times to a template, each from the template of the one before
 
 
@@ -80,8 +82,10 @@ def train(
 ) -> tuple[Filter, Cut, Cut]:
     """The filter of noise and pulse records [record, sample], and the cuts of either.
 
-    `low_pass_cost` is the share of the resolution to give away for a low-pass, for pulses that
-    rise within a few samples (see `daq.acquire.filters`).
+    `low_pass_cost` is the share of the resolution to give away for a low-pass: for pulses that
+    rise within a few samples (see `daq.acquire.filters`), and against the template's own noise,
+    which the filter takes for pulse where there is none. What that noise only seems to add to the
+    resolution is given away on top.
     """
     _refuse(pulses, LEAST_PULSES, "pulse")
     if noise.shape[1:] != pulses.shape[1:]:
@@ -92,7 +96,7 @@ def train(
     average = _Average(pulses, pretrigger, falling)
     for _ in range(ALIGNMENTS):
         draft = Filter(template=average.template, psd=psd, pretrigger=pretrigger, rate_hz=rate_hz)
-        average.improve(draft)
+        average.improve(_with_low_pass(draft, average, low_pass_cost))
     pulse_cut = average.cut()
     told = {
         "noise": noise_cut.told(),
@@ -108,9 +112,22 @@ def train(
         counts_per_ev=counts_per_ev,
         provenance=told | dict(provenance or {}),
     )
-    if low_pass_cost is not None:
-        result = replace(result, low_pass_hz=result.affordable_low_pass_hz(low_pass_cost))
-    return result, noise_cut, pulse_cut
+    result = _with_low_pass(result, average, low_pass_cost)
+    return result.measured_on(noise[noise_cut.kept]), noise_cut, pulse_cut
+
+
+def _with_low_pass(one: Filter, average: _Average, cost: float | None) -> Filter:
+    """The filter with the low-pass that costs this share of its real resolution."""
+    if cost is None:
+        return one
+    share = average.noise_share(one)
+    if share > MOST_NOISE_SHARE:
+        raise CheckError(
+            f"expected a template of which less than {MOST_NOISE_SHARE:.0%} is its own noise, "
+            f"found {share:.0%}: it needs more or higher pulses"
+        )
+    cost = (1 + cost) / math.sqrt(1 - share) - 1
+    return replace(one, low_pass_hz=one.affordable_low_pass_hz(cost))
 
 
 class _Average:
@@ -141,6 +158,15 @@ class _Average:
         self._clip("second pulse", away.max(axis=1))
         self._clip("chi2", np.log([f.chi2 for f in fits]))
         self.template = self._median(aligned, heights)
+
+    def noise_share(self, one: Filter) -> float:
+        """Of a filter's 1 / sigma^2, what comes from the noise that is left in the template.
+
+        The median of n normal values scatters by pi / 2 more than their mean; relative to the
+        noise each frequency of the template then has pi / 2 of 1 / (n height^2).
+        """
+        inverse = float(np.mean(1 / self._heights[self._kept] ** 2)) / int(self._kept.sum())
+        return math.pi / 2 * one.length * one.sigma**2 * inverse
 
     def cut(self) -> Cut:
         """What was cut so far."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from daq.model.record import ANCHOR, EVENT, GAP, LEDGER, MEMBER, SALT, plain
+from daq.model.record import ANCHOR, EVENT, GAP, GUARD, LEDGER, MEMBER, SALT, plain
 
 Rows = npt.NDArray[np.void]
 
@@ -37,9 +37,16 @@ class RawBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Everything derived from the samples since the last commit, in the dtypes of `record`."""
+    """Everything derived from the samples since the last commit, in the dtypes of `record`.
+
+    What is `blinded` is for the restricted file alone: records with numbers of their own, the
+    events that hold them, and as members these records.
+    """
 
     records: tuple[RecordBatch, ...] = ()
+    blinded: tuple[RecordBatch, ...] = ()
+    blinded_events: Rows = field(default_factory=lambda: no_rows(EVENT))
+    blinded_members: Rows = field(default_factory=lambda: no_rows(MEMBER))
     raw: tuple[RawBatch, ...] = ()
     events: Rows = field(default_factory=lambda: no_rows(EVENT))
     members: Rows = field(default_factory=lambda: no_rows(MEMBER))
@@ -47,9 +54,12 @@ class Batch:
     ledger: Rows = field(default_factory=lambda: no_rows(LEDGER))
     anchors: Rows = field(default_factory=lambda: no_rows(ANCHOR))
     salts: Rows = field(default_factory=lambda: no_rows(SALT))
+    guard: Rows = field(default_factory=lambda: no_rows(GUARD))
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it."""
         tables = (self.events, self.members, self.gaps, self.ledger, self.anchors, self.salts)
-        return not self.records and not self.raw and not any(len(table) for table in tables)
+        hidden = (*self.blinded, *self.blinded_events, *self.blinded_members)
+        some = self.records or self.raw or len(self.guard) or any(len(table) for table in tables)
+        return not some and not hidden

@@ -48,6 +48,52 @@ class Salting:
     near: int
 
 
+PIECES = 16  # of a window of the guard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarding:
+    """What the guard looks for in a channel; lengths in digitizer samples, levels in counts.
+
+    A flux quantum is `phi0` (0: jumps are not looked for). A step is over within `span`, is a
+    whole number of quanta within `tolerance` of one, and a jump if it lasts for `hold`; it costs
+    `settle`, and tells of itself up to `lead` before (a filter does). More than `storm` of them in
+    a second are no jumps any more. `frozen` equal samples are no signal (0: not looked for).
+    Beyond the rails the output is at its end. Over each `window` (0: not looked at) the standard
+    deviation and the mean of the quietest of PIECES pieces must be in their bands.
+    """
+
+    phi0: float = 0.0
+    tolerance: float = 0.2
+    span: int = 8
+    hold: int = 12_500
+    settle: int = 500
+    lead: int = 0
+    storm: int = 20
+    frozen: int = 0
+    rail_low: int = -32768
+    rail_high: int = 32767
+    window: int = 0
+    noise_low: float = 0.0
+    noise_high: float = 65536.0
+    baseline_low: float = -65536.0
+    baseline_high: float = 65536.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blinding:
+    """Which pulses of a channel are kept from everybody: their records go to a restricted file.
+
+    Each with the probability `fraction`, and all whose `quantity` ("amplitude" or "height")
+    [counts] is in [low, high); no window where that is empty.
+    """
+
+    fraction: float = 0.0
+    quantity: str = "height"
+    low: float = 0.0
+    high: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """One channel as the core sees it; `sample_rate_hz` is the digitizer's, before decimation.
@@ -78,6 +124,8 @@ class Channel:
     mass_g: float = 0.0
     counts_offset: int = 0
     salting: Salting | None = None
+    blinding: Blinding | None = None
+    guarding: Guarding | None = None
 
     @property
     def record_rate_hz(self) -> float:

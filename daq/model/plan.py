@@ -10,9 +10,9 @@ class Window:
     """Tags records of the channels `tagged` around the triggers of the channels `sources`.
 
     From `before_ns` before such a trigger to `after_ns` after it, both included. A `kind` of
-    "veto" says that what it tags is vetoed, "gate" only that it lies in the gate. The timing
-    resolution of a record widens a gate on both sides by `widen_ns_counts` / its height. No
-    channel tags itself.
+    "veto" says that what it tags is vetoed, "gate" only that it lies in the gate, "heater" that a
+    heater's pulse is there. The timing resolution of a record widens a gate on both sides by
+    `widen_ns_counts` / its height. No channel tags itself.
     """
 
     name: str

@@ -43,6 +43,18 @@ class Flag(IntEnum):
     HEATER = 16  # within a heater pulse
     TEMPERATURE = 32  # the temperature was out of its band
     SALTED = 64  # a pulse that software added reaches into it
+    GUARD = 128  # a hit of the guard lies in it
+
+
+class HitKind(IntEnum):
+    """What the guard finds."""
+
+    JUMP = 1  # the lock slipped by whole flux quanta, which are taken off from there on
+    STORM = 2  # so many jumps in a second that they are none any more
+    RAIL = 3  # the output was at the end of its range
+    FROZEN = 4  # the samples did not change
+    NOISE = 5  # the noise was out of its band
+    BASELINE = 6  # the baseline was out of its band
 
 
 def described(fields: Sequence[tuple[str, str, str]]) -> np.dtype[np.void]:
@@ -176,6 +188,18 @@ SALT = described(
     ]
 )
 
+GUARD = described(
+    [
+        ("channel", "<u2", "index into the channel table"),
+        ("kind", "<u1", f"what it is ({_names(HitKind)})"),
+        ("start", "<i8", "first digitizer sample of it"),
+        ("stop", "<i8", "one past its last; of a jump, of what it costs"),
+        ("t_ns", "<i8", "UTC of its start by the clock anchors [ns]"),
+        ("quanta", "<i2", "of a jump: whole flux quanta, with their sign; else 0"),
+        ("size", "<f4", "jump: as measured [quanta]; noise, baseline: the last value [counts]"),
+    ]
+)
+
 READING = described(
     [
         ("t_ns", "<i8", "UTC at which the value was taken [ns]"),
@@ -191,7 +215,11 @@ READING = described(
 MESSAGE = described(
     [
         ("t_ns", "<i8", "UTC [ns]"),
-        ("level", "S8", "info, warning or error"),
+        (
+            "level",
+            "S8",
+            "info, warning, error, comment (of a person) or label (of the data that follow)",
+        ),
         ("text", "S240", "one sentence"),
     ]
 )

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
+import scipy.special
 
 from daq.errors import CheckError, FormatError, UsageError
 
@@ -134,7 +132,7 @@ def fit(
     scale_ev = float(energies.max())
     for degree in range(min(len(ordered) - 1, MOST_DEGREE) + 1):
         gain, covariance, chi2 = _least_squares(energies / scale_ev, gains, sigmas, degree)
-        if scipy.stats.chi2.sf(chi2, len(ordered) - degree - 1) > LIKELY:
+        if scipy.special.chdtrc(len(ordered) - degree - 1, chi2) > LIKELY:
             break
     return Curve(
         channel=channel,
@@ -297,6 +295,9 @@ def _highest_peaks(heights: F64, n: int, how: Peaks) -> list[float]:
         raise CheckError(f"expected {how.least} pulses or more, found {heights.size}")
     low = float(heights.min()) - SMOOTH * TAIL * how.bin_counts
     edges = np.arange(low, heights.max() + SMOOTH * TAIL * how.bin_counts, how.bin_counts)
+    from scipy.ndimage import gaussian_filter1d  # here: a second, and only this needs them
+    from scipy.signal import find_peaks
+
     counts = gaussian_filter1d(np.histogram(heights, edges)[0].astype(np.float64), SMOOTH)
     peaks, facts = find_peaks(counts, prominence=1e-9)
     best = np.argsort(facts["prominences"])[::-1][:n]

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 import scipy.special
-import scipy.stats
 
 LEVEL = 0.6827  # of the intervals: one sigma
 F64 = npt.NDArray[np.float64]
@@ -30,8 +28,8 @@ class Share:
 def share(energy_ev: float, placed: int, found: int, level: float = LEVEL) -> Share:
     """The exact binomial interval (Clopper & Pearson 1934); all of [0, 1] where none was placed."""
     tail = (1 - level) / 2
-    low = scipy.stats.beta.ppf(tail, found, placed - found + 1) if found else 0.0
-    high = scipy.stats.beta.ppf(1 - tail, found + 1, placed - found) if found < placed else 1.0
+    low = scipy.special.betaincinv(found, placed - found + 1, tail) if found else 0.0
+    high = scipy.special.betaincinv(found + 1, placed - found, 1 - tail) if found < placed else 1.0
     return Share(energy_ev=energy_ev, placed=placed, found=found, low=float(low), high=float(high))
 
 
@@ -44,6 +42,8 @@ def half_point_ev(shares: Sequence[Share]) -> float | None:
     rates = [s.found / s.placed for s in known]
     if not rates or min(rates) >= 0.5 or max(rates) < 0.5:
         return None
+    from scipy.optimize import minimize  # here: it takes half a second
+
     energies = np.array([s.energy_ev for s in known])
     placed = np.array([s.placed for s in known], np.float64)
     found = np.array([s.found for s in known], np.float64)
@@ -56,5 +56,5 @@ def half_point_ev(shares: Sequence[Share]) -> float | None:
         return -float(ways.sum())
 
     start = np.array([middle, math.log(width)])
-    best = scipy.optimize.minimize(unlikely, start, method="Nelder-Mead").x
+    best = minimize(unlikely, start, method="Nelder-Mead").x
     return float(best[0])

@@ -97,13 +97,16 @@ class NoiseModel:
 
     def responsivity(self, f_hz: F64) -> C128:
         """dI/dP in 1/V."""
-        w, r, gain, l_h = 2 * np.pi * f_hz, self.r_ohm, self.loop_gain, self.inductance_h
-        tau_el = l_h / (self.r_load_ohm + r * (1 + self.beta))
-        per_tau_i = (1 - gain) / self.tau_s
-        inner = l_h / (tau_el * r * gain) + (1 - self.r_load_ohm / r)
-        turning = 1j * w * l_h * self.tau_s / (r * gain) * (per_tau_i + 1 / tau_el)
-        bracket = inner + turning - w**2 * self.tau_s * l_h / (gain * r)
-        return np.asarray(-1 / (self.current_a * r) / bracket)
+        return responsivity(
+            f_hz,
+            current_a=self.current_a,
+            r_ohm=self.r_ohm,
+            r_load_ohm=self.r_load_ohm,
+            inductance_h=self.inductance_h,
+            loop_gain=self.loop_gain,
+            tau_s=self.tau_s,
+            beta=self.beta,
+        )
 
     def sources(self, f_hz: F64) -> dict[str, F64]:
         """The current's density in A²/Hz, by source."""
@@ -147,6 +150,42 @@ class NoiseModel:
     def nep_of(self, f_hz: F64, psd: F64) -> F64:
         """The NEP of a measured density in A²/Hz, with the responsivity of this model."""
         return np.asarray(np.sqrt(psd) / np.abs(self.responsivity(f_hz)))
+
+
+def responsivity(
+    f_hz: F64,
+    *,
+    current_a: float,
+    r_ohm: float,
+    r_load_ohm: float,
+    inductance_h: float,
+    loop_gain: float,
+    tau_s: float,
+    beta: float,
+) -> C128:
+    """dI/dP in 1/V, of one body."""
+    w = 2 * np.pi * f_hz
+    tau_el = inductance_h / (r_load_ohm + r_ohm * (1 + beta))
+    inner = inductance_h / (tau_el * r_ohm * loop_gain) + (1 - r_load_ohm / r_ohm)
+    rates = (1 - loop_gain) / tau_s + 1 / tau_el
+    slow = inductance_h * tau_s / (r_ohm * loop_gain)
+    bracket = inner + 1j * w * slow * rates - w**2 * slow
+    return np.asarray(-1 / (current_a * r_ohm) / bracket)
+
+
+def nep_of_bodies(bodies: Bodies, current_a: float, f_hz: F64, psd: F64) -> F64:
+    """The NEP in W/sqrt(Hz) of a measured density in A²/Hz, by what was fitted to dI/dV."""
+    response = responsivity(
+        f_hz,
+        current_a=current_a,
+        r_ohm=bodies.r_ohm,
+        r_load_ohm=bodies.r_load_ohm,
+        inductance_h=bodies["inductance_h"].value,
+        loop_gain=bodies.loop_gain.value,
+        tau_s=bodies.tau_s.value,
+        beta=bodies.beta.value,
+    )
+    return np.asarray(np.sqrt(psd) / np.abs(response))
 
 
 def density(current_a: F64, rate_hz: float, *, lowest_hz: float) -> tuple[F64, F64, int]:

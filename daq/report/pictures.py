@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daq.model.record import DEAD_CAUSES
+from daq.readout.efficiency import Share
 from daq.report import curves, series, text
 from daq.report.canvas import SERIES, ink, series_ink, svg
 from daq.report.curves import Curve, Histogram, Noise, Values
@@ -136,6 +137,37 @@ def reading(found: Series, start_ns: int) -> Picture:
 
     title = f"{found.instrument} {found.parameter}"
     return Picture(title, note, svg(draw, f"{title} against time"))
+
+
+def against_hours(title: str, note: str, line: Curve, ylabel: str) -> Picture:
+    """Something that was followed over the run, stretch by stretch."""
+    if len(line.x) < 2:
+        return Picture(title, "too few records", "")
+    unit, seconds = time_unit(float(line.x[-1]) * 3600)
+
+    def draw(axes: Axes) -> None:
+        axes.plot(line.x * 3600 / seconds, line.y, color=ink("s0"), marker=".", markersize=3)
+        axes.margins(x=0)
+        axes.locator_params(axis="y", nbins=5)
+        axes.set(xlabel=f"time since start ({unit})", ylabel=ylabel)
+
+    return Picture(title, note, svg(draw, f"{ylabel} of {title} against time"))
+
+
+def efficiency(name: str, found: Sequence[Share]) -> Picture:
+    """Shares of salts that were found, with their intervals."""
+    energies = np.array([one.energy_ev for one in found])
+    middle = np.array([one.found / one.placed for one in found])
+    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
+
+    def draw(axes: Axes) -> None:
+        up, down = np.maximum(high - middle, 0), np.maximum(middle - low, 0)
+        axes.errorbar(energies, middle, [down, up], color=ink("s0"), marker=".", linestyle="none")
+        _logarithmic(axes, "x", *curves.decades(energies))
+        axes.set(xlabel="energy (eV)", ylabel="share found", ylim=(0, 1.05))
+
+    placed = sum(one.placed for one in found)
+    return Picture(name, _counted(placed, "salt"), svg(draw, f"efficiency of {name}"))
 
 
 def shares(channels: Sequence[ChannelSummary]) -> list[Picture]:

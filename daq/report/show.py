@@ -18,6 +18,7 @@ from daq.report.clocks import Clocks
 from daq.report.source import Loaded, RunSource, load
 
 NS = 1e-9
+REMARKS = ("comment", "label")  # levels of messages that are a person's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,8 @@ class ChannelSummary:
 
     `real_s` = `live_s` + all of `dead_s`; the exposure is live time x mass. `dropped` counts
     triggers without a record by cause. `gaps` are its digitizer's. Medians are over all records;
-    None where there are none.
+    None where there are none. `blinded` records are in the restricted files alone; `threshold` is
+    what salts and noise say of the triggers.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ChannelSummary:
     gaps: int
     baseline_rms_v: float | None
     height_v: float | None
+    threshold: str = ""
+    blinded: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,15 @@ class GapSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a person said of the run ("comment"), or of the data that follow ("label"), and when."""
+
+    t: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
     """Everything that `show` prints; times are RFC 3339 in UTC.
 
@@ -112,6 +125,7 @@ class RunSummary:
     gaps: GapSummary
     readings: int
     messages: int
+    remarks: tuple[Remark, ...]  # comments of people, and labels of the data
     n_bytes: int
 
 
@@ -142,6 +156,7 @@ def summarize(loaded: Loaded) -> RunSummary:
         gaps=_gaps(loaded.gaps),
         readings=len(loaded.readings),
         messages=len(loaded.messages),
+        remarks=_remarks(loaded.messages),
         n_bytes=_n_bytes(run.folder),
     )
 
@@ -180,7 +195,7 @@ def _channels(loaded: Loaded) -> tuple[ChannelSummary, ...]:
             table,
             {column: float(values[i]) for column, values in seconds.items()},
             veto,
-            dict(loaded.run.drops.get(channel.name, {})),
+            loaded.run,
             int(gaps[digitizers.index(channel.digitizer)]),
         )
         for i, ((channel, table, _), veto) in enumerate(
@@ -194,7 +209,7 @@ def _channel(
     table: Rows,
     seconds: dict[str, float],
     veto: bool,
-    dropped: dict[str, int],
+    run: RunSource,
     gaps: int,
 ) -> ChannelSummary:
     return ChannelSummary(
@@ -209,8 +224,10 @@ def _channel(
         live_s=seconds["live"],
         exposure_g_d=seconds["live"] * channel.mass_g / 86_400,
         dead_s={cause: seconds[cause] for cause in DEAD_CAUSES},
-        dropped=dropped,
+        dropped=dict(run.drops.get(channel.name, {})),
         gaps=gaps,
+        threshold=run.thresholds.get(channel.name, ""),
+        blinded=run.blinded.get(channel.name, 0),
         baseline_rms_v=_median(table["baseline_rms"] * channel.volts_per_count),
         height_v=_median(table["height"] * channel.volts_per_count),
     )
@@ -260,6 +277,14 @@ def _gaps(gaps: Rows) -> GapSummary:
         gaps=len(gaps),
         samples=int((gaps["stop"] - gaps["start"]).sum()),
         inexact=int((gaps["exact"] == 0).sum()),
+    )
+
+
+def _remarks(messages: Rows) -> tuple[Remark, ...]:
+    return tuple(
+        Remark(t=text.rfc3339(int(row["t_ns"])), kind=kind, text=text.words(row["text"]))
+        for row in messages
+        if (kind := text.words(row["level"])) in REMARKS
     )
 
 

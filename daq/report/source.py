@@ -36,6 +36,19 @@ class Digitizer(Protocol):
         ...
 
 
+class File(Protocol):
+    """A file of a complete run, with its sum."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
 class RunSource(Protocol):
     """A run, complete or not; tables have the plain dtypes of `daq.model.record`."""
 
@@ -94,6 +107,16 @@ class RunSource(Protocol):
         """Triggers without a record by channel and cause."""
         ...
 
+    @property
+    def blinded(self) -> Mapping[str, int]:
+        """Records that are kept from everybody, by channel."""
+        ...
+
+    @property
+    def thresholds(self) -> Mapping[str, str]:
+        """What salts and noise say of each channel's triggers, in words."""
+        ...
+
     def records(self, channel: str) -> tuple[Rows, Samples]: ...
 
     def events(self) -> Rows: ...
@@ -104,9 +127,17 @@ class RunSource(Protocol):
 
     def anchors(self) -> Rows: ...
 
+    def salts(self) -> Rows: ...
+
+    def guard(self) -> Rows: ...
+
     def readings(self) -> Rows: ...
 
     def messages(self) -> Rows: ...
+
+    def files(self) -> Sequence[File]:
+        """The files of a complete run; none before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

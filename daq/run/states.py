@@ -9,22 +9,35 @@ MOVES: dict[str, dict[str, str]] = {
     "idle": {"start": "starting", "adopt": "running"},
     "starting": {"begin": "running", "fail": "failed"},
     "running": {
+        "pause": "paused",
+        "comment": "running",
+        "label": "running",
         "stop": "stopping",
         "end": "stopping",
-        "pause": "paused-by-disk",
+        "no room": "paused-by-disk",
+        "fail": "failed",
+    },
+    "paused": {
+        "resume": "running",
+        "comment": "paused",
+        "label": "paused",
+        "stop": "stopping",
+        "end": "stopping",
+        "no room": "paused-by-disk",
         "fail": "failed",
     },
     "paused-by-disk": {
         "stop": "stopping",
         "end": "stopping",
-        "go on": "running",
+        "room": "running",
+        "room in a pause": "paused",
         "fail": "failed",
     },
     "stopping": {"complete": "idle", "fail": "failed"},
     "failed": {"start": "starting", "adopt": "running"},
 }
 # moves that an operator asks for; the others are what happens
-VERBS = ("start", "stop")
+VERBS = ("start", "pause", "resume", "comment", "label", "stop")
 
 
 class RunState:
@@ -40,11 +53,14 @@ class RunState:
 
     def move(self, move: str) -> None:
         """Take a move of the table; RefusedError names what is allowed."""
-        moves = MOVES[self.name]
-        if move not in moves:
+        self.check(move)
+        self.name = MOVES[self.name][move]
+
+    def check(self, move: str) -> None:
+        """RefusedError where the table does not have the move here."""
+        if move not in MOVES[self.name]:
             allowed = ", ".join(self.verbs) or "nothing but to wait"
             raise RefusedError(f"run control is {self.name}, which allows {allowed}; found {move}")
-        self.name = moves[move]
 
     def allows(self, move: str) -> bool:
         """Whether the table has the move here."""

@@ -94,4 +94,4 @@ def sentence(service: str, request: Request, outcome: str) -> str:
 
 
 def _shown(value: Any) -> str:  # Any: an argument of any verb
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())

@@ -21,14 +21,20 @@ END_S = 10.0
 TRUTH = "truth"  # a folder beside those of the runs
 
 
-def run_bench(settings: Settings, json_: bool) -> int:
-    """The bench of a config in the foreground; its exit code."""
+def run_bench(settings: Settings, json_: bool, commands: Path | None = None) -> int:
+    """The bench of a config in the foreground; its exit code.
+
+    One that is told a command log once more goes as fast as somebody reads.
+    """
     bench = settings.sections.get("bench")
     if bench is None:
         raise UsageError(f"{settings.path} has no [bench] to simulate")
+    spec = bench.model_dump(mode="json")
+    if commands is not None:
+        spec |= {"commands": str(commands), "pace": "flat-out", "speed": 1.0}
     with tempfile.TemporaryDirectory(prefix="scheelite-") as folder:
         path = Path(folder) / "bench.json"
-        processes.write_json(path, bench.model_dump(mode="json"))
+        processes.write_json(path, spec)
         command = [sys.executable, "-m", "sim_hardware", "bench", str(path)]
         child = subprocess.Popen([*command, *(["--json"] if json_ else [])])
         return _attended(child)

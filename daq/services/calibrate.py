@@ -15,6 +15,7 @@ from daq.errors import CheckError, FormatError, StorageError, UsageError
 from daq.model.batch import Rows
 from daq.model.record import PULSES, Cause, Flag, mask_of
 from daq.readout.calibration import FOREVER, Calibration, Curve, Peaks, find_points, fit
+from daq.services.gains import divided
 from daq.store.reader import Run, open_run
 
 F64 = npt.NDArray[np.float64]
@@ -43,7 +44,8 @@ class Calibrated:
 def calibrate_runs(
     paths: Sequence[Path], only: str | None, known: Known, to_ns: int = FOREVER
 ) -> list[Calibrated]:
-    """Curves valid from the first run's start on; CheckError where no channel has one."""
+    """Curves valid from the first run's start, or its first record, on; CheckError where no
+    channel has one."""
     if not known.lines_ev and not known.heater_ev:
         raise UsageError("expected the energy of a line or of heater pulses, found none")
     runs = [open_run(path) for path in paths]
@@ -70,7 +72,9 @@ def _calibrate(runs: Sequence[Run], name: str, known: Known, to_ns: int) -> Cali
                 heights = table[quantity][chosen].astype(np.float64)
                 points += find_points(heights[np.isfinite(heights)], energies, how)
         told = _provenance(runs, known, how)
-        curve = fit(name, quantity, points, from_ns=runs[0].start_ns, to_ns=to_ns, provenance=told)
+        # the records' clock is the digitizer's: of a recording, or a bench, it is not the host's
+        from_ns = min(runs[0].start_ns, int(table["t_ns"].min()))
+        curve = fit(name, quantity, points, from_ns=from_ns, to_ns=to_ns, provenance=told)
     except CheckError as error:
         return Calibrated(name, None, str(error))
     return Calibrated(name, curve)
@@ -127,12 +131,23 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def run_energies(run: Run, channel: str) -> F64:
-    """Energies [eV] of a channel's records by the calibration that the run was taken with."""
+    """Energies [eV] of a channel's records by the calibration that the run was taken with.
+
+    Corrected by the gains that were in force, where heater pulses followed them.
+    """
     calibration = Calibration.from_json(run.calibration.encode()) if run.calibration else None
     table = run.records(channel)[0]
     if calibration is None:
         return np.full(len(table), np.nan)
-    return energies_of(calibration, channel, table)
+    return energies_of(calibration, channel, divided(table, gains_of(run, channel, table)))
+
+
+def gains_of(run: Run, channel: str, table: Rows) -> F64:
+    """The gain that was in force at each of a channel's RECORD rows; 1 where none was."""
+    found = [i for i in run.inputs() if i["input"] == "gain" and channel in i["gains"]]
+    since = np.array([i["at"][channel] for i in found], np.int64)
+    values = np.array([1.0, *(i["gains"][channel][0] for i in found)])
+    return np.asarray(values[np.searchsorted(since, table["trigger"], side="right")])
 
 
 def energies_of(calibration: Calibration, channel: str, table: Rows) -> F64:

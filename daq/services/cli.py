@@ -14,7 +14,18 @@ from typing import Annotated, Any
 import typer
 
 from daq.errors import ScheeliteError
-from daq.services import calibrate_commands, filter_commands, levels_command, tune_commands
+from daq.services import (
+    alarm_commands,
+    calibrate_commands,
+    characterize_command,
+    filter_commands,
+    levels_command,
+    mark_commands,
+    night_commands,
+    report_command,
+    runs_commands,
+    tune_commands,
+)
 from daq.services.ours import check_packages_are_ours
 
 GROUP = "scheelite.commands"
@@ -35,10 +46,19 @@ app.add_typer(lease_app, name="lease")
 app.add_typer(keys_app, name="keys")
 app.add_typer(config_app, name="config")
 app.add_typer(filter_commands.app, name="filters")
+app.add_typer(alarm_commands.app, name="alarms")
+app.add_typer(runs_commands.app, name="runs")
+run_app.command("pause")(mark_commands.pause)
+run_app.command("resume")(mark_commands.resume)
+run_app.command("comment")(mark_commands.comment)
+run_app.command("label")(mark_commands.label)
+app.command("night")(night_commands.night)
+app.command("report")(report_command.report)
 app.command("train")(filter_commands.train)
 app.command("levels")(levels_command.levels)
 app.command("calibrate")(calibrate_commands.calibrate)
 app.command("tune")(tune_commands.tune)
+app.command("characterize")(characterize_command.characterize)
 
 Config = Annotated[Path, typer.Argument(help="A config such as config/bench.toml.")]
 ConfigOrUp = Annotated[Path | None, typer.Argument(help="A config; default: the one that is up.")]
@@ -102,11 +122,18 @@ def replay(
 
 
 @app.command()
-def sim(config: Config, json_: AsJson = False) -> None:
+def sim(
+    config: Config,
+    commands: Annotated[
+        Path | None,
+        typer.Option(help="A command log of this bench: its digitizers give the same samples."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
     """The simulated bench of a config alone, until Ctrl-C."""
     from daq.services.bench import run_bench
 
-    raise SystemExit(run_bench(_load(config), json_))
+    raise SystemExit(run_bench(_load(config), json_, commands))
 
 
 @app.command()
@@ -175,6 +202,7 @@ def install_units(
 def run_start(
     comment: Annotated[str, typer.Option(help="Goes into the file.")] = "",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End by itself [s].")] = None,
+    label: Annotated[str | None, typer.Option(help="A, B, C or ignore: as `run label`.")] = None,
     json_: AsJson = False,
 ) -> None:
     """Begin a run."""
@@ -182,7 +210,7 @@ def run_start(
 
     settings = system.settings_of_what_is_up()
     system.wait_until_streaming(settings, STREAMING_S)
-    started = system.start_run(settings, comment=comment, duration_s=seconds)
+    started = system.start_run(settings, comment=comment, duration_s=seconds, label=label)
     _tell_run(started["run"], "is being recorded", json_)
 
 
@@ -317,14 +345,19 @@ def show(path: Annotated[Path, typer.Argument(help="A run.")], json_: AsJson = F
 def gui(
     config: Config,
     screenshot: Annotated[Path | None, typer.Option(help="Save a picture and end.")] = None,
-    after: Annotated[float, typer.Option(min=0.1, help="The picture's time [s].")] = 5.0,
+    screenshots: Annotated[
+        Path | None, typer.Option(help="Save pictures of every panel into this folder and end.")
+    ] = None,
+    after: Annotated[float, typer.Option(min=0.1, help="The first picture's time [s].")] = 5.0,
     theme: Annotated[str, typer.Option(help="auto, light or dark.")] = "auto",
 ) -> None:
-    """The live window."""
+    """The console: everything there is to see and to do, in one window."""
     import subprocess
 
     _load(config)
-    picture = ["--screenshot", str(screenshot), "--after", str(after)] if screenshot else []
+    picture = ["--screenshot", str(screenshot)] if screenshot else []
+    picture += ["--screenshots", str(screenshots)] if screenshots else []
+    picture += ["--after", str(after)] if picture else []
     command = [sys.executable, "-m", "gui", str(config), "--theme", theme, *picture]
     raise SystemExit(subprocess.run(command, check=False).returncode)
 

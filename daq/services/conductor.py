@@ -2,7 +2,12 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "problem"}.
+"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "relock": {channel:
+{"state": "locked", "unlocked" or "given up", "tries", "why", "problem", "next_try_s", "relocks"}},
+"alarms": [{"name", "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by",
+"silent_until_ns", "sentence"}] of those that stand, are over unseen or silenced, "night": {"name",
+"folder", "state", "part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" so far,
+"report"} or null, "web" (address of the page, "" without one), "problem"}.
 """
 
 from __future__ import annotations
@@ -18,14 +23,32 @@ from typing import Any
 
 import msgspec
 
-from daq.errors import NotConnectedError, ScheeliteError, ServiceTimeoutError
+from daq.errors import (
+    NotConnectedError,
+    RefusedError,
+    ScheeliteError,
+    ServiceTimeoutError,
+    UsageError,
+)
 from daq.run.lease import Lease
+from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
+from daq.services import processes
+from daq.services.alarming import Alarming
 from daq.services.authority import Notes
+from daq.services.cataloguing import Cataloguing
 from daq.services.clockhealth import ClockHealth
+from daq.services.marks import Comment, Label, SetLabel
 from daq.services.neighbors import Neighbors
+from daq.services.nightclock import night_clock, speed_of
+from daq.services.nightkeeper import Deeds, NightKeeper
+from daq.services.nightsteps import Facts, Start
+from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.settings.loader import Settings
+from daq.services.stability import HeaterPulses
+from daq.services.web import WebPage
+from daq.settings.loader import Settings, runtime_dir
+from daq.settings.sections import Channels
 from daq.store import numbers
 from daq.wire import sockets
 from daq.wire.schemas import State
@@ -34,6 +57,13 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 100
 CORE_TIMEOUT_S = 20.0
+# state of the core -> our own -> the move that makes ours follow
+FOLLOWED: dict[str, dict[str, str]] = {
+    "paused-by-disk": {"running": "no room", "paused": "no room"},
+    "running": {"paused-by-disk": "room", "paused": "resume"},
+    "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
+}
+JOIN_S = 3.0  # a try to lock that is under way ends with the process
 
 
 class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +72,7 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+    label: Label | None = None
 
 
 class TakeLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +103,12 @@ def service_names(settings: Settings) -> list[str]:
     return ["folder", "core", *instruments, *digitizers]
 
 
+def targets_of(settings: Settings) -> tuple[str, ...]:
+    """The channels with a crystal's mass."""
+    entries = settings.section(Channels).root
+    return tuple(name for name in settings.channel_names if entries[name].mass_g)
+
+
 class Conductor:
     """The service."""
 
@@ -88,19 +125,45 @@ class Conductor:
         self._folder: Path | None = None
         self._began = 0.0
         self._boot = ""  # of the core that was last heard to record our run
+        self._told_ns = 0  # when the core did what we last asked; its older states are no news
         self._last: Result | None = None
         self._problem = ""
         self._progress = 0
         verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
             "start": Verb(StartRun, self._start, "act"),
             "stop": Verb(StopRun, self._stop_run, "safe"),
+            "pause": Verb(Nothing, lambda _: self._hold("pause"), "act"),
+            "resume": Verb(Nothing, lambda _: self._hold("resume"), "act"),
+            "comment": Verb(Comment, self._comment),
+            "label": Verb(SetLabel, self._label, "act"),
             "lease-take": Verb(TakeLease, self._take_lease),
             "lease-release": Verb(ReleaseLease, self._release_lease),
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
         }
         endpoint = settings.endpoint
         self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
+        self._heard, self._targets = False, targets_of(settings)
+        self._ticket = ""  # of who took the lease last
         self._notes = Notes(endpoint("core.commands"))
+        runtime = processes.private_folder(runtime_dir())
+        now_ns = self._now_ns = night_clock(speed_of(settings), runtime)
+        self._alarming = Alarming(
+            settings,
+            runtime,
+            self._notes,
+            act=self._act,
+            ticket=lambda: self._ticket,
+            now_ns=now_ns,
+        )
+        deeds = Deeds(
+            start=self._start_for_night,
+            stop=lambda reason: self._stop_run(StopRun(reason)),
+            ask_core=self._ask_core,
+            ticket=lambda: self._ticket,
+        )
+        self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
+        self._cataloguing, self._web = Cataloguing(settings.data_dir), WebPage(settings)
+        verbs |= self._alarming.verbs | self._nights.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
             verbs,
@@ -110,12 +173,15 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
+        self._relocker, self._pulses = Relocker(settings, stop), HeaterPulses(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
         poller = sockets.poller(
             self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
         )
+        self._relocker.start()
+        self._pulses.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -123,10 +189,16 @@ class Conductor:
                 self._neighbors.serve()
                 self._follow()
                 self._watch_clock()
+                self._watch()
                 self._commands.serve()
                 self._beat.serve()
                 self._tell()
         finally:
+            self._stop.set()
+            self._relocker.join(JOIN_S)
+            self._pulses.join(JOIN_S)
+            for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
+                watcher.close()
             for part in (self._commands, self._beat, self._neighbors, self._notes):
                 part.close()
 
@@ -162,6 +234,23 @@ class Conductor:
             self._run = self._folder = None
             raise
 
+    def _hold(self, verb: str) -> Result:
+        """Pause or resume; the state follows what the core has done."""
+        self._state.check(verb)
+        self._told_ns = int(self._ask_core(verb)["t_ns"])
+        self._state.move(verb)
+        return {"run": str(self._folder), "number": self._run}
+
+    def _comment(self, said: Comment) -> Result:
+        self._state.move("comment")
+        self._ask_core("comment", **msgspec.to_builtins(said))
+        return {"run": str(self._folder), "number": self._run}
+
+    def _label(self, asked: SetLabel) -> Result:
+        self._state.move("label")
+        self._ask_core("label", label=asked.label)
+        return {"run": str(self._folder), "number": self._run}
+
     def _stop_run(self, arguments: StopRun) -> Result:
         self._state.move("stop")
         try:
@@ -176,6 +265,7 @@ class Conductor:
         held = self._lease.take(
             arguments.who, arguments.ticket, arguments.for_s, over=arguments.over
         )
+        self._ticket = arguments.ticket
         if before is None or before.seal != held.seal:
             from_whom = f" over from {before.who}: {arguments.over}" if before else ""
             self._notes.tell(f"{held.who} takes the control lease{from_whom}")
@@ -200,6 +290,8 @@ class Conductor:
             self._follow_core(core)
         if folder is not None and self._state.name == "stopping" and _folded(folder, self._run):
             self._state.move("complete")
+            if self._folder is not None:
+                self._cataloguing.ended(self._folder)
             self._run = self._folder = None
 
     def _follow_core(self, core: State) -> None:
@@ -209,10 +301,8 @@ class Conductor:
             self._boot = core.boot
         if run is not None and self._run is None and self._state.allows("adopt"):
             self._adopt(int(run), Path(str(core.body["folder"])))
-        elif run == self._run and core.state == "paused-by-disk" and self._state.allows("pause"):
-            self._state.move("pause")
-        elif run == self._run and core.state == "running" and self._state.allows("go on"):
-            self._state.move("go on")
+        elif run == self._run and run is not None and self._moved_by(core):
+            self._state.move(FOLLOWED[core.state][self._state.name])
         elif last.get("run") == self._run and self._run is not None:
             self._last = last
             if core.state == "failed":
@@ -221,6 +311,10 @@ class Conductor:
                 self._state.move("end")
         elif run is None and self._run is not None and self._boot not in ("", core.boot):
             self._end_unheard(core)
+
+    def _moved_by(self, core: State) -> bool:
+        """Whether the core's state is news of a pause, or of its end, that we do not know yet."""
+        return core.t_ns >= self._told_ns and self._state.name in FOLLOWED.get(core.state, {})
 
     def _end_unheard(self, core: State) -> None:
         """The core that recorded our run is gone, and the next one has nothing to go on with."""
@@ -248,12 +342,62 @@ class Conductor:
         if step is not None:
             self._notes.tell(str(step), "warning")
 
+    def _watch(self) -> None:
+        """Judge the alarms; the heartbeat stops where a service is lost."""
+        self._alarming.look(self._quantities, well=not self._neighbors.lost())
+        if self._heard or self._neighbors.body("core") is not None:
+            self._heard = True  # before that we would not know of a run in progress
+            self._nights.tick(self._facts)
+
+    def _facts(self) -> Facts:
+        """What a night sees."""
+        core = self._neighbors.body("core") or {}
+        last = core.get("last") or self._last or {}
+        return Facts(
+            t_ns=self._now_ns(),
+            quantities=self._quantities(),
+            state=self._state.name,
+            run=self._run,
+            last_run=last.get("run"),
+            last_reason=str(last.get("reason", "")),
+            targets=self._targets,
+        )
+
+    def _start_for_night(self, ask: Start) -> int:
+        """The number of a run begun; a digitizer that does not stream yet is worth a wait."""
+        try:
+            arguments = StartRun(
+                ask.comment, ask.duration_s, label=msgspec.convert(ask.label, Label)
+            )
+            return int(self._start(arguments)["number"])
+        except (RefusedError, UsageError) as error:
+            raise NotConnectedError(str(error)) from error
+
+    def _quantities(self) -> dict[str, Quantity]:
+        core, instruments = self._neighbors.body("core"), self._neighbors.body("instruments")
+        return gathered(core, instruments, self._neighbors.table())
+
+    def _act(self, action: str, reason: str) -> None:
+        """What an alarm does to the run; where it cannot, the run's log says so."""
+        try:
+            if action == "end-run" and self._state.allows("stop"):
+                self._stop_run(StopRun(reason[:200]))
+            if action == "pause" and self._state.allows("pause"):
+                self._hold("pause")
+            if action.startswith("relock "):
+                self._relocker.order(action.removeprefix("relock "), reason)
+        except ScheeliteError as error:
+            self._notes.tell(f"{action} was not done: {error}", "error")
+
     # --- what is told ---
 
     def _tell(self) -> None:
         self._progress += 1
         if self._beat.due(self._state.name):
-            self._beat.publish(self._state.name, progress=self._progress, body=self._body())
+            body = self._body()
+            self._beat.publish(self._state.name, progress=self._progress, body=body)
+            told = {"state": self._state.name, **body}
+            self._web.put(told, self._neighbors.body("core"), self._quantities())
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:
@@ -267,11 +411,19 @@ class Conductor:
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
             "clock": self._clock_health.table(),
-            "problem": self._problem,
+            "alarms": self._alarming.table,
+            "night": self._nights.body,
+            "web": self._web.url,
+            "relock": self._relocker.told(),
+            "problem": self._trouble(),
         }
 
+    def _trouble(self) -> str:
+        parts = (self._relocker, self._pulses, self._alarming, self._nights, self._cataloguing)
+        return "; ".join(filter(None, [self._problem, *(part.problem for part in parts)]))
+
     def _own_row(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "state": self._state.name, "problem": self._problem}
+        return {"pid": os.getpid(), "state": self._state.name, "problem": self._trouble()}
 
 
 def _given(arguments: StartRun) -> dict[str, object]:

@@ -2,12 +2,16 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "throttled", "efficiency" by salts ({"half_ev", "curve": rows of energy_ev, placed,
-found, low, high}; null without), "drops" by cause}}, "epoch" of the settings, "gaps",
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
+of energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
+"noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
+(records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
+"hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses
+({"value", "sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "problem"}. A channel's records
-are those no salt reaches into.
-State is one of "idle", "running", "paused-by-disk", "stopping", "failed".
+"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
+"problem"}. A channel's records are those no salt reaches into.
+State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
 from __future__ import annotations
@@ -38,11 +42,16 @@ from daq.errors import (
 from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
+from daq.model.record import DEAD_CAUSES
+from daq.services import marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
 from daq.services.eyes import Eyes
 from daq.services.filterfile import digest_of
+from daq.services.filterload import at_sigmas, fitting, loaded_filters
+from daq.services.gains import divided
+from daq.services.guarding import guard_table
 from daq.services.idle import Idle
 from daq.services.inputs import Inputs
 from daq.services.raw import RawServer
@@ -51,7 +60,7 @@ from daq.services.readings import ReadingInbox, Readings
 from daq.services.recording import Recording, RunFacts, Totals, record_bytes, unended_runs
 from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
-from daq.services.setup import log_settings, plan_of, triggers_of
+from daq.services.setup import log_settings, plan_of, triggers_of, wander_of, with_level
 from daq.services.spectra import Spectra
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
@@ -78,6 +87,7 @@ class StartRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
     duration_s: float | None = None
     samples: dict[str, int] | None = None
+    label: marks.Label | None = None
 
 
 def run_folder(data_dir: Path, run: int, asked: str) -> Path:
@@ -117,11 +127,48 @@ class OrderRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: list[str]
 
 
+class Rung(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "rung": from this UTC on heater pulses have so many volts, 0: not known."""
+
+    t_ns: int
+    volts: float
+    control: bool = False
+
+
 class SetTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "set_triggers": triggers as in the config's [kinds]."""
 
     channel: str
     triggers: list[dict[str, Any]]  # Any: each kind of trigger has its own keys, checked there
+
+
+class SetFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_filters": a file that the core can read, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+    channels: list[str] = []  # none: all matched channels that the file has
+
+
+class NewLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Threshold and rearm [counts] of a channel's trigger, by its place in the list."""
+
+    channel: str
+    entry: int
+    threshold: float
+    rearm: float
+
+
+class SetLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_levels": of level and edge triggers, which stay what they are else."""
+
+    levels: list[NewLevel]
+
+
+class SetThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "set_thresholds": of matched triggers, in resolutions of their filters."""
+
+    sigmas: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +329,11 @@ class Core:
         self._eyes.block(stream.name, block, self._clocks[stream.name])
         self._raw.feed(stream.name, block)
 
+    def _converted_ns(self, digitizer: str, sample: int) -> int:
+        """UTC of a sample; 0 while its clock is not known."""
+        clock = self._clocks[digitizer]
+        return clock.t_ns(sample) if clock.known else 0
+
     def _ended(self, stream: Stream, peer: bytes, end: StreamEnd) -> None:
         stream.end(peer, end)
         recording = self._recording
@@ -298,11 +350,13 @@ class Core:
             if self._clock() >= self._commit_due or recording.pipeline.done:
                 self._commit_due = self._clock() + COMMIT_S
                 recording.commit()
+                recording.follow_gains()
             for batch in recording.fresh():
                 self._show(batch, recording.facts.channels)
                 for records in batch.records:
                     name = recording.facts.channels[records.channel].name
-                    self._spectra.count(name, records.table)
+                    gain = recording.gains.in_force.get(name, 1.0)
+                    self._spectra.count(name, divided(records.table, gain))
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
@@ -444,6 +498,8 @@ class Core:
         self._recording, self._failed, self._problem = recording, False, ""
         self._spectra = Spectra(self._calibration)
         self._inbox.begin(recording)
+        if arguments.label is not None:
+            marks.set_label(recording, arguments.label, self._now_ns())
         for stream in self._streams.values():
             if self._inputs.can_wait(stream.name):
                 self._ask(stream, recording.pipeline.resumes_at(stream.name))
@@ -468,6 +524,7 @@ class Core:
             raw=raw_channels(self._settings),
             calibration=self._calibration.to_json().decode() if self._calibration.curves else "",
             filters=digest_of(self._inputs.filters),
+            wander_per_rth=wander_of(self._settings),
         )
 
     def _stop_verb(self, arguments: StopRun) -> Result:
@@ -517,6 +574,25 @@ class Core:
 
     # --- what enters a run ---
 
+    def _hold(self) -> Result:
+        recording = self._recorded([])
+        if recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is paused already")
+        return {"since": marks.pause(recording), "t_ns": self._now_ns()}
+
+    def _let_go(self) -> Result:
+        recording = self._recorded([])
+        if not recording.paused:
+            raise RefusedError(f"run {recording.facts.run} is not paused; expected a paused run")
+        return {"until": marks.resume(recording), "t_ns": self._now_ns()}
+
+    def _comment(self, said: marks.Comment) -> Result:
+        marks.comment(self._recorded([]), said, self._now_ns())
+        return {}
+
+    def _label(self, asked: marks.SetLabel) -> Result:
+        return {"since": marks.set_label(self._recorded([]), asked.label, self._now_ns())}
+
     def _mark_dead(self, arguments: Dead) -> Result:
         recording = self._recorded(arguments.channels)
         return {"since": recording.dead(arguments.cause, arguments.channels)}
@@ -532,8 +608,33 @@ class Core:
     def _set_triggers(self, arguments: SetTriggers) -> Result:
         recording = self._recorded([arguments.channel])
         of = next(c for c in recording.facts.channels if c.name == arguments.channel)
-        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name))
+        in_force = recording.pipeline.triggers(of.name)
+        triggers = triggers_of(arguments.triggers, of, recording.filters.get(of.name), in_force)
         return {"from": recording.set_triggers(of.name, triggers)}
+
+    def _rung(self, arguments: Rung) -> Result:
+        recording, control = self._recorded([]), arguments.control
+        recording.rung(arguments.t_ns, arguments.volts, control=control)
+        return {}
+
+    def _set_levels(self, arguments: SetLevels) -> Result:
+        recording = self._recorded([level.channel for level in arguments.levels])
+        triggers = {
+            one.channel: recording.pipeline.triggers(one.channel) for one in arguments.levels
+        }
+        for one in arguments.levels:
+            given = one.entry, one.threshold, one.rearm
+            triggers[one.channel] = with_level(one.channel, triggers[one.channel], *given)
+        return {"from": {name: recording.set_triggers(name, t) for name, t in triggers.items()}}
+
+    def _set_filters(self, arguments: SetFilters) -> Result:
+        recording = self._recorded(arguments.channels)
+        found = loaded_filters(Path(arguments.file), arguments.sha256)
+        return recording.set_filters(*fitting(found, arguments.channels, recording))
+
+    def _set_thresholds(self, arguments: SetThresholds) -> Result:
+        recording = self._recorded(list(arguments.sigmas))
+        return recording.set_filters(*at_sigmas(arguments.sigmas, recording))
 
     def _recorded(self, channels: list[str]) -> Recording:
         """The recording that has these channels; RefusedError or UsageError where there is none."""
@@ -593,7 +694,9 @@ class Core:
         if self._paused:
             return "paused-by-disk"
         if self._recording is not None:
-            return "stopping" if self._recording.stopping else "running"
+            if self._recording.stopping:
+                return "stopping"
+            return "paused" if self._recording.paused else "running"
         return "failed" if self._failed else "idle"
 
     # Any: the body's shape is documented at the top of this module
@@ -617,6 +720,7 @@ class Core:
             "unsafe": recording.unsafe_records if recording else 0,
             "digitizers": self._inputs.table(),
             "disk_hours_left": self._disk.hours_left(self._rate()),
+            "label": recording.label if recording else "",
             "problem": self._trouble(),
         }
 
@@ -650,6 +754,9 @@ class Core:
         recording = self._recording or self._paused.recording
         totals = recording.totals if recording else None
         drops = recording.pipeline.drops() if recording else {}
+        blinded = recording.pipeline.blinded() if recording else {}
+        thresholds = recording.thresholds() if recording else {}
+        guards = guard_table(recording) if recording else {}
         throttled = recording.pipeline.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
@@ -663,8 +770,13 @@ class Core:
                 "efficiency": efficiency_of(totals.salts.get(name, {})) if totals else None,
                 "livetime_s": live_s,
                 "exposure_g_d": live_s * channel.mass_g / DAY_S if channel else 0.0,
+                "dead_s": _dead_s(totals, name, rate),
                 "throttled": name in throttled,
+                "guard": guards.get(name),
+                "gain": recording.gains.told(name) if recording else None,
                 "drops": drops.get(name, {}),
+                "blinded": blinded.get(name, 0),
+                "threshold": thresholds.get(name),
             }
         return table
 
@@ -677,10 +789,18 @@ class Core:
             "start": Verb(StartRun, self._start),
             "stop": Verb(StopRun, self._stop_verb),
             "note": Verb(Note, self._note),
+            "pause": Verb(Nothing, lambda _: self._hold()),
+            "resume": Verb(Nothing, lambda _: self._let_go()),
+            "comment": Verb(marks.Comment, self._comment),
+            "label": Verb(marks.SetLabel, self._label),
             "mark_dead": Verb(Dead, self._mark_dead),
             "mark_alive": Verb(Dead, self._mark_alive),
             "record": Verb(OrderRecord, self._order_record, "act"),
+            "rung": Verb(Rung, self._rung),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),
+            "set_filters": Verb(SetFilters, self._set_filters, "act"),
+            "set_levels": Verb(SetLevels, self._set_levels, "act"),
+            "set_thresholds": Verb(SetThresholds, self._set_thresholds, "act"),
             "readings": Verb(Readings, self._readings),
             "spectra": Verb(Nothing, lambda _: {"spectra": self._spectra.told()}),
             "status": Verb(Nothing, lambda _: {"state": self._state(), **self._body()}),
@@ -689,7 +809,7 @@ class Core:
         self._commands = CommandServer(
             endpoint("core.commands"), verbs, guard=self._lease.check, audit=self._audit
         )
-        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of)
+        self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of, self._converted_ns)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
         self._poller = sockets.poller(
@@ -700,6 +820,12 @@ class Core:
         self._blocks.close(0)
         for part in (self._commands, self._raw, self._eyes, self._beat, self._lease):
             part.close()
+
+
+def _dead_s(totals: Totals | None, channel: str, rate_hz: float) -> dict[str, float]:
+    """The ledger of a run so far without the live time."""
+    dead = totals.dead.get(channel, {}) if totals else {}
+    return {cause: dead.get(cause, 0) / rate_hz for cause in DEAD_CAUSES}
 
 
 def _unsalted(totals: Totals, channel: str) -> int:

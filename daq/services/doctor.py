@@ -17,7 +17,7 @@ LEAST_FREE_BYTES = 1 << 30
 ASK_S = 2.0
 QUIET_RUN_S = 60.0  # a run of this length in which a channel has no record is worth a word
 
-ALIVE = ("idle", "running", "stopping")  # states of a core that works
+ALIVE = ("idle", "running", "paused", "stopping")  # states of a core that works
 
 # Any below: what services answer is JSON, described in their modules
 Told = dict[str, Any]
@@ -150,6 +150,10 @@ def _disk(facts: Facts) -> Iterator[Finding]:
 def _run(facts: Facts) -> Iterator[Finding]:
     status = facts.status
     if status["state"] == "down":
+        return
+    if status["state"] == "paused":
+        said = f"{status['run']} is paused: whole streams are taken in, no records"
+        yield Finding("run", False, said, "scheelite run resume")
         return
     if status["state"] not in ("running", "stopping"):
         said = status["problem"] or f"run control is {status['state']}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from daq.model.batch import Rows
-from daq.readout.efficiency import half_point_ev, share
+from daq.acquire.filters import Filter
+from daq.model.channel import TriggerSettings
+from daq.readout.efficiency import Share, half_point_ev, share
+from daq.report.efficiency import counted as salts_by_energy
+from daq.report.efficiency import sentence
 from daq.store.reader import Run
 
 
@@ -18,16 +21,6 @@ def efficiency_of(salts: Mapping[float, tuple[int, int]]) -> dict[str, Any] | No
         return None
     shares = [share(energy, *salts[energy]) for energy in sorted(salts)]
     return {"half_ev": half_point_ev(shares), "curve": [asdict(one) for one in shares]}
-
-
-def salts_by_energy(rows: Rows, channel: int) -> dict[float, tuple[int, int]]:
-    """The same counts from SALT rows of a run."""
-    of = rows[(rows["channel"] == channel) & (rows["counts"] > 0)]
-    found: dict[float, tuple[int, int]] = {}
-    for energy in sorted(set(of["energy_ev"].tolist())):
-        one = of[of["energy_ev"] == energy]
-        found[energy] = len(one), int(one["found"].sum())
-    return found
 
 
 # Any: JSON
@@ -41,13 +34,43 @@ def efficiencies(run: Run) -> dict[str, dict[str, Any]]:
     return {name: one for name, one in found.items() if one is not None}
 
 
+DAY_S = 86_400.0
+
+
+# Any: JSON
+def threshold_of(
+    triggers: Sequence[TriggerSettings],
+    one: Filter | None,
+    salts: Mapping[float, tuple[int, int]],
+) -> dict[str, Any] | None:
+    """What salts have shown and noise predicts of the triggers in force; None where neither does.
+
+    {"half_ev", "salts" that could be found, "noise_per_day" by Rice's formula for the matched
+    trigger, "sigma_ev" where the filter knows it, "text": all of it in words}.
+    """
+    found = efficiency_of(salts)
+    level = next((t.threshold for t in triggers if t.kind == "matched"), None)
+    noise = one.noise_rate_hz(level) * DAY_S if one is not None and level is not None else None
+    if found is None and noise is None:
+        return None
+    return {
+        "half_ev": found["half_ev"] if found else None,
+        "salts": sum(row["placed"] for row in found["curve"]) if found else 0,
+        "noise_per_day": noise,
+        "sigma_ev": one.sigma_ev if one is not None else None,
+        "text": _in_words(found, noise),
+    }
+
+
+# Any: what `efficiency_of` gives
+def _in_words(found: dict[str, Any] | None, noise: float | None) -> str:
+    """As "50 % at 14.6 eV, by 420 salts, 71 noise triggers per day"."""
+    parts = [efficiency_text(found)] if found else ["not salted"]
+    parts += [f"{noise:.3g} noise triggers per day"] if noise is not None else []
+    return ", ".join(parts)
+
+
 # Any: what `efficiency_of` gives
 def efficiency_text(found: dict[str, Any]) -> str:
     """In words: "50 % at 14.6 eV, by 420 salts"."""
-    placed = sum(row["placed"] for row in found["curve"])
-    if found["half_ev"] is None:
-        shares = ", ".join(
-            f"{row['energy_ev']:g} eV {row['found']} of {row['placed']}" for row in found["curve"]
-        )
-        return f"no 50 % point among {placed} salts: {shares}"
-    return f"50 % at {found['half_ev']:.1f} eV, by {placed} salts"
+    return sentence([Share(**row) for row in found["curve"]])

@@ -36,12 +36,16 @@ class Eyes:
         self._now: dict[str, int] = {}
 
     def watch(self, digitizer: str, channels: Sequence[Channel]) -> None:
-        """Show these channels of a digitizer from now on."""
+        """Show these channels of a digitizer from now on.
+
+        A blinded channel has no traces: whether a pulse may be seen is known too late for them.
+        """
         first = channels[0]
         bin_samples = max(round(first.sample_rate_hz * BIN_S), 1)
-        rows = [c.row for c in channels]
+        traced = [c for c in channels if c.blinding is None]
+        rows = [c.row for c in traced]
         self._makers[digitizer] = TraceMaker(rows, bin_samples, first.volts_per_count)
-        self._channels[digitizer] = list(channels)
+        self._channels[digitizer] = traced
         self._marks[digitizer] = []
         for channel in channels:
             self._recent[channel.name] = deque()
@@ -49,8 +53,10 @@ class Eyes:
     def block(self, digitizer: str, block: Block, clock: Clock) -> None:
         """Show a block."""
         maker, channels = self._makers[digitizer], self._channels[digitizer]
-        strip = maker.feed(block)
         self._now[digitizer] = block.stop
+        if not channels:
+            return
+        strip = maker.feed(block)
         if not strip.bins.shape[1]:
             return
         header = Traces(
@@ -72,7 +78,8 @@ class Eyes:
         triggers = batch.table["trigger"].tolist()
         self._recent[channel.name].extend(triggers)
         names = [c.name for c in self._channels[channel.digitizer]]
-        self._marks[channel.digitizer] += [(names.index(channel.name), t) for t in triggers]
+        if channel.name in names:
+            self._marks[channel.digitizer] += [(names.index(channel.name), t) for t in triggers]
         shown = slice(-SHOWN_PER_BATCH, None)
         table, samples = batch.table[shown], np.ascontiguousarray(batch.samples[shown])
         header = Pulses(

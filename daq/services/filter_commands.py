@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,37 @@ def train(
     for name, problem in left.items():
         console.print(f"left out: {name}: {problem}", soft_wrap=True)
     console.print(f"{out}: {len(filters)} filters", soft_wrap=True)
+
+
+@app.command("load")
+def filters_load(
+    config: Annotated[Path, typer.Argument(help="The config of the running core.")],
+    file: Annotated[Path, typer.Argument(help="What scheelite train wrote.")],
+    channel: Annotated[
+        list[str] | None, typer.Option(help="This one, and more; default: all that it has.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Other filters for the run in progress, from now on, without losing a sample."""
+    from daq.services import system
+    from daq.services.filterfile import read_filters
+    from daq.settings.loader import load
+
+    read_filters(file)  # what is no filter file is said here, before anybody is asked
+    told = system.ask(
+        load(config),
+        "core",
+        "set_filters",
+        file=str(file.absolute()),
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        channels=channel or [],
+    )
+    if json_:
+        typer.echo(json.dumps(told))
+        return
+    for name, sample in told["since"].items():
+        typer.echo(f"{name}: from sample {sample} on")
+    typer.echo(f"settings epoch {told['epoch']}")
 
 
 @app.command("show")

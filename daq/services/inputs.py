@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from daq.acquire.clocks import Clock
-from daq.errors import NotConnectedError, UsageError
+from daq.errors import NotConnectedError, RefusedError, UsageError
 from daq.model.channel import Channel
 from daq.services.raw import Source
 from daq.services.recording import DigitizerFacts
@@ -96,9 +96,16 @@ class Inputs:
         return self.clocks[name].sample_at(moment)
 
     def source_of(self, channel: str) -> Source:
-        """Where a channel's samples come from; NotConnectedError or UsageError where from none."""
+        """Where a channel's samples come from; NotConnectedError or UsageError where from none.
+
+        RefusedError where some of them are kept from everybody.
+        """
         for name, channels in self.channels.items():
             for c in channels:
+                if c.name == channel and c.blinding is not None:
+                    raise RefusedError(
+                        f"expected a channel that shows all it has, found {channel}: it is blinded"
+                    )
                 if c.name == channel and self.streams[name].streaming:
                     return Source(name, c.row, c.sample_rate_hz, c.volts_per_count)
         if channel in self._settings.channel_names:

@@ -46,6 +46,7 @@ def summary_table(path: Path) -> Group:
         ("run", f"{told.run} ({told.state})"),
         ("folder", told.folder),
         ("comment", told.comment or "none"),
+        *((r.kind, escape(f"{r.t} {r.text}")) for r in told.remarks),
         ("start", told.start),
         ("duration", f"{told.duration_s:.3f} s"),
         ("events", f"{told.events.events}, {told.events.with_veto} with a veto channel"),
@@ -59,9 +60,10 @@ def summary_table(path: Path) -> Group:
 
 
 def _salts_told(path: Path) -> list[Text]:
-    """What salts say of each channel's triggers."""
+    """What salts and noise say of each channel's triggers."""
     with open_run(path) as run:
-        return [Text(f"{name}: {efficiency_text(e)}") for name, e in efficiencies(run).items()]
+        salted = {name: efficiency_text(e) for name, e in efficiencies(run).items()}
+        return [Text(f"{name}: {said}") for name, said in (salted | dict(run.thresholds)).items()]
 
 
 def _tagged(told: RunSummary) -> str:
@@ -91,6 +93,7 @@ def _channel_table(told: RunSummary) -> Table:
         dead = [f"{c.dead_s[cause]:.3f}" for cause in causes]
         exposure = f"{c.exposure_g_d:.6f}" if c.exposure_g_d else ""
         dropped = str(sum(c.dropped.values()))
+        dropped += f" + {c.blinded} blinded" if c.blinded else ""
         live = f"{c.live_s:.3f}"
         table.add_row(c.name, str(c.records), rate, live, share, exposure, dropped, *dead)
     return table
@@ -118,14 +121,14 @@ def status_table(told: dict[str, Any]) -> Group:
 def _channels_told(told: dict[str, Any]) -> list[Table]:
     """Exposure of the targets and what salts say of their triggers, in a run."""
     channels = told.get("channels") or {}
-    rows = [(n, c) for n, c in channels.items() if c.get("exposure_g_d") or c.get("efficiency")]
+    rows = [(n, c) for n, c in channels.items() if c.get("exposure_g_d") or c.get("threshold")]
     if not rows:
         return []
     table = Table(box=None)
     for column in ("channel", "live s", "g d", "threshold"):
         table.add_column(column)
     for name, c in rows:
-        threshold = efficiency_text(c["efficiency"]) if c.get("efficiency") else ""
+        threshold = c["threshold"]["text"] if c.get("threshold") else ""
         table.add_row(name, f"{c['livetime_s']:.1f}", f"{c['exposure_g_d']:.6f}", threshold)
     total = sum(c["exposure_g_d"] for _, c in rows)
     table.add_row("all", "", f"{total:.6f}", "")

@@ -62,6 +62,7 @@ class Level:
     threshold: float
     noise_hz: float
     hyperactive: bool = False
+    filter_sigmas: float = 0.0  # of a matched trigger, the threshold in its filter's own sigmas
 
 
 def levels(settings: Settings, path: Path, wanted: Wanted) -> list[Level]:
@@ -72,18 +73,19 @@ def levels(settings: Settings, path: Path, wanted: Wanted) -> list[Level]:
         level
         for channel in run.channels
         if channel.name in of_kind and channel.recorded
-        for level in _of_channel(run, channel, of_kind[channel.name], wanted)
+        for level in levels_of(run, channel, of_kind[channel.name], wanted)
     ]
     if not found:
         raise CheckError(
             f"{path}: expected channels with {LEAST_NOISE} random records and a level or edge "
             f"trigger, found none"
         )
-    return _judged(found)
+    return judged(found)
 
 
-def _of_channel(run: Run, channel: Channel, kind: str, wanted: Wanted) -> list[Level]:
-    records = _noise(run, channel.name)
+def levels_of(run: Run, channel: Channel, kind: str, wanted: Wanted) -> list[Level]:
+    """Of a channel's level and edge triggers; none where there is too little noise."""
+    records = noise_records(run, channel.name)
     if len(records) < LEAST_NOISE:
         return []
     _, cut = noise_psd(records, channel.record_rate_hz)
@@ -95,11 +97,14 @@ def _of_channel(run: Run, channel: Channel, kind: str, wanted: Wanted) -> list[L
     ]
 
 
-def _noise(run: Run, name: str) -> Records:
+def noise_records(run: Run, name: str) -> Records:
+    """Records by chance alone, without a flag and not saturated."""
     parts = []
     for table, samples in run.batches(name):
         chosen = (table["causes"] & NOISE > 0) & (table["causes"] & PULSES == 0)
         parts.append(np.asarray(samples[chosen & (table["flags"] == 0)]))
+    if not parts:  # a run that has only begun
+        return np.empty((0, 0), np.int16)
     records = np.concatenate(parts)
     return np.asarray(records[~touches_rail(records)])
 
@@ -136,7 +141,7 @@ def _crossings(steps: float) -> float:
     return math.acos(max(1 - steps**2 / 2, -1.0)) / (2 * math.pi)
 
 
-def _judged(found: Sequence[Level]) -> list[Level]:
+def judged(found: Sequence[Level]) -> list[Level]:
     """Which are much noisier than the others of their kind."""
     sigmas: dict[tuple[str, int], list[float]] = {}
     for one in found:

@@ -43,6 +43,11 @@ class Neighbors:
         """The latest state of a service that is alive; None without recent news."""
         return None if self.quiet_s(name) > LOST_AFTER_S else self._states[name]
 
+    def body(self, name: str) -> dict[str, Any] | None:
+        """What a service that is alive says of itself; None without recent news."""
+        state = self.state(name) if name in self.names else None
+        return None if state is None else state.body
+
     def quiet_s(self, name: str) -> float:
         """How long ago the last news of a service came; infinite without any."""
         return self._clock() - self._heard.get(name, -inf)

@@ -38,13 +38,19 @@ class _Wanted:
 class RawServer:
     """Collects contiguous, undecimated samples for whoever asked; a gap begins anew.
 
-    For one thread. `source_of` names a channel's source, or raises the error to be sent.
+    For one thread. `source_of` names a channel's source, or raises the error to be sent; `t_ns` is
+    when a sample of a digitizer was converted, as far as is known.
     """
 
-    def __init__(self, endpoint: str, source_of: Callable[[str], Source]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        source_of: Callable[[str], Source],
+        t_ns: Callable[[str, int], int] = lambda _digitizer, _sample: 0,
+    ) -> None:
         self.socket = sockets.serve_requests(endpoint)
         self.refused = 0
-        self._source_of = source_of
+        self._source_of, self._t_ns = source_of, t_ns
         self._waiting: list[_Wanted] = []
 
     def serve(self) -> None:
@@ -60,6 +66,9 @@ class RawServer:
     def feed(self, digitizer: str, block: Block) -> None:
         """Give the samples of a block to the requests that wait for them."""
         for wanted in [w for w in self._waiting if w.source.digitizer == digitizer]:
+            since_ns = wanted.request.not_before_ns
+            if since_ns and not wanted.got and self._t_ns(digitizer, block.start) < since_ns:
+                continue
             self._collect(wanted, block)
             if wanted.got == wanted.request.n_samples:
                 self._waiting.remove(wanted)

@@ -20,7 +20,7 @@ from daq.model.batch import Rows
 from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel
 from daq.model.clock import Anchor
-from daq.services.filterfile import kept_filters
+from daq.services.filterfile import keep_filters, kept_filters
 from daq.services.recording import Recording, RunFacts
 from daq.store import numbers
 from daq.store.folder import Folder
@@ -132,7 +132,8 @@ def _play(run: Run, recording: Recording, facts: RunFacts) -> None:
         if change.get("digitizer", names[0]) not in names:
             continue
         _feed(recording, tapes, change.get("fed", {}))
-        recording.enter(_of(change, names))
+        _bring_filters(run, recording, change)
+        recording.enter(_of(change, names, [channel.name for channel in facts.channels]))
     _feed(recording, tapes, dict.fromkeys(names))
     if not recording.pipeline.done:
         fed = {name: recording.pipeline.fed(name) for name in names}
@@ -140,8 +141,18 @@ def _play(run: Run, recording: Recording, facts: RunFacts) -> None:
 
 
 # Any: each input has its own few fields
-def _of(change: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """An input without the digitizers that are not replayed."""
+def _bring_filters(run: Run, recording: Recording, change: Mapping[str, Any]) -> None:
+    """The copy needs the filters that were loaded as well; Any: JSON."""
+    if change["input"] == "filters":
+        keep_filters(recording.folder, kept_filters(run.folder, change["filters"]))
+
+
+# Any: the same
+def _of(change: dict[str, Any], names: list[str], channels: list[str]) -> dict[str, Any]:
+    """An input without the digitizers and channels that are not replayed."""
+    if change["input"] == "filters":
+        given = change["thresholds"]
+        return change | {"thresholds": {n: t for n, t in given.items() if n in channels}}
     if "stops" not in change:
         return change
     return change | {"stops": {n: stop for n, stop in change["stops"].items() if n in names}}

@@ -25,8 +25,10 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
-from daq.model.record import MESSAGE, READING, RECORD, Flag, plain
-from daq.services.filterfile import keep_filters, kept_filters
+from daq.model.record import DEAD_CAUSES, MESSAGE, READING, RECORD, Flag, HitKind, plain
+from daq.services.efficiency import threshold_of
+from daq.services.filterfile import digest_of, keep_filters, kept_filters
+from daq.services.gains import Gains
 from daq.services.rawstream import RawTape
 from daq.store import names
 from daq.store.frames import Kind
@@ -62,6 +64,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     t_ns: int
     raw: list[str] = []  # channels whose whole stream is recorded
     calibration: str = ""  # the text of the file that energies are by; empty: none
+    wander_per_rth: float = 0.0  # of gains that heater pulses follow; 0: none do
     filters: str = ""  # SHA-256 of the matched channels' filters, which the run folder has
 
 
@@ -73,6 +76,8 @@ class Totals(msgspec.Struct):
     n_bytes: int = 0
     salted: dict[str, int] = {}  # records that a salt reaches into
     salts: dict[str, dict[float, tuple[int, int]]] = {}  # by energy: could be found, were found
+    hits: dict[str, dict[str, int]] = {}  # of the guard, by kind
+    dead: dict[str, dict[str, int]] = {}  # digitizer samples by cause
 
     def count(self, batch: Batch, channels: list[Channel]) -> None:
         """Add what a batch holds."""
@@ -82,13 +87,22 @@ class Totals(msgspec.Struct):
             salted = int(np.count_nonzero(flags & Flag.SALTED))
             self.salted[name] = self.salted.get(name, 0) + salted
             self.n_bytes += records.table.nbytes + records.samples.nbytes
+        self.n_bytes += sum(b.table.nbytes + b.samples.nbytes for b in batch.blinded)
         self.n_bytes += sum(raw.samples.nbytes for raw in batch.raw)
         for row in batch.salts[batch.salts["counts"] > 0]:
             of = self.salts.setdefault(channels[int(row["channel"])].name, {})
             placed, found = of.get(float(row["energy_ev"]), (0, 0))
             of[float(row["energy_ev"])] = placed + 1, found + int(row["found"])
+        for row in batch.guard:
+            hits = self.hits.setdefault(channels[int(row["channel"])].name, {})
+            kind = HitKind(int(row["kind"])).name.lower()
+            hits[kind] = hits.get(kind, 0) + 1
         for row in batch.ledger:
-            self.livetime[channels[int(row["channel"])].name] += int(row["live"])
+            name = channels[int(row["channel"])].name
+            self.livetime[name] += int(row["live"])
+            dead = self.dead.setdefault(name, {})
+            for cause in DEAD_CAUSES:
+                dead[cause] = dead.get(cause, 0) + int(row[cause])
 
 
 class _Promise(msgspec.Struct, frozen=True):
@@ -107,6 +121,10 @@ class Saved(msgspec.Struct):
     totals: Totals
     reason: str
     no_room_until: dict[str, int] = {}
+    paused: bool = False
+    label: str = ""
+    loaded: list[str] = []  # SHA-256 of the sets of filters that were loaded in the run
+    gains: Gains = msgspec.field(default_factory=Gains)
 
 
 class _Durable:
@@ -133,10 +151,13 @@ class Recording:
         durable: _Durable,
         filters: Filters,
     ) -> None:
-        self.filters = filters
+        self.filters = dict(filters)  # those in force, by channel
+        self._sets: dict[str, Filters] = {}  # loaded in the run, by their SHA-256
         self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
         self.reason = ""  # why it is ending; empty while it is not
+        self.gains = Gains(facts.wander_per_rth)
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
+        self.paused, self.label = False, ""  # by the operator
         self.safe_records, self.safe_until_ns = sum(totals.records.values()), facts.t_ns
         self._writer, self._durable = writer, durable
         self._tape = RawTape(facts.channels, facts.raw)
@@ -187,12 +208,20 @@ class Recording:
         saved = msgspec.msgpack.decode(recovery.checkpoint, type=Saved)
         try:
             filters = kept_filters(folder, facts.filters)
+            sets = {digest: kept_filters(folder, digest) for digest in saved.loaded}
         except StorageError:
             writer.close()
             raise
-        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters)
+        loaded = {one.content_hash: one for of in sets.values() for one in of.values()}
+        pipeline = Pipeline.resumed(facts.channels, facts.plan, saved.pipeline, filters, loaded)
         recording = cls(folder, facts, pipeline, saved.totals, writer, durable, filters)
+        recording._sets |= sets
+        recording.filters |= {
+            name: loaded[hashes[-1]] for name, hashes in pipeline.loaded().items()
+        }
         recording.reason, recording._no_room_until = saved.reason, saved.no_room_until
+        recording.gains = saved.gains
+        recording.paused, recording.label = saved.paused, saved.label
         for frame in recovery.external:
             if frame.kind is Kind.INPUT:
                 recording._apply(msgspec.json.decode(frame.payload))
@@ -231,7 +260,17 @@ class Recording:
         """Hand everything that became complete to the log, with the state behind it."""
         batch = replace(self.pipeline.take(), raw=self._tape.take())
         self.totals.count(batch, self.facts.channels)
-        saved = Saved(self.pipeline.checkpoint(), self.totals, self.reason, self._no_room_until)
+        self.gains.take(batch, self.facts.channels)
+        saved = Saved(
+            self.pipeline.checkpoint(),
+            self.totals,
+            self.reason,
+            self._no_room_until,
+            self.paused,
+            self.label,
+            list(self._sets),
+            self.gains,
+        )
         number = self._writer.commit(batch, msgspec.msgpack.encode(saved))
         self._promises.append(self._promise(number))
         self.next_commit = number + 1
@@ -267,6 +306,19 @@ class Recording:
     def stopping(self) -> bool:
         """Whether a stream has reached its end, so that the run will end soon."""
         return any(self.stopped(d.name) for d in self.facts.digitizers)
+
+    # Any: JSON
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """What salts and noise say of the channels' triggers, of those of which they do."""
+        found = {
+            c.name: threshold_of(
+                self.pipeline.triggers(c.name),
+                self.filters.get(c.name),
+                self.totals.salts.get(c.name, {}),
+            )
+            for c in self.facts.channels
+        }
+        return {name: told for name, told in found.items() if told is not None}
 
     @property
     def elapsed_s(self) -> float:
@@ -332,6 +384,12 @@ class Recording:
         self.enter({"input": "record", "samples": samples})
         return samples
 
+    def set_label(self, label: str) -> dict[str, int]:
+        """What the data are of from now on; from which samples, by digitizer."""
+        since = {d.name: self.pipeline.fed(d.name) for d in self.facts.digitizers}
+        self.enter({"input": "label", "label": label, "since": since})
+        return since
+
     def set_triggers(self, channel: str, triggers: Sequence[TriggerSettings]) -> dict[str, int]:
         """Other triggers of a channel; from which sample on, and in which settings epoch."""
         at, epoch = self.pipeline.now(channel), self.pipeline.epoch + 1
@@ -339,6 +397,44 @@ class Recording:
         change = {"channel": channel, "at": at, "epoch": epoch, "triggers": given}
         self.enter({"input": "triggers", **change})
         return {"at": at, "epoch": epoch}
+
+    def rung(self, t_ns: int, volts: float, *, control: bool) -> None:
+        """From a UTC on heater pulses have so many volts; 0: the generator is being told."""
+        self.enter({"input": "rung", "t_ns": t_ns, "volts": volts, "control": control})
+
+    def follow_gains(self) -> None:
+        """Let what heater pulses say of gains come into force, where it is news."""
+        gains = self.gains.news()
+        if gains:
+            told = {name: list(gain) for name, gain in gains.items()}
+            self.enter({"input": "gain", "at": self._now(list(gains)), "gains": told})
+
+    def set_filters(self, filters: Filters, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """Other optimum filters of channels, with their thresholds [counts]; from which samples on,
+        and in which settings epoch. The run's folder has them before the log names them."""
+        keep_filters(self.folder, filters)
+        since, epoch = self._now(list(filters)), self.pipeline.epoch + 1
+        self.enter({
+            "input": "filters", "since": since, "epoch": epoch, "filters": digest_of(filters),
+            "thresholds": dict(thresholds),
+            "sha256": {name: one.content_hash for name, one in filters.items()},
+        })  # fmt: skip
+        return {"since": since, "epoch": epoch}
+
+    def _load(self, change: Mapping[str, Any]) -> None:
+        """Apply filters that the run's folder has; Any: JSON."""
+        digest, thresholds = str(change["filters"]), change["thresholds"]
+        known = kept_filters(self.folder, digest)
+        filters = {name: known[name] for name in thresholds}
+        self.pipeline.set_filters(filters, thresholds)
+        self.filters |= filters
+        needed = {sha256 for hashes in self.pipeline.loaded().values() for sha256 in hashes}
+        kept = {
+            old: of
+            for old, of in self._sets.items()
+            if needed & {one.content_hash for one in of.values()}
+        }
+        self._sets = kept | {digest: known}
 
     def _now(self, channels: Sequence[str]) -> dict[str, int]:
         return {channel: self.pipeline.now(channel) for channel in channels}
@@ -353,6 +449,11 @@ class Recording:
         row = np.array([(t_ns, level.encode(), text.encode())], plain(MESSAGE))
         self._writer.external(Kind.MESSAGES, row.tobytes())
 
+    def keep_comment(self, t_ns: int, text: str) -> None:
+        """A person's sentence in the run's own log, durable when this returns."""
+        self.keep_message(t_ns, "comment", text)
+        self._writer.sync()
+
     # --- the end ---
 
     def end(self, t_ns: int) -> None:
@@ -363,6 +464,8 @@ class Recording:
             "t_ns": t_ns,
             "stops": self.pipeline.stops(),
             "drops": self.pipeline.drops(),
+            "blinded": self.pipeline.blinded(),
+            "thresholds": {name: told["text"] for name, told in self.thresholds().items()},
         }
         self._writer.external(Kind.RUN_END, msgspec.json.encode(end))
         self.commit()  # which makes the end count
@@ -395,16 +498,26 @@ class Recording:
             case "abandon":
                 self.pipeline.abandon(change["digitizer"])
             case "dead":
+                self.paused = self.paused or change["cause"] == "paused"
                 self.pipeline.dead(change["cause"], change["since"])
             case "alive":
+                self.paused = self.paused and change["cause"] != "paused"
                 self.pipeline.alive(change["cause"], change["until"])
             case "record":
                 self.pipeline.order(change["samples"])
             case "triggers":
                 triggers = msgspec.convert(change["triggers"], list[TriggerSettings])
                 self.pipeline.set_triggers(change["channel"], triggers)
+            case "rung":
+                self.gains.rung(change["t_ns"], change["volts"], control=change["control"])
+            case "gain":
+                self.gains.enter(change["gains"])
+            case "filters":
+                self._load(change)
             case "heard":
                 self.pipeline.hear(change["digitizer"])
+            case "label":
+                self.label = change["label"]
             case "disk_full":
                 self._no_room_until = dict(change["until"])
 

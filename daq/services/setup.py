@@ -8,14 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from daq.acquire.filters import Filter
 from daq.errors import UsageError
-from daq.model.channel import PULSE_KINDS, Channel, TriggerSettings
+from daq.model.channel import PULSE_KINDS, Blinding, Channel, TriggerSettings
 from daq.model.plan import Group, Plan, Window
+from daq.readout.calibration import Calibration
 from daq.services.filterfile import read_filters
-from daq.services.salting import salting_of
+from daq.services.guarding import guarding_of
+from daq.services.salting import calibration_of, salting_of
 from daq.settings.loader import Settings
 from daq.settings.sections import (
     ChannelEntry,
@@ -28,6 +31,7 @@ from daq.settings.sections import (
     Kinds,
     MatchedTrigger,
     PeriodicTrigger,
+    Stability,
     Storage,
     Trigger,
     Veto,
@@ -37,6 +41,7 @@ from daq.wire.schemas import StreamHello
 
 ByChannel = Mapping[str, Filter]
 NO_FILTERS: ByChannel = MappingProxyType({})
+MOST_COUNTS = 65536  # a difference of two samples can be no larger
 SAME_RATE = 1e-6  # relative: rates of one digitizer and record length that are told with all digits
 
 
@@ -44,7 +49,7 @@ def channels_of(
     settings: Settings, hello: StreamHello, filters: ByChannel = NO_FILTERS
 ) -> list[Channel]:
     """The channels of the config that a digitizer reads, in the order of the config."""
-    kinds = settings.section(Kinds).root
+    kinds, calibration = settings.section(Kinds).root, calibration_of(settings)
     found = []
     for name, entry in settings.section(Channels).root.items():
         if entry.digitizer != hello.digitizer or not entry.enabled:
@@ -55,7 +60,8 @@ def channels_of(
                 f"{hello.digitizer} has, found {entry.input}"
             )
         channel = _channel(name, entry, kinds[entry.kind], hello, filters.get(name))
-        found.append(_salted(channel, kinds[entry.kind], settings))
+        channel = _salted(channel, kinds[entry.kind], settings)
+        found.append(_blinded(channel, kinds[entry.kind], calibration))
     return found
 
 
@@ -83,6 +89,7 @@ def _channel(
         recorded=kind.recorded,
         mass_g=entry.mass_g,
         counts_offset=entry.counts_offset,
+        guarding=guarding_of(kind.guard, hello, kind.decimation) if kind.guard else None,
     )
 
 
@@ -97,6 +104,24 @@ def _salted(channel: Channel, kind: Kind, settings: Settings) -> Channel:
     return replace(channel, salting=salting)
 
 
+def _blinded(channel: Channel, kind: Kind, calibration: Calibration) -> Channel:
+    """The channel with what of it is kept from everybody, energies by its newest curve."""
+    section = kind.blinding
+    if section is None:
+        return channel
+    if section.from_ev is None or section.to_ev is None:
+        return replace(channel, blinding=Blinding(fraction=section.fraction))
+    curves = [curve for curve in calibration.curves if curve.channel == channel.name]
+    if not curves:
+        raise UsageError(
+            f"experiment.calibration: expected a curve of {channel.name}, whose kind blinds an "
+            "energy window, found none"
+        )
+    low, high = curves[-1].counts(np.array([section.from_ev, section.to_ev])).tolist()
+    how = Blinding(fraction=section.fraction, quantity=curves[-1].quantity, low=low, high=high)
+    return replace(channel, blinding=how)
+
+
 def filters_of(settings: Settings) -> dict[str, Filter]:
     """The filters of the config's matched channels; UsageError or FormatError naming what is not
     as the channels need it."""
@@ -109,10 +134,19 @@ def filters_of(settings: Settings) -> dict[str, Filter]:
     if not matched:
         return {}
     path = Path(settings.section(Filters).file).expanduser()
-    known = read_filters(path)
+    known = _in_ev(read_filters(path), calibration_of(settings))
     for name, kind in matched.items():
         _check_filter(path, name, known.get(name), kind)
     return {name: known[name] for name in matched}
+
+
+def _in_ev(filters: ByChannel, calibration: Calibration) -> dict[str, Filter]:
+    """Filters with the gain of small pulses that the newest curve of their amplitudes says."""
+    gains = {c.channel: c.counts_per_ev for c in calibration.curves if c.quantity == "amplitude"}
+    return {
+        name: one if one.counts_per_ev else replace(one, counts_per_ev=gains.get(name))
+        for name, one in filters.items()
+    }
 
 
 def _check_filter(path: Path, name: str, one: Filter | None, kind: Kind) -> None:
@@ -166,6 +200,12 @@ def plan_of(settings: Settings) -> Plan:
     )
 
 
+def wander_of(settings: Settings) -> float:
+    """How far gains wander that heater pulses follow; 0 where none do."""
+    stability = settings.section(Stability)
+    return stability.wander_per_rth if stability.generator else 0.0
+
+
 def silent_after_s(settings: Settings, digitizer: str) -> float:
     """After how long without blocks a digitizer counts as silent; its own section says it."""
     return settings.section(Digitizers).root[digitizer].silent_after_s
@@ -199,9 +239,13 @@ def _ns(seconds: float) -> int:
 
 # Any: what came in a message, checked here
 def triggers_of(
-    given: list[dict[str, Any]], channel: Channel, one: Filter | None = None
+    given: list[dict[str, Any]],
+    channel: Channel,
+    one: Filter | None = None,
+    in_force: tuple[TriggerSettings, ...] | None = None,
 ) -> tuple[TriggerSettings, ...]:
-    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were."""
+    """Triggers to be set in a run; UsageError with every mistake. Lines stay as they were, and a
+    matched one as it is `in_force` (default: the channel's own)."""
     try:
         checked = _TRIGGERS.validate_python(given)
     except ValidationError as error:
@@ -217,13 +261,32 @@ def triggers_of(
             f"triggers of {channel.name}: expected the external ones to stay in their places in "
             f"a run, {before}, found {after}"
         )
-    _check_matched(channel, triggers)
+    _check_matched(channel, channel.triggers if in_force is None else in_force, triggers)
     return triggers
 
 
-def _check_matched(channel: Channel, triggers: tuple[TriggerSettings, ...]) -> None:
+def with_level(
+    name: str, triggers: tuple[TriggerSettings, ...], entry: int, threshold: float, rearm: float
+) -> tuple[TriggerSettings, ...]:
+    """A channel's triggers with another level of one of them; UsageError where it has none."""
+    leveled = [i for i, t in enumerate(triggers) if t.kind in ("level", "edge")]
+    if entry not in leveled:
+        raise UsageError(f"expected one of the level or edge triggers {leveled} of {name}, "
+                         f"found {entry}")  # fmt: skip
+    if not -MOST_COUNTS <= rearm < threshold <= MOST_COUNTS:
+        raise UsageError(
+            f"expected rearm below threshold, within {MOST_COUNTS} counts, for {name}, "
+            f"found {rearm:g} and {threshold:g}"
+        )
+    changed = replace(triggers[entry], threshold=threshold, rearm=rearm)
+    return (*triggers[:entry], changed, *triggers[entry + 1 :])
+
+
+def _check_matched(
+    channel: Channel, in_force: tuple[TriggerSettings, ...], triggers: tuple[TriggerSettings, ...]
+) -> None:
     """A filter goes on across the change, and is the first of the pulse triggers or is not."""
-    before, after = (_matched(some) for some in (channel.triggers, triggers))
+    before, after = (_matched(some) for some in (in_force, triggers))
     if before != after:
         raise UsageError(
             f"triggers of {channel.name}: expected the matched one to stay as it is and in its "

@@ -19,6 +19,7 @@ from daq.services import processes
 from daq.services.bench import keep_truth
 from daq.services.conductor import service_names
 from daq.services.neighbors import Neighbors
+from daq.services.nightclock import start_anew
 from daq.services.notify import ALIVE, READY, STOPPING, notify
 from daq.services.processes import Up
 from daq.settings.loader import Settings, runtime_dir
@@ -80,6 +81,7 @@ class Supervisor:
         try:
             path = self._runtime / processes.CONFIG_FILE
             path.write_text(self._settings.text, encoding="utf-8")
+            start_anew(self._runtime)
             for service in self._services:
                 self._start(service)
             self._remember()

@@ -23,7 +23,8 @@ from daq.errors import (
 from daq.services import processes
 from daq.services.supervisor import end_run
 from daq.settings import operator
-from daq.settings.loader import Settings, load, parse, runtime_dir
+from daq.settings.loader import Settings, load, parse, read_toml, runtime_dir
+from daq.settings.nightplan import parse_plan
 from daq.wire import sockets
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,12 @@ def stop_run(settings: Settings, reason: str) -> dict[str, Any]:
     return stopped
 
 
+def mark_run(settings: Settings, verb: str, given: dict[str, str]) -> dict[str, Any]:
+    """Pause, resume, comment or label the run in progress; {"run": folder, "number"}."""
+    arguments: dict[str, Any] = given  # Any: as `ask` takes them
+    return ask(settings, "run", verb, **arguments)
+
+
 def wait_for_end(settings: Settings, run: int, timeout_s: float = 300.0) -> dict[str, Any]:
     """Wait until a run has ended and is complete on disk: run control's last word on it."""
 
@@ -233,6 +240,38 @@ def lease() -> dict[str, Any] | None:
     """Who holds the control lease of what is up."""
     held = ask(settings_of_what_is_up(), "run", "status")["lease"]
     return None if held is None else dict(held)
+
+
+# Any: rows as run control says them
+def alarms(settings: Settings) -> list[dict[str, Any]]:
+    """Alarms that stand, are over unseen, or are silenced."""
+    return list(ask(settings, "run", "status")["alarms"])
+
+
+def acknowledge(settings: Settings, name: str) -> list[dict[str, Any]]:
+    """We have seen an alarm; what stands then."""
+    who = operator.current().who
+    return list(ask(settings, "run", "alarm-acknowledge", name=name, who=who)["alarms"])
+
+
+def silence(settings: Settings, name: str, for_s: float) -> list[dict[str, Any]]:
+    """Tell nobody of an alarm for so long; what stands then."""
+    who = operator.current().who
+    return list(ask(settings, "run", "alarm-silence", name=name, for_s=for_s, who=who)["alarms"])
+
+
+def start_night(settings: Settings, plan: Path) -> dict[str, Any]:
+    """Begin a night by its plan; {"folder"}. SettingsError lists all mistakes of the plan."""
+    text = read_toml(plan)
+    parse_plan(text, plan, settings)  # here, so that all its mistakes are told line by line
+    who = operator.current().who
+    return ask(settings, "run", "night-start", path=str(plan), who=who, text=text)
+
+
+def stop_night(settings: Settings) -> dict[str, Any]:
+    """End the step at hand, then do the plan's [[last]]; what is told of the night."""
+    ask(settings, "run", "night-stop", who=operator.current().who)
+    return dict(ask(settings, "run", "status")["night"])
 
 
 @contextmanager

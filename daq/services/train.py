@@ -22,6 +22,7 @@ from daq.model.record import PULSES, Cause, mask_of
 from daq.store.reader import Run, open_run
 
 MOST = 1000  # records of a kind that are used, evenly over the runs
+LOW_PASS_COST = 0.01  # of the resolution, for a template that is not all signal
 DAY_S = 86_400.0
 NOISE = mask_of((Cause.RANDOM, Cause.PERIODIC))
 
@@ -70,6 +71,7 @@ def _train(runs: Sequence[Run], name: str, heights: Heights) -> Trained:
             pretrigger=channel.pretrigger,
             rate_hz=channel.record_rate_hz,
             falling=falling,
+            low_pass_cost=LOW_PASS_COST,
             provenance=_provenance(runs, heights),
         )
     except CheckError as error:
@@ -132,6 +134,7 @@ def _provenance(runs: Sequence[Run], heights: Heights) -> dict[str, str]:
         "pulse heights": f"{heights.least:g} to {heights.most:g} counts",
         "at least": f"{LEAST_NOISE} noise and {LEAST_PULSES} pulse records",
         "at most": f"{MOST} of each, evenly over the runs",
+        "low-pass": f"where it costs {LOW_PASS_COST:.0%} of the resolution",
     }
 
 
@@ -144,7 +147,10 @@ def filter_row(name: str, one: Filter, sigmas: float) -> dict[str, Any]:
     threshold = one.counts(sigmas=sigmas)
     return {
         "channel": name,
-        "sigma_counts": one.sigma,
+        "sigma_counts": one.noise_sigma,
+        "sigma_formula_counts": one.sigma,
+        "sigma_measured_counts": one.measured.sigma if one.measured else None,
+        "measured_on": one.measured.n if one.measured else 0,
         "sigma_ev": one.sigma_ev,
         "threshold_sigmas": sigmas,
         "threshold_counts": threshold,
@@ -163,13 +169,16 @@ def filter_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The same for eyes."""
     table = Table(box=None)
     for column in (
-        "channel", "sigma counts", "sigma eV", "threshold", "counts", "noise /day", "SHA-256",
+        "channel", "sigma counts", "formula", "measured", "sigma eV", "threshold", "counts",
+        "noise /day", "SHA-256",
     ):  # fmt: skip
         table.add_column(column, justify="left" if column == "channel" else "right")
     for row in rows:
         ev = "" if row["sigma_ev"] is None else f"{row['sigma_ev']:.2f}"
+        measured = row["sigma_measured_counts"]
         table.add_row(
-            row["channel"], f"{row['sigma_counts']:.3f}", ev, f"{row['threshold_sigmas']:g} sigma",
+            row["channel"], f"{row['sigma_counts']:.3f}", f"{row['sigma_formula_counts']:.3f}",
+            "" if measured is None else f"{measured:.3f}", ev, f"{row['threshold_sigmas']:g} sigma",
             f"{row['threshold_counts']:.2f}", f"{row['noise_per_day']:.3g}", row["sha256"][:12],
         )  # fmt: skip
     return table

@@ -118,7 +118,7 @@ def tune(
         steps.watch(said)
         watch(said)
 
-    with _services(settings), _stoppable() as stop, _executor(settings, told, stop, speed) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
         plans = {name: settings.section(Detectors).root[name] for name in names}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
@@ -178,7 +178,7 @@ def _begun(settings: Settings, channels: Sequence[str], resume: bool) -> tuple[P
 
 
 @contextmanager
-def _services(settings: Settings) -> Iterator[None]:
+def services(settings: Settings) -> Iterator[None]:
     """What is up, if it is of this config; else its services for as long as this takes."""
     try:
         up = system.settings_of_what_is_up()
@@ -197,7 +197,7 @@ def _services(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[threading.Event]:
+def stoppable() -> Iterator[threading.Event]:
     """Set by Ctrl-C and by SIGTERM; what is under way then puts back what it changed."""
     stop = threading.Event()
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
@@ -210,7 +210,7 @@ def _stoppable() -> Iterator[threading.Event]:
             signal.signal(each, handler)
 
 
-def _executor(
+def executor(
     settings: Settings, watch: Watch, stop: threading.Event, speed: float | None
 ) -> Executor:
     listed = system.ask(settings, "instruments", "list")
@@ -283,7 +283,7 @@ def _restored(
         steps.watch(said)
         watch(said)
 
-    with _services(settings), _stoppable() as stop, _executor(settings, told, stop, speed) as hands:
+    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
         found = run(guide.restore(wanted), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)

@@ -63,7 +63,7 @@ def tune(
     if dry_run:
         _tell_plan(tune.dry_run(settings, names), json_)
         return
-    with _progress(quiet=json_) as watch:
+    with progress(quiet=json_) as watch:
         result = tune.tune(settings, names, watch, resume=resume, speed=speed)
     _tell(result, json_)
 
@@ -73,7 +73,7 @@ def _bring_back(file: Path | None, config: Path | None, speed: float | None, jso
     from daq.settings.loader import load
 
     settings = load(config) if config else system.settings_of_what_is_up()
-    with _progress(quiet=json_) as watch:
+    with progress(quiet=json_) as watch:
         if file:
             result = tune.load(settings, file, watch, speed=speed)
         else:
@@ -82,7 +82,7 @@ def _bring_back(file: Path | None, config: Path | None, speed: float | None, jso
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Watch]:
+def progress(*, quiet: bool) -> Iterator[Watch]:
     """Lines of what begins and ends, and a bar per channel; nothing for machines."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

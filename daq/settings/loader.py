@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +28,7 @@ from daq.settings.sections import (
     MatchedTrigger,
     Security,
 )
+from daq.settings.watch import watch_problems
 
 GROUP = "scheelite.settings"
 REQUIRED = ("experiment", "kinds", "channels", "digitizers")
@@ -97,17 +98,12 @@ def runtime_dir() -> Path:
 
 def load(path: Path) -> Settings:
     """The settings in a TOML file; SettingsError lists every mistake with its place."""
-    return parse(_read(path), path)
+    return parse(read_toml(path), path)
 
 
 def parse(text: str, path: Path) -> Settings:
     """The settings in a text; `path` is what the errors name."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), [f"not TOML: {error}"]) from error
-    except RecursionError as error:
-        raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
+    document = _document(text, path)
     known = {e.name: e for e in entry_points(group=GROUP)}
     problems = [
         f"{n}: unknown section (known: {', '.join(known)})" for n in document if n not in known
@@ -126,10 +122,37 @@ def parse(text: str, path: Path) -> Settings:
     return Settings(path, text, sections)
 
 
-_DEFAULTED = ("endpoints", "storage", "events", "filters")
+# Any: what a TOML file holds
+def checked(
+    kind: type[S], text: str, path: Path, strange: Callable[[dict[str, Any]], Iterable[str]]
+) -> tuple[S | None, list[str]]:
+    """A TOML text as one section, and its problems, each with its place and line.
+
+    `strange` says what is wrong in a way that a sentence tells better than the section would.
+    """
+    document = _document(text, path)
+    problems = list(strange(document))
+    if problems:
+        return None, [_with_line(p, text) for p in problems]
+    section, found = _section(kind, document, "")
+    return section, [_with_line(p.removeprefix("."), text) for p in found]
 
 
-def _read(path: Path) -> str:
+# Any: what a TOML file holds
+def _document(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and int's own at 4300 digits
+        raise SettingsError(str(path), [f"not TOML: {error}"]) from error
+    except RecursionError as error:
+        raise SettingsError(str(path), ["not TOML: brackets in brackets without end"]) from error
+
+
+_DEFAULTED = ("endpoints", "storage", "events", "filters", "relock", "stability")
+
+
+def read_toml(path: Path) -> str:
+    """The text of a config; UsageError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -138,7 +161,7 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read as a config: {error}") from error
 
 
-def _section(kind: type[BaseModel], given: Any, name: str) -> tuple[BaseModel | None, list[str]]:
+def _section(kind: type[S], given: Any, name: str) -> tuple[S | None, list[str]]:
     problems: list[str] = []
     converted = _converted(given, name, problems)
     said = {problem.partition(":")[0] for problem in problems}
@@ -194,6 +217,7 @@ def _problem(section: str, error: Mapping[str, Any]) -> str:
 def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     """What no section can see alone."""
     yield from _unguarded(sections)
+    yield from watch_problems(sections)
     if isinstance(detectors := sections.get("detectors"), Detectors):
         yield from detectors.mistakes(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
@@ -214,6 +238,8 @@ def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
     if isinstance(kinds, Kinds):
         yield from _lines(channels, kinds)
         yield from _unfiltered(channels, kinds, sections.get("filters"))
+        yield from _leaking(channels, kinds, sections)
+    yield from _uncommanded(channels, sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -236,6 +262,19 @@ def _unguarded(sections: Mapping[str, BaseModel]) -> Iterable[str]:
                 f"endpoints.{name}: expected ipc://PATH or tcp://127.0.0.1:PORT, or [security] "
                 f"with the keys that a socket beyond this machine needs, found {at!r}"
             )
+
+
+def _uncommanded(channels: Channels, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """What run control is to command and is no instrument of the config."""
+    if "instruments" not in sections:
+        return
+    known = getattr(sections["instruments"], "root", {})
+    asked = {f"channels.{name}.squid": entry.squid for name, entry in channels.root.items()}
+    stability = sections.get("stability")
+    asked["stability.generator"] = getattr(stability, "generator", "")
+    for place, what in asked.items():
+        if what and what.partition(".")[0] not in known:
+            yield f"{place}: expected an instrument of {_list(known)} and its part, found {what!r}"
 
 
 def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:
@@ -262,6 +301,27 @@ def _unfiltered(channels: Channels, kinds: Kinds, filters: BaseModel | None) -> 
     for name, kind in kinds.root.items():
         if name in used and any(isinstance(t, MatchedTrigger) for t in kind.triggers):
             yield f"kinds.{name}.triggers: expected filters.file for a matched trigger, found none"
+
+
+def _leaking(channels: Channels, kinds: Kinds, sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Blinding that something else would undo, or that cannot know its energies."""
+    chosen = getattr(sections.get("storage"), "raw", "none")
+    for name, channel in channels.root.items():
+        kind = kinds.root.get(channel.kind)
+        if kind is None or kind.blinding is None:
+            continue
+        if chosen == "all" or name in chosen:
+            yield (
+                f"storage.raw: expected no raw stream of {name}, whose kind {channel.kind} is "
+                "blinded: it would show everything"
+            )
+        if kind.blinding.to_ev is not None and not getattr(
+            sections.get("experiment"), "calibration", ""
+        ):
+            yield (
+                f"kinds.{channel.kind}.blinding: expected experiment.calibration for an energy "
+                "window, found none"
+            )
 
 
 def _members(events: Events, channels: Channels) -> Iterable[str]:

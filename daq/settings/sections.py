@@ -166,7 +166,7 @@ class Group(Section):
 class Veto(Section):
     """Records that are tagged around the triggers of other channels; none is ever dropped."""
 
-    kind: Literal["veto", "gate"] = Field("veto", description="What a tag means.")
+    kind: Literal["veto", "gate", "heater"] = Field("veto", description="What a tag means.")
     sources: Members = Field(description="Channels or kinds whose triggers count.")
     tagged: Members = Field(description="Channels or kinds whose records are tagged.")
     before_s: float = Field(ge=0, le=1, description="Tags so long before a trigger of a source.")
@@ -180,7 +180,7 @@ class Veto(Section):
 
     @model_validator(mode="after")
     def _only_gates_widen(self) -> Veto:
-        if self.kind == "veto" and self.timing_s_counts:
+        if self.kind != "gate" and self.timing_s_counts:
             raise ValueError(
                 f"expected timing_s_counts for a gate alone, found {self.timing_s_counts:g}"
             )
@@ -301,6 +301,80 @@ class Salting(Section):
     calibration: str = Field(min_length=1, description="Calibration that gives their heights.")
 
 
+class Blinding(Section):
+    """Which pulses are kept from everybody: their records go to the run's restricted file."""
+
+    fraction: float = Field(0.0, ge=0, le=1, description="Each pulse with this probability.")
+    from_ev: float | None = Field(None, ge=0, le=1e9, description="All from this energy [eV] ...")
+    to_ev: float | None = Field(None, gt=0, le=1e9, description="... to below this one [eV].")
+
+    @model_validator(mode="after")
+    def _something(self) -> Blinding:
+        if (self.from_ev is None) != (self.to_ev is None):
+            raise ValueError("expected both from_ev and to_ev or neither, found one")
+        if self.from_ev is not None and self.to_ev is not None and self.from_ev >= self.to_ev:
+            raise ValueError(f"expected from_ev below to_ev {self.to_ev:g}, found {self.from_ev:g}")
+        if not self.fraction and self.to_ev is None:
+            raise ValueError("expected a fraction above 0 or an energy window, found neither")
+        return self
+
+
+Band = tuple[
+    Annotated[float, Field(ge=-65536, le=65536)], Annotated[float, Field(ge=-65536, le=65536)]
+]
+
+
+class Guard(Section):
+    """What watches over the SQUID in the stream, per channel; docs/guard.md."""
+
+    phi0_v: float | None = Field(
+        None, gt=0, le=1000, description="Output of a flux quantum [V]; without it no jumps."
+    )
+    tolerance_phi0: float = Field(
+        0.2, gt=0, le=0.4, description="A step so near a whole number of quanta is a jump."
+    )
+    step_s: float = Field(32e-6, gt=0, le=0.01, description="A jump is over within this time [s].")
+    hold_s: float = Field(0.05, gt=0, le=5, description="A jump lasts, a pulse does not [s].")
+    settle_s: float = Field(0.002, gt=0, le=1, description="What a jump costs of live time [s].")
+    storm: int = Field(
+        20, ge=2, le=10_000, description="So many jumps within a second are an unlocked loop."
+    )
+    frozen_s: float = Field(
+        0.02, ge=0, le=60, description="So long without any change is no signal [s]; 0: not looked."
+    )
+    rails_counts: Band = Field((-32768, 32767), description="Ends of the output [counts].")
+    window_s: float = Field(0.25, gt=0, le=60, description="Noise and baseline are judged so long.")
+    noise_counts: Band | None = Field(
+        None, description="Least and largest noise of a quiet piece, rms [counts]; none: any."
+    )
+    baseline_counts: Band | None = Field(
+        None, description="Least and largest baseline, without flux quanta [counts]; none: any."
+    )
+
+    @field_validator("rails_counts", "noise_counts", "baseline_counts", mode="before")
+    @classmethod
+    def _pair(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value  # TOML knows no tuples
+
+    @model_validator(mode="after")
+    def _bands_in_order(self) -> Guard:
+        for name in ("rails_counts", "noise_counts", "baseline_counts"):
+            band = getattr(self, name)
+            if band is not None and band[0] >= band[1]:
+                raise ValueError(
+                    f"expected {name} as [low, high], found [{band[0]:g}, {band[1]:g}]"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _lasts_longer_than_its_step(self) -> Guard:
+        if self.hold_s < 4 * self.step_s:
+            raise ValueError(
+                f"expected hold_s of 4 step_s {self.step_s:g} or more, found {self.hold_s:g}"
+            )
+        return self
+
+
 class Kind(Section):
     """What channels of one kind share."""
 
@@ -331,6 +405,8 @@ class Kind(Section):
         0.0, ge=0, le=1e6, description="Pulses above this are dropped to the second's end; 0: none."
     )
     salting: Salting | None = Field(None, description="Pulses that software adds; none without.")
+    blinding: Blinding | None = Field(None, description="Pulses kept from everybody; none without.")
+    guard: Guard | None = Field(None, description="What watches over the SQUID; none without.")
     recorded: bool = Field(True, description="False: only to veto, gate or trigger others.")
 
     @model_validator(mode="after")
@@ -378,9 +454,59 @@ class ChannelEntry(Section):
     digitizer: Name = Field(description="Which of [digitizers] reads it.")
     input: int = Field(ge=0, le=1023, description="Input of that digitizer, from 0.")
     mass_g: float = Field(0.0, ge=0, le=1e6, description="Mass of the crystal [g]; 0: no target.")
+    squid: str = Field(
+        "",
+        pattern=r"^(|[A-Za-z][A-Za-z0-9_-]{0,31}\.[a-z][a-z0-9 ]{0,31})$",
+        description="What locks its SQUID: instrument and part, as squids1.squid 1; empty: nobody.",
+    )
     enabled: bool = Field(True, description="False: it is left out, as if it were not here.")
     counts_offset: int = Field(
         0, ge=-65536, le=65536, description="Added to a sample gives the source's own counts."
+    )
+
+
+class Relock(Section):
+    """How a lock that the guard finds lost is made again, without anybody."""
+
+    after_s: float = Field(
+        1.0, ge=0, le=3600, description="What the guard finds must last so long [s]."
+    )
+    most_phi0: int = Field(5, ge=1, le=1000, description="So far slipped, it is locked anew.")
+    prove_s: float = Field(
+        0.5, gt=0, le=60, description="Samples that must be faultless for a proof [s]."
+    )
+    tries: int = Field(6, ge=1, le=100, description="Then it is given up, and an alarm says so.")
+    first_wait_s: float = Field(2.0, gt=0, le=3600, description="After the first failure [s].")
+    longest_wait_s: float = Field(
+        300.0, gt=0, le=86400, description="Each wait is twice the one before, up to this [s]."
+    )
+
+
+class Stability(Section):
+    """Heater pulses that run control sends in a run, to follow the gain; docs/guard.md."""
+
+    generator: str = Field(
+        "",
+        pattern=r"^(|[A-Za-z][A-Za-z0-9_-]{0,31}\.[a-z][a-z0-9 ]{0,31})$",
+        description="What sends them: instrument and part, as pulser.output 1; empty: nothing.",
+    )
+    load: float | Literal["INF"] = Field("INF", description="At the generator [ohm], or INF.")
+    width_s: float = Field(100e-6, ge=16e-9, le=1, description="Of a pulse.")
+    every_s: float = Field(5.0, ge=0.05, le=3600, description="From one pulse to the next.")
+    ladder_v: list[Annotated[float, Field(gt=0, le=10)]] = Field(
+        [0.5],
+        min_length=1,
+        max_length=16,
+        description="Heights of test pulses, which follow the gain; the control pulse in between.",
+    )
+    control_v: float = Field(
+        5.0, gt=0, le=10, description="Height of the control pulse, which saturates the sensor."
+    )
+    pulses: int = Field(
+        1, ge=1, le=1000, description="Of each height, before the generator is told the next."
+    )
+    wander_per_rth: float = Field(
+        0.01, gt=0, le=1, description="How far a gain goes in an hour as a random walk, relative."
     )
 
 

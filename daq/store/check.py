@@ -27,6 +27,7 @@ from daq.store.h5file import (
 from daq.store.layout import (
     ATTRIBUTES,
     FIXED_TABLES,
+    OPTIONAL,
     RAW_PIECES,
     RECORDS,
     TABLES,
@@ -84,7 +85,7 @@ def check_file(path: Path) -> Finding:
 
 
 def _problems(path: Path, file: Group) -> Iterator[str]:
-    missing = [name for name in ATTRIBUTES if name not in file.attrs]
+    missing = [name for name in ATTRIBUTES if name not in {*file.attrs, *OPTIONAL}]
     if missing:
         yield f"expected the attributes {', '.join(missing)}, found none"
         return

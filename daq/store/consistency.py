@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daq.model.batch import Rows
+from daq.model.record import HitKind
 from daq.store.parts import Part
 from daq.store.summary import LEDGER_COLUMNS
 
@@ -22,9 +23,9 @@ def problems_in(parts: Sequence[Part], whole: bool) -> list[str]:
     if found:
         return found  # the rest would only repeat it
     found += [*_records(parts, whole), *_ledgers(parts, whole), *_events(parts, whole)]
-    found += [*_anchors(parts), *_gaps(parts), *_inputs(parts)]
+    found += [*_anchors(parts), *_gaps(parts), *_inputs(parts), *_guard(parts)]
     if whole and not found:
-        found += [*_gap_columns(parts), *_members(parts), *_raw(parts)]
+        found += [*_gap_columns(parts), *_guarded_columns(parts), *_members(parts), *_raw(parts)]
     return found
 
 
@@ -173,6 +174,54 @@ def _lost_before(gaps: Rows, samples: Ints) -> Ints:
     stops = np.concatenate([[np.iinfo(np.int64).min], gaps["stop"]])
     behind: Ints = lost[begun] - np.maximum(0, stops[begun] - samples) * (begun > 0)
     return behind
+
+
+# --- the guard ---
+
+
+def _guard(parts: Sequence[Part]) -> Iterator[str]:
+    """Hits of known kinds, none empty; jumps, and only jumps, have quanta."""
+    for part in parts:
+        rows = part.table("guard")
+        unknown = ~np.isin(rows["kind"], [int(kind) for kind in HitKind])
+        yield from _said(part.name, "hit at", unknown, rows["start"], "is of no known kind")
+        empty = rows["stop"] <= rows["start"]
+        yield from _said(part.name, "hit at", empty, rows["start"], "is empty")
+        wrong = (rows["quanta"] != 0) != (rows["kind"] == HitKind.JUMP)
+        yield from _said(
+            part.name,
+            "hit at",
+            wrong,
+            rows["start"],
+            "is no jump with quanta and nothing else",
+        )
+    yield from _in_range(parts, "guard", "channel", len(parts[0].facts.start.channels))
+
+
+def _guarded_columns(parts: Sequence[Part]) -> Iterator[str]:
+    """No sample of a hit may be live; within a rail's there may be some between its touches."""
+    hits, ledger = _all(parts, "guard"), _all(parts, "livetime")
+    hits = hits[hits["kind"] != HitKind.RAIL]
+    for i, channel in enumerate(parts[0].facts.start.channels):
+        rows = _of(ledger, "channel", i)
+        hit = _lost(_united(_of(hits, "channel", i)), rows)
+        wrong = rows["live"] + hit > rows["stop"] - rows["start"]
+        if wrong.any():
+            at = int(wrong.argmax())
+            yield (
+                f"livetime of channel {channel.name}, from sample {rows['start'][at]}: expected "
+                f"{hit[at]} samples of the guard's hits not to be live, found "
+                f"{rows['live'][at]} live"
+            )
+
+
+def _united(hits: Rows) -> Rows:
+    """Rows of which each begins where those before have ended; what they cover is the same."""
+    rows = np.sort(hits, order=["start", "stop"])
+    reached = np.maximum.accumulate(np.concatenate([[np.iinfo(np.int64).min], rows["stop"]]))[:-1]
+    rows["start"] = np.maximum(rows["start"], reached)
+    united: Rows = rows[rows["stop"] > rows["start"]]
+    return united
 
 
 # --- raw streams ---

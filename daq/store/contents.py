@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,7 @@ from daq.errors import FormatError
 from daq.model.batch import Rows
 from daq.model.channel import Channel
 from daq.model.record import plain
-from daq.store.frames import Frame, Kind
+from daq.store.frames import RESTRICTED, Frame, Kind
 from daq.store.layout import INPUT, INPUT_BYTES, RAW_PIECE, TABLE_OF, TABLES
 from daq.store.logfile import External, LogFile
 from daq.store.payloads import RECORD_ROW, ROWS, SAMPLE, decode_raw, decode_records, decode_rows
@@ -46,6 +46,7 @@ class Contents:
     records: Sequence[tuple[Rows, Samples]]
     tables: dict[str, Rows]
     raw: dict[str, tuple[Rows, Samples]] = field(default_factory=dict)
+    restricted: Contents | None = None  # what is kept from everybody; None without
 
 
 def facts_of(start_text: bytes, end_text: bytes, commits: tuple[int, int], resumed: bool) -> Facts:
@@ -83,7 +84,26 @@ def contents_of(file: LogFile, followed: bool, start_text: bytes | None = None) 
     external = [item for item in file.external if not followed or item.seq < file.last_seq]
     records = _records(facts.start.channels, frames)
     raw = _raw(facts.start, frames)
-    return Contents(facts=facts, records=records, tables=_tables(frames, external), raw=raw)
+    return Contents(
+        facts=facts,
+        records=records,
+        tables=_tables([frame for frame in frames if frame.kind not in RESTRICTED], external),
+        raw=raw,
+        restricted=_restricted(facts, frames),
+    )
+
+
+def _restricted(facts: Facts, frames: list[Frame]) -> Contents | None:
+    """What is for the restricted file, which is like a segment: its other tables are empty."""
+    hidden = [replace(f, kind=RESTRICTED[f.kind]) for f in frames if f.kind in RESTRICTED]
+    if not hidden:
+        return None
+    return Contents(
+        facts=facts,
+        records=_records(facts.start.channels, hidden),
+        tables=_tables(hidden, []),
+        raw=_raw(facts.start, []),
+    )
 
 
 def pieces_of(seq: int, text: bytes) -> Rows:

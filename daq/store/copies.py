@@ -52,7 +52,7 @@ class FolderPlace:
         target = self._of(source)
         with disk.naming("copy to", target):
             target.parent.mkdir(exist_ok=True)
-            disk.publish(target, source.read_bytes())
+            disk.publish(target, source.read_bytes(), mode=source.stat().st_mode & 0o777)
 
     def sha256(self, source: Path) -> str:
         """Read from the disk there."""
@@ -199,7 +199,7 @@ class Copies:
 
 def sealed(folder: Path) -> list[Path]:
     """The files of a run that will not change any more; of a complete run all, its marker last."""
-    found = list(names.segments(folder).values())
+    found = [*names.segments(folder).values(), *names.restricted(folder).values()]
     if names.complete_path(folder).exists():
         rest = (names.master_path(folder), names.manifest_path(folder), names.complete_path(folder))
         found += [*names.filters(folder), *(path for path in rest if path.exists())]
@@ -209,7 +209,8 @@ def sealed(folder: Path) -> list[Path]:
 def bulk(folder: Path) -> list[Path]:
     """The files that hold the data of a run."""
     master = names.master_path(folder)
-    return [*names.segments(folder).values(), *([master] if master.exists() else [])]
+    data = [*names.segments(folder).values(), *names.restricted(folder).values()]
+    return [*data, *([master] if master.exists() else [])]
 
 
 def read_journal(folder: Path) -> dict[str, Proof]:

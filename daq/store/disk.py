@@ -12,6 +12,7 @@ from daq.errors import DiskFullError, StorageError
 
 Buffer = bytes | memoryview
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+EVERYBODY, OWNER = 0o644, 0o600  # who may read a file
 MAX_BUFFERS = 512  # of one writev; Linux takes 1024
 
 
@@ -28,9 +29,12 @@ def naming(doing: str, path: Path) -> Iterator[None]:
         raise kind(f"cannot {doing} {path}: {error.strerror or error}") from error
 
 
-def create(path: Path) -> int:
+def create(path: Path, mode: int = EVERYBODY) -> int:
     """A descriptor of a new, empty file; what lay there under this name is dropped."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    if mode == OWNER:  # a file that lay there has kept the mode that it had
+        os.fchmod(fd, mode)
+    return fd
 
 
 def allocate(fd: int, start: int, n_bytes: int) -> None:
@@ -104,15 +108,15 @@ def dropping(draft: Path) -> Iterator[None]:
         raise
 
 
-def publish(path: Path, *buffers: Buffer) -> None:
+def publish(path: Path, *buffers: Buffer, mode: int = EVERYBODY) -> None:
     """Write a whole file under its name: it is there complete and durable, or not at all."""
     with naming("write", path), dropping(part(path)):
-        _write_file(part(path), buffers)
+        _write_file(part(path), buffers, mode)
         rename(part(path), path)
 
 
-def _write_file(path: Path, buffers: Sequence[Buffer]) -> None:
-    fd = create(path)
+def _write_file(path: Path, buffers: Sequence[Buffer], mode: int) -> None:
+    fd = create(path, mode)
     try:
         append(fd, buffers)
         sync(fd)

@@ -39,6 +39,10 @@ class Kind(IntEnum):
     ANCHORS = 21
     RAW = 22
     SALTS = 23
+    GUARD = 24
+    BLINDED = 25  # records, events and members of the restricted file
+    BLINDED_EVENTS = 26
+    BLINDED_MEMBERS = 27
     RUN_START = 32
     INPUT = 33
     READINGS = 34
@@ -47,6 +51,11 @@ class Kind(IntEnum):
 
 
 KINDS = frozenset(Kind)
+RESTRICTED = {  # what each of these is in the restricted file
+    Kind.BLINDED: Kind.RECORDS,
+    Kind.BLINDED_EVENTS: Kind.EVENTS,
+    Kind.BLINDED_MEMBERS: Kind.MEMBERS,
+}
 DERIVED = frozenset(kind for kind in Kind if 16 <= kind < 32)  # of the samples, by the pipeline
 EXTERNAL = frozenset(kind for kind in Kind if kind >= 32)  # from outside; cannot be made again
 

@@ -28,7 +28,7 @@ from daq.store.layout import (
     field_attributes,
     file_dtype,
 )
-from daq.store.start import RunStart
+from daq.store.start import RunEnd, RunStart
 
 GROWTH = 1 << 22  # bytes by which an image grows in memory
 Group = Any  # Any: h5py has no types
@@ -81,7 +81,13 @@ def told_attributes(facts: Facts) -> dict[str, str | int]:
         "last_commit": facts.last_commit,
         "recovered": int(facts.resumed),
         "compression": start.compression,
+        **({"thresholds": _thresholds(end)} if end and end.thresholds else {}),
     }
+
+
+def _thresholds(end: RunEnd) -> str:
+    """One line a channel."""
+    return "\n".join(f"{name}: {said}" for name, said in end.thresholds.items())
 
 
 def told_texts(facts: Facts) -> dict[str, bytes]:

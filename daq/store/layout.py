@@ -14,6 +14,7 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -59,7 +60,11 @@ DIGITIZER = described(
 WINDOW = described(
     [
         ("name", "S64", "name of the window; its row here is its bit in every mask of tags"),
-        ("kind", "S8", "veto: what it tags is vetoed; gate: it only lies in the gate"),
+        (
+            "kind",
+            "S8",
+            "veto: what it tags is vetoed; gate, heater: it lies in one",
+        ),
         ("sources", "<u8", "bit i: the triggers of the run's i-th channel count"),
         ("tagged", "<u8", "bit i: records of the run's i-th channel are tagged"),
         ("before_s", "<f8", "tags so long before a trigger of a source [s]"),
@@ -103,7 +108,10 @@ ATTRIBUTES = {
     "last_commit": "number of the last one; less than the first where there is none",
     "recovered": "1 where it begins, or in the master anything began or ended, after a crash",
     "compression": "of the datasets with rows: gzip, bitshuffle-lz4 or none",
+    "thresholds": "what salts and noise say of each channel's triggers, a line a channel, at the "
+    "end; not there where they say nothing",
 }
+OPTIONAL = ("thresholds",)
 
 TEXTS = {
     "settings/toml": "the configuration as the operator wrote it",
@@ -135,6 +143,7 @@ TABLES = {
     "salts": TableLayout(
         SALT, "pulses of known energy that software added, and what became of them"
     ),
+    "guard": TableLayout(GUARD, "what the guard found in the streams"),
     "readings": TableLayout(READING, "what the instruments said"),
     "messages": TableLayout(MESSAGE, "what happened"),
     "inputs": TableLayout(INPUT, "everything that entered the acquisition and is no sample"),
@@ -146,6 +155,7 @@ TABLE_OF = {
     Kind.LEDGER: "livetime",
     Kind.ANCHORS: "anchors",
     Kind.SALTS: "salts",
+    Kind.GUARD: "guard",
     Kind.READINGS: "readings",
     Kind.MESSAGES: "messages",
 }

@@ -11,6 +11,7 @@ from daq.store.disk import Buffer
 from daq.store.frames import Kind, encode, file_key
 from daq.store.logfile import COMMIT, External, Head, LogFile, encode_head
 from daq.store.payloads import Payload
+from daq.store.start import decode_start
 
 PAGE = 4096
 
@@ -42,11 +43,12 @@ class LogFiles:
     def open(self, repeated: Sequence[External]) -> None:
         """Make the file, with its head and what is repeated from the file before, durable."""
         self._run_start = [item for item in repeated if item.kind is Kind.RUN_START]
+        private = any(decode_start(item.payload).blinds for item in self._run_start)
         self._key = file_key(self._head.run, self._head.file)
         self._position = self._allocated = 0
         draft = disk.part(self.path)
         with disk.naming("make", self.path), disk.dropping(draft):
-            self._fd = disk.create(draft)
+            self._fd = disk.create(draft, disk.OWNER if private else disk.EVERYBODY)
             head = encode_head(self._head, self._checkpoint)
             self._append(encode(Kind.HEAD, self._head.first_seq, self._key, [head]))
             for item in repeated:
@@ -138,4 +140,5 @@ def rewrite(folder: Path, content: bytes, file: LogFile, run: int, index: int) -
     for item in [*repeated, *file.pending]:
         buffers += encode(item.kind, item.seq, key, [item.payload])
     buffers += encode(Kind.SEAL, file.next_seq, key, [])
-    disk.publish(names.log_path(folder, index), *buffers)
+    path = names.log_path(folder, index)
+    disk.publish(path, *buffers, mode=path.stat().st_mode & 0o777)

@@ -12,6 +12,7 @@ RUN = re.compile(r"run_(\d{6,})")
 LOG = re.compile(r"(\d{6,})\.log")
 DAMAGED = re.compile(r"(\d{6,})\.damaged")
 SEGMENT = re.compile(r"segment_(\d{6,})\.h5")
+RESTRICTED = re.compile(r"restricted_(\d{6,})\.h5")
 DRAFT = re.compile(r"segment_(\d{6,})\.h5\.part")
 FILTERS = re.compile(r"filters-[0-9a-f]{16}")
 DAMAGED_SEGMENT = re.compile(r"segment_(\d{6,})\.damaged")
@@ -48,6 +49,16 @@ def log_path(folder: Path, index: int) -> Path:
 def segment_path(folder: Path, index: int) -> Path:
     """The sealed file made of the log file with the same number."""
     return folder / f"segment_{index:06d}.h5"
+
+
+def restricted_path(folder: Path, index: int) -> Path:
+    """What the same log file held that is kept from everybody; there where it held any."""
+    return folder / f"restricted_{index:06d}.h5"
+
+
+def restricted(folder: Path) -> dict[int, Path]:
+    """Number -> path of the restricted files, in order."""
+    return _numbered(folder, RESTRICTED)
 
 
 def master_path(folder: Path) -> Path:

@@ -146,6 +146,12 @@ class LogPart:
         return self._contents.raw[channel][1]
 
 
+def restricted_part(part: Part) -> Part | None:
+    """What a log file that is not folded yet has for the restricted file; None for a segment."""
+    hidden = part._contents.restricted if isinstance(part, LogPart) else None
+    return LogPart(part.name, hidden) if hidden else None
+
+
 class KeptPart:
     """A part whose tables are read once; its records stay where they are."""
 

@@ -19,6 +19,7 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
@@ -38,6 +39,9 @@ ROWS = {
     Kind.LEDGER: plain(LEDGER),
     Kind.ANCHORS: plain(ANCHOR),
     Kind.SALTS: plain(SALT),
+    Kind.BLINDED_EVENTS: plain(EVENT),
+    Kind.BLINDED_MEMBERS: plain(MEMBER),
+    Kind.GUARD: plain(GUARD),
     Kind.READINGS: plain(READING),
     Kind.MESSAGES: plain(MESSAGE),
 }
@@ -58,6 +62,8 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
     UsageError for an array of the wrong dtype or shape.
     """
     found = [_records(records, lengths) for records in batch.records if len(records.table)]
+    for records in batch.blinded:
+        found += [(Kind.BLINDED, _records(records, lengths)[1])] if len(records.table) else []
     found += [_raw(raw, len(lengths)) for raw in batch.raw if len(raw.samples)]
     tables = {
         Kind.EVENTS: batch.events,
@@ -66,6 +72,9 @@ def payloads(batch: Batch, lengths: Sequence[int]) -> list[Payload]:
         Kind.LEDGER: batch.ledger,
         Kind.ANCHORS: batch.anchors,
         Kind.SALTS: batch.salts,
+        Kind.BLINDED_EVENTS: batch.blinded_events,
+        Kind.BLINDED_MEMBERS: batch.blinded_members,
+        Kind.GUARD: batch.guard,
     }
     for kind, rows in tables.items():
         _expect(kind.name.lower(), rows, ROWS[kind], (len(rows),))

@@ -11,16 +11,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from daq.errors import FormatError, UsageError
+from daq.errors import FormatError, RefusedError, UsageError
 from daq.model.batch import Rows
 from daq.model.channel import Channel
 from daq.model.plan import Window
+from daq.model.record import EVENT, MEMBER, RECORD, plain
 from daq.store import names
 from daq.store.contents import Samples, texts_of
-from daq.store.parts import parts_of
+from daq.store.parts import Part, SegmentPart, parts_of, restricted_part
 from daq.store.payloads import json_object
 from daq.store.samples import RecordSamples
 from daq.store.start import RunDigitizer
+from daq.store.summary import FileSum, read_manifest
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -31,13 +33,13 @@ class Marker(msgspec.Struct, frozen=True):
     manifest_sha256: str
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, *, unblind: bool = False) -> Run:
     """The run in a folder, or that a file belongs to, as it is now.
 
     Of a running run that is all up to its last commit. FormatError where there is no run, or
-    where what is there cannot be read.
+    where what is there cannot be read. Only with `unblind` can what is blinded be asked for.
     """
-    return Run(run_folder_of(path))
+    return Run(run_folder_of(path), unblind=unblind)
 
 
 def run_folder_of(path: Path) -> Path:
@@ -65,8 +67,8 @@ def read_marker(folder: Path) -> Marker | None:
 class Run:
     """One run; tables have the plain dtypes of `daq.model.record`. Nothing is kept open."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, unblind: bool = False) -> None:
+        self.folder, self._unblind = folder, unblind
         self._marker = read_marker(folder)
         self._parts = parts_of(folder)
         self._start, self._end = self._parts[-1].facts.start, self._parts[-1].facts.end
@@ -179,9 +181,26 @@ class Run:
         return self._end.drops if self._end else {}
 
     @property
+    def blinded(self) -> Mapping[str, int]:
+        """Records in the restricted files by channel; known once the run has ended."""
+        return self._end.blinded if self._end else {}
+
+    @property
+    def thresholds(self) -> Mapping[str, str]:
+        """What salts and noise say of each channel's triggers; known once the run has ended."""
+        return self._end.thresholds if self._end else {}
+
+    @property
     def digitizers(self) -> tuple[RunDigitizer, ...]:
         """The sample clocks, in the order that tables number them."""
         return self._start.digitizers
+
+    def files(self) -> tuple[FileSum, ...]:
+        """The files of a complete run as its manifest has them; none before."""
+        if not self.complete:
+            return ()
+        manifest = read_manifest(names.manifest_path(self.folder))
+        return (manifest.master, *manifest.segments)
 
     # --- what it holds ---
 
@@ -198,6 +217,38 @@ class Run:
         self._channel(channel)
         for part in self._parts:
             yield part.record_table(channel), part.samples(channel, slice(None))
+
+    @property
+    def blinds(self) -> bool:
+        """Whether a part of it is kept in restricted files."""
+        return self._start.blinds
+
+    def blinded_records(self, channel: str) -> tuple[Rows, Samples]:
+        """Rows of a channel's blinded records, and their samples; RefusedError without `unblind`.
+
+        Their numbers are their own: 0, 1, 2 ... among the channel's blinded ones.
+        """
+        found, parts = self._channel(channel), self._restricted()
+        none = np.empty((0, found.record_length), np.int16)
+        table = [np.empty(0, plain(RECORD)), *(part.record_table(channel) for part in parts)]
+        samples = [none, *(part.samples(channel, slice(None)) for part in parts)]
+        return np.concatenate(table), np.concatenate(samples)
+
+    def blinded_events(self) -> tuple[Rows, Rows]:
+        """EVENT rows of whole events that have blinded records, and these as MEMBER rows."""
+        parts = self._restricted()
+        events = [np.empty(0, plain(EVENT)), *(part.table("events") for part in parts)]
+        members = [np.empty(0, plain(MEMBER)), *(part.table("event_members") for part in parts)]
+        return np.concatenate(events), np.concatenate(members)
+
+    def _restricted(self) -> list[Part]:
+        if not self._unblind:
+            raise RefusedError(
+                f"{self.folder}: expected open_run(..., unblind=True) for blinded records, "
+                "found a run that was opened without"
+            )
+        sealed: list[Part] = [SegmentPart(path) for path in names.restricted(self.folder).values()]
+        return [*sealed, *(part for part in map(restricted_part, self._parts) if part)]
 
     @property
     def raw_channels(self) -> tuple[str, ...]:
@@ -247,6 +298,10 @@ class Run:
     def salts(self) -> Rows:
         """SALT rows."""
         return self._table("salts")
+
+    def guard(self) -> Rows:
+        """GUARD rows."""
+        return self._table("guard")
 
     def readings(self) -> Rows:
         """READING rows."""

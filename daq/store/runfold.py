@@ -24,6 +24,7 @@ from daq.store.summary import (
     encode_manifest,
     file_sum,
     manifest_of,
+    restricted_sum,
     run_facts,
     run_stops,
     summarize,
@@ -95,7 +96,9 @@ class RunFold:
         master = names.master_path(self.folder)
         disk.publish(master, self._master(parts))
         yield master
-        manifest = manifest_of(parts, FileSum(**file_sum(master)), self._damages())
+        restricted = [restricted_sum(p) for p in names.restricted(self.folder).values()]
+        master_sum = FileSum(**file_sum(master))
+        manifest = manifest_of(parts, master_sum, self._damages(), restricted)
         disk.publish(names.manifest_path(self.folder), encode_manifest(manifest))
         yield names.manifest_path(self.folder)
         self._clear_log(owner)
@@ -148,14 +151,23 @@ class RunFold:
             contents = contents_of(file, followed, self._other_start(index, file))
         except FormatError as error:
             raise StorageError(f"cannot fold {path}: {error}") from error
+        if contents.restricted is not None:
+            self._seal(names.restricted_path(self.folder, index), contents.restricted, disk.OWNER)
         target = names.segment_path(self.folder, index)
-        if not _holds(target, contents):
-            disk.publish(target, segment_image(contents, index, self._now_ns()))
-        if not _holds(target, contents):
-            raise StorageError(f"{target}: expected what {path.name} holds, found something else")
+        self._seal(target, contents, disk.EVERYBODY)
         self._summaries[index] = summarize(target)
         self._drop(path, bad=bool(_problems(file, contents)))
         return target
+
+    def _seal(self, target: Path, contents: Contents, mode: int) -> None:
+        """Write a file and prove that it holds what it is to hold, where it does not yet."""
+        if _holds(target, contents):
+            return
+        index = int(target.stem.split("_")[1])
+        disk.publish(target, segment_image(contents, index, self._now_ns()), mode=mode)
+        if not _holds(target, contents):
+            source = names.log_path(self.folder, index).name
+            raise StorageError(f"{target}: expected what {source} holds, found something else")
 
     def _other_start(self, index: int, file: LogFile) -> bytes | None:
         """The run's start from another file of the run, where this one's is damaged."""

@@ -49,6 +49,11 @@ class RunStart:
     calibration: str = ""  # the text of the file that energies are by; empty: none
 
     @property
+    def blinds(self) -> bool:
+        """Whether a part of it is kept from everybody."""
+        return any(channel.blinding for channel in self.channels)
+
+    @property
     def compression(self) -> Compression:
         """How its files are compressed: what its settings say, whoever folds it and when."""
         chosen = self.settings.get("storage", {}).get("compression", "gzip")
@@ -59,13 +64,17 @@ class RunStart:
 class RunEnd:
     """Why and when it ended; `stops` is one past the last sample, by digitizer.
 
-    `drops` counts the triggers without a record: channel -> cause -> how many.
+    `drops` counts the triggers without a record: channel -> cause -> how many. `blinded` are the
+    records of each channel that are in the restricted files. `thresholds` are what salts and noise
+    say of each channel's triggers, in words.
     """
 
     reason: str
     t_ns: int
     stops: Mapping[str, int]
     drops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    blinded: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, str] = field(default_factory=dict)
 
 
 def decode_start(payload: Buffer) -> RunStart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class Manifest:
     digitizers: dict[str, dict[str, int]]
     segments: list[SegmentSum]
     master: FileSum
+    restricted: list[SegmentSum] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,14 @@ def summarize(path: Path) -> Summary:
         return Summary(file=total, facts=facts, rows=rows, ledger=read_table(file, "livetime"))
 
 
+def restricted_sum(path: Path) -> SegmentSum:
+    """The sum of a restricted file, with the records it holds of each channel."""
+    with opened(path) as file:
+        channels = [channel.name for channel in read_facts(file).start.channels]
+        records = {name: int(file[table_path(name)].shape[0]) for name in channels}
+    return SegmentSum(**file_sum(path), records=records)
+
+
 def file_sum(path: Path) -> dict[str, Any]:  # Any: the fields of a FileSum
     """Name, length and SHA-256 of a file."""
     with disk.naming("read", path), path.open("rb") as file:
@@ -101,7 +110,12 @@ def file_sum(path: Path) -> dict[str, Any]:  # Any: the fields of a FileSum
         return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
-def manifest_of(parts: Sequence[Summary], master: FileSum, problems: Sequence[str]) -> Manifest:
+def manifest_of(
+    parts: Sequence[Summary],
+    master: FileSum,
+    problems: Sequence[str],
+    restricted: Sequence[SegmentSum] = (),
+) -> Manifest:
     """The manifest of a run made of `parts`, in order."""
     start, end = parts[-1].facts.start, parts[-1].facts.end
     stops = run_stops(parts)
@@ -122,6 +136,7 @@ def manifest_of(parts: Sequence[Summary], master: FileSum, problems: Sequence[st
         digitizers={d.name: {"start": d.start, "stop": stops[d.name]} for d in start.digitizers},
         segments=[part.file for part in parts],
         master=master,
+        restricted=list(restricted),
     )
 
 

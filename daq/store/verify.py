@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from daq.store.layout import TABLES, dataset_paths
 from daq.store.logfile import parse
 from daq.store.parts import KeptPart, Part, SegmentPart, parts_of
 from daq.store.reader import read_marker, run_folder_of
+from daq.store.segment import read_segment, wrong_crcs
 from daq.store.summary import (
     FileSum,
     Manifest,
@@ -110,11 +113,11 @@ def _sums(folder: Path, manifest: Manifest | None) -> Iterator[str]:
     """Files that are not what the manifest says, are missing, or not in it."""
     if manifest is None:
         return
-    listed = [*manifest.segments, manifest.master]
+    listed = [*manifest.segments, *manifest.restricted, manifest.master]
     for expected in listed:
         yield from _sum(folder / expected.name, expected)
     known = {file.name for file in listed}
-    for path in names.segments(folder).values():
+    for path in (*names.segments(folder).values(), *names.restricted(folder).values()):
         if path.name not in known:
             yield f"{path.name}: not in the manifest"
 
@@ -122,6 +125,9 @@ def _sums(folder: Path, manifest: Manifest | None) -> Iterator[str]:
 def _sum(path: Path, expected: FileSum) -> Iterator[str]:
     if not path.is_file():
         yield f"{path.name}: missing"
+        return
+    if not os.access(path, os.R_OK):
+        yield f"{path.name}: unproven: it is for its owner alone"
         return
     found = FileSum(**file_sum(path))
     if found.bytes != expected.bytes:
@@ -152,7 +158,31 @@ def _files(folder: Path, timeout_s: float) -> tuple[list[str], Finding]:
     with Checker(timeout_s) as checker:
         segments = [checker.check(path) for path in names.segments(folder).values()]
         found = checker.check(master) if master.exists() else Finding()
-    return [problem for each in segments for problem in _all_of(each)], found
+        restricted = _restricted(folder, checker)
+    return [problem for each in segments for problem in _all_of(each)] + restricted, found
+
+
+def _restricted(folder: Path, checker: Checker) -> list[str]:
+    """What is wrong with the restricted files: damage, samples that were changed, a record lost."""
+    found: list[str] = []
+    counts: Counter[str] = Counter()
+    for path in names.restricted(folder).values():
+        if os.access(path, os.R_OK):  # else the sums say that it is unproven
+            found += _all_of(checker.check(path)) or list(_records_of(path, counts))
+    return found
+
+
+def _records_of(path: Path, counts: Counter[str]) -> Iterator[str]:
+    contents = read_segment(path)
+    for channel, (table, samples) in zip(
+        contents.facts.start.channels, contents.records, strict=True
+    ):
+        first = counts[channel.name]
+        if table["record"].tolist() != list(range(first, first + len(table))):
+            yield f"{path.name}: channel {channel.name}: expected the records from {first} on"
+        counts[channel.name] += len(table)
+        for number in wrong_crcs(table, samples):
+            yield f"{path.name}: channel {channel.name}: record {number} has other samples"
 
 
 def _all_of(finding: Finding) -> list[str]:
@@ -198,7 +228,8 @@ def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
         yield f"manifest.json: expected the segments {[part.name for part in parts]}"
         return
     summaries = [_summary(part, sums[part.name]) for part in parts]
-    made = msgspec.to_builtins(manifest_of(summaries, manifest.master, manifest.problems))
+    said = (manifest.master, manifest.problems, manifest.restricted)
+    made = msgspec.to_builtins(manifest_of(summaries, *said))
     found = msgspec.to_builtins(manifest)
     for key, expected in made.items():
         yield from _differences(f"manifest.json: {key}", expected, found[key])

@@ -167,12 +167,14 @@ class State(Message, frozen=True, tag="state"):
 
 
 class RawRequest(Message, frozen=True, tag="raw-request"):
-    """The next `n_samples` of `channel`, undecimated; none before sample number `not_before`."""
+    """The next `n_samples` of `channel`, undecimated: none before sample number `not_before`, and
+    none converted before the UTC `not_before_ns`."""
 
     id: Count
     channel: Name
     n_samples: Annotated[int, Meta(ge=1, le=2**26)]
     not_before: Count = 0
+    not_before_ns: Count = 0
 
 
 class RawReply(Message, frozen=True, tag="raw-reply"):

@@ -204,10 +204,13 @@ def show(socket: Socket, frames: list[bytes]) -> None:
 
 
 def raw_samples(
-    endpoint: str, channel: str, n_samples: int, timeout_s: float
+    endpoint: str, channel: str, n_samples: int, timeout_s: float, not_before_ns: int = 0
 ) -> tuple[RawReply, bytes]:
-    """The next samples of a channel from a core's `raw`, with what is known of them."""
-    asked = RawRequest(id=1, channel=channel, n_samples=n_samples)
+    """The next samples of a channel from a core's `raw`, with what is known of them.
+
+    None was converted before the UTC `not_before_ns`: a stream may be late by what is buffered.
+    """
+    asked = RawRequest(id=1, channel=channel, n_samples=n_samples, not_before_ns=not_before_ns)
     (reply,) = raw_together(endpoint, [asked], timeout_s)
     if isinstance(reply, ScheeliteError):
         raise reply

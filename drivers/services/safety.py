@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daq.datatypes import Datatype, Patching
+from daq.datatypes import Patching
 from daq.errors import OutOfRangeError, UsageError
 from daq.run.lease import Held
+from daq.settings.watch import Order
 from drivers.instrument import Instrument
+from drivers.orders import cannot_write
 from drivers.parameter import Bound
-from drivers.settings import Limit, Order, Safety
+from drivers.settings import Limit, Safety
 
 NUMBERS = ("number", "integer")
 
@@ -109,26 +111,9 @@ class Watch:
 def check_orders(orders: Iterable[Order], instruments: Mapping[str, Instrument]) -> None:
     """UsageError for an order that no instrument could obey, before it is needed at night."""
     for order in orders:
-        if order.instrument not in instruments:
-            raise UsageError(f"safety.orders: expected an instrument, found {order.instrument!r}")
-        bounds = {b.name: b for b in instruments[order.instrument].parameters()}
-        bound = bounds.get(order.parameter)
-        if bound is None or bound.parameter.tell is None:
-            raise UsageError(
-                f"safety.orders: expected a parameter of {order.instrument} that can be written, "
-                f"found {order.parameter!r}"
-            )
-        try:
-            _check_value(bound.parameter.datatype, order.value)
-        except OutOfRangeError as error:
-            raise UsageError(f"safety.orders: {order.instrument}.{bound.name}: {error}") from error
-
-
-def _check_value(datatype: Datatype[Any], value: object) -> None:  # Any: of any parameter
-    if isinstance(datatype, Patching):
-        datatype.check(value)
-    else:
-        datatype.refuse(value)
+        why = cannot_write(instruments, order.instrument, order.parameter, order.value)
+        if why:
+            raise UsageError(f"safety.orders: {why}")
 
 
 def _places(bound: Bound[Any]) -> Iterable[str]:  # Any: of any parameter

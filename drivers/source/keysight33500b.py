@@ -153,6 +153,20 @@ class Output(Channel):
         "Mean, at `load`.",
         "SOUR{ch}:VOLT:OFFS {value}",
     )
+    high = Parameter(
+        "SOUR{ch}:VOLT:HIGH?",
+        Number(-10, 10, "V"),
+        "Upper level, at `load`; the lower one stays.",
+        "SOUR{ch}:VOLT:HIGH {value}",
+        slow=True,
+    )
+    low = Parameter(
+        "SOUR{ch}:VOLT:LOW?",
+        Number(-10, 10, "V"),
+        "Lower level, at `load`; the upper one stays.",
+        "SOUR{ch}:VOLT:LOW {value}",
+        slow=True,
+    )
     frequency = Parameter(
         "SOUR{ch}:FREQ?", Number(1e-6, 30e6, "Hz"), "Repetition.", "SOUR{ch}:FREQ {value}"
     )

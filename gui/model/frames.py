@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +56,36 @@ class Answer:
 
     verb: str
     refusal: str = ""
+    service: str = "run"
+    result: dict[str, Any] = field(default_factory=dict)  # Any: each verb has its own
+    tag: str = ""  # what the asker wants to know it by
 
 
-Item = TraceFrame | PulseFrame | State | Missed | Trouble | Answer
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stretch of one channel as the digitizer has it: volts at `rate_hz`."""
+
+    channel: str
+    volts: npt.NDArray[np.float64]
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the doctor found: links of the chain from the digitizers to the file."""
+
+    links: list[dict[str, Any]]  # Any: {"link", "ok", "said", "mend"}
+
+
+@dataclass(frozen=True, slots=True)
+class TuneLine:
+    """What the tuning of a channel ("undo" for one that is taken back) said."""
+
+    what: str
+    text: str
+
+
+Item = TraceFrame | PulseFrame | State | Missed | Trouble | Answer | Stream | Examined | TuneLine
 
 
 def parse_traces(frames: Sequence[bytes]) -> TraceFrame:

@@ -21,6 +21,8 @@ LOOKS = {
     "idle": Look("IDLE", "○", "normal"),
     "starting": Look("STARTING", "◐", "attention"),
     "running": Look("RUNNING", "●", "normal"),
+    "paused": Look("PAUSED", "‖", "attention"),
+    "paused-by-disk": Look("DISK FULL", "▼", "alarm"),
     "stopping": Look("STOPPING", "◑", "attention"),
     "failed": Look("FAILED", "■", "alarm"),
 }
@@ -35,7 +37,7 @@ def look(console: Console, now_s: float) -> Look:
 
 def sentences(console: Console, now_s: float) -> list[tuple[str, str]]:
     """(tone, sentence) of everything that stands now, the worst first."""
-    services = (console.run, console.core)
+    services = [console.services[name] for name in console.watched]
     found = [("alarm", f"{s.name}: {s.body.problem}") for s in services if s.body.problem]
     found += [("attention", silence) for s in services if (silence := s.silence(now_s))]
     return found

@@ -6,10 +6,30 @@ import threading
 from collections import deque
 
 from daq.wire.schemas import State
-from gui.model.frames import Answer, Item, Missed, PulseFrame, TraceFrame, Trouble
+from gui.model.frames import (
+    Answer,
+    Examined,
+    Item,
+    Missed,
+    PulseFrame,
+    Stream,
+    TraceFrame,
+    Trouble,
+    TuneLine,
+)
 
-# how many of one topic wait for a window that falls behind; a record or a state replaces the last
-KEEP: dict[type, int] = {TraceFrame: 64, PulseFrame: 1, State: 1, Missed: 1, Trouble: 1, Answer: 64}
+# how many of one topic wait for a window that falls behind; a state replaces the last
+KEEP: dict[type, int] = {
+    TraceFrame: 64,
+    PulseFrame: 8,
+    State: 1,
+    Missed: 1,
+    Trouble: 1,
+    Answer: 64,
+    Stream: 4,
+    Examined: 1,
+    TuneLine: 256,
+}
 
 
 class Inbox:

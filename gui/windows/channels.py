@@ -94,6 +94,7 @@ class ChannelTable(QTableWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setShowGrid(False)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the arrows move in the array
         self.setIconSize(QSize(10, 10))
         self.verticalHeader().hide()
         font = QFont(self.font())

@@ -1,24 +1,35 @@
-"""The buttons and their keys: start and stop the run, hold the plots, let their ranges follow."""
+"""The buttons: start, pause and stop the run, comment and label it, hold the plots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QWidget
 
+from gui.keys import KEYS
 from gui.model.console import Console
 from gui.palette import SPACE_PX
 
-PENDING = {"start": "Starting…", "stop": "Stopping…"}
+PENDING = {
+    "start": "Starting…",
+    "stop": "Stopping…",
+    "pause": "Pausing…",
+    "resume": "Resuming…",
+    "comment": "Writing…",
+}
+LABELS = ("no label", "A", "B", "C", "ignore")
+LONGEST = 160  # characters of a comment
 
 
 class Controls(QWidget):
     """Says what the operator wants; whether it is allowed, the services have told the console."""
 
-    start = Signal(str)  # the run's comment
+    start = Signal(str, str)  # the run's comment and label
     stop = Signal()
+    pause = Signal(str)  # "pause" or "resume"
+    comment = Signal(str)
+    label = Signal(str)
     freeze = Signal(bool)
     follow = Signal(bool)
 
@@ -26,14 +37,22 @@ class Controls(QWidget):
         super().__init__()
         self._question: QMessageBox | None = None
         self._run: int | None = None
-        self.comment = QLineEdit()
-        self.comment.setPlaceholderText("comment for the next run")
-        self.comment.setMaxLength(2000)
-        self.start_button = self._button("Start", "Ctrl+R", self._start)
-        self.stop_button = self._button("Stop", "Ctrl+.", self._ask)
-        self.freeze_button = self._toggle("Freeze", "Space", self.freeze.emit)
-        self.follow_button = self._toggle("Auto range", "A", self.follow.emit)
+        self.text, self.labels = QLineEdit(), QComboBox()
+        self.text.setMaxLength(LONGEST)
+        self.text.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # the keys are the window's until then
+        self.labels.addItems(list(LABELS))
+        self.labels.setToolTip("what the data are from now on: run label A, B, C or ignore")
+        self.labels.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.labels.activated.connect(self._label)
+        self.start_button = self._button("Start", "start", self._start)
+        self.pause_button = self._button("Pause", "pause", self._pause)
+        self.stop_button = self._button("Stop", "stop", self._ask)
+        self.comment_button = self._button("Comment", "", self._comment)
+        self.freeze_button = self._toggle("Freeze", "freeze", self.freeze.emit)
+        self.follow_button = self._toggle("Auto range", "follow", self.follow.emit)
+        self.help_button = self._button("?", "help", lambda: None)
         self.follow_button.setChecked(True)
+        self.text.returnPressed.connect(self.comment_button.click)
         self._set_up()
 
     @property
@@ -44,12 +63,39 @@ class Controls(QWidget):
     def show_console(self, console: Console, now_s: float) -> None:
         """Enable what is allowed now, and say what is under way."""
         self._run = console.run.body.run
-        for verb, button in (("start", self.start_button), ("stop", self.stop_button)):
+        running = self._run is not None
+        plain = (self.start_button, self.stop_button, self.comment_button)
+        for verb, button in zip(("start", "stop", "comment"), plain, strict=True):
             button.setEnabled(console.may(verb, now_s))
-            button.setText(PENDING[verb] if console.pending == verb else verb.capitalize())
+            _say(button, PENDING[verb] if console.pending == verb else verb.capitalize())
+        verb = "resume" if console.run.state == "paused" else "pause"
+        pausing = console.pending in ("pause", "resume")
+        self.pause_button.setEnabled(console.may(verb, now_s))
+        _say(self.pause_button, PENDING[console.pending] if pausing else verb.capitalize())
+        self.labels.setEnabled(not running or console.may("label", now_s))
+        if running and not self.labels.view().isVisible() and console.pending != "label":
+            self.labels.setCurrentText(console.core.body.label or LABELS[0])
+        hint = "comment: Enter writes it into the run" if running else "comment for the next run"
+        if self.text.placeholderText() != hint:
+            self.text.setPlaceholderText(hint)
 
     def _start(self) -> None:
-        self.start.emit(self.comment.text())
+        label = self.labels.currentText()
+        self.start.emit(self.text.text(), "" if label == LABELS[0] else label)
+        self.text.clear()
+
+    def _pause(self) -> None:
+        self.pause.emit(self.pause_button.text().lower())
+
+    def _comment(self) -> None:
+        if self.text.text().strip():
+            self.comment.emit(self.text.text().strip())
+            self.text.clear()
+        self.text.clearFocus()
+
+    def _label(self) -> None:
+        if self._run is not None and self.labels.currentText() != LABELS[0]:
+            self.label.emit(self.labels.currentText())
 
     def _ask(self) -> None:
         """Stop only after asking: what is stopped by mistake at night is a night lost."""
@@ -69,17 +115,17 @@ class Controls(QWidget):
         if stop:
             self.stop.emit()
 
-    def _button(self, text: str, key: str, slot: Callable[[], None]) -> QPushButton:
+    def _button(self, text: str, does: str, slot: Callable[[], None]) -> QPushButton:
         """A button with its key; it never has the keyboard, so that Space cannot press it."""
         button = QPushButton(text)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        button.setToolTip(f"{text} ({key})")
+        key = next((key for key in KEYS if key.does == does), None)
+        button.setToolTip(f"{key.words} ({key.key})" if key else "write it into the run (Enter)")
         button.clicked.connect(slot)
-        QShortcut(QKeySequence(key), self, button.click)
         return button
 
-    def _toggle(self, text: str, key: str, slot: Callable[[bool], None]) -> QPushButton:
-        button = self._button(text, key, lambda: slot(button.isChecked()))
+    def _toggle(self, text: str, does: str, slot: Callable[[bool], None]) -> QPushButton:
+        button = self._button(text, does, lambda: slot(button.isChecked()))
         button.setCheckable(True)
         return button
 
@@ -87,9 +133,16 @@ class Controls(QWidget):
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(SPACE_PX)
-        line.addWidget(self.start_button)
-        line.addWidget(self.stop_button)
-        line.addWidget(self.comment, 1)
+        for button in (self.start_button, self.pause_button, self.stop_button):
+            line.addWidget(button)
+        line.addWidget(self.text, 1)
+        line.addWidget(self.comment_button)
+        line.addWidget(self.labels)
         line.addSpacing(2 * SPACE_PX)
-        line.addWidget(self.freeze_button)
-        line.addWidget(self.follow_button)
+        for button in (self.freeze_button, self.follow_button, self.help_button):
+            line.addWidget(button)
+
+
+def _say(button: QPushButton, text: str) -> None:
+    if button.text() != text:
+        button.setText(text)

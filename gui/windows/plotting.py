@@ -7,19 +7,31 @@ import os
 os.environ["PYQTGRAPH_QT_LIB"] = "PySide6"  # it must know before it is imported
 
 import pyqtgraph as pg
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractScrollArea,
+    QComboBox,
+    QLabel,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from gui.palette import TEXT_PX, Palette
 
-__all__ = ["curve", "lay_out", "n_columns", "pg", "plot", "sentence"]
+__all__ = ["curve", "elastic", "lay_out", "modest", "n_columns", "narrow", "pg", "plot", "sentence"]
 
 pg.setConfigOptions(antialias=False, useOpenGL=False)
 
 
-def plot(palette: Palette) -> pg.PlotWidget:
-    """An empty plot in the theme's colors; its ranges are set by who owns it."""
-    widget = pg.PlotWidget(background=palette.surface)
+def plot(palette: Palette, *, utc: bool = False) -> pg.PlotWidget:
+    """An empty plot in the theme's colors; its ranges are set by who owns it.
+
+    With `utc` the bottom is UTC in seconds.
+    """
+    axes = {"bottom": pg.DateAxisItem(utcOffset=0)} if utc else {}
+    widget = pg.PlotWidget(background=palette.surface, axisItems=axes)
     item = widget.getPlotItem()
     item.setMenuEnabled(False)
     item.hideButtons()
@@ -40,6 +52,26 @@ def curve(color: str) -> pg.PlotCurveItem:
 def sentence(palette: Palette) -> pg.TextItem:
     """A line of text, centered where it is put."""
     return pg.TextItem("", color=palette.muted, anchor=(0.5, 0.5))
+
+
+def elastic(label: QLabel) -> QLabel:
+    """A line of text that never widens what it stands in: what does not fit is cut."""
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
+
+
+def modest(area: QAbstractScrollArea) -> QAbstractScrollArea:
+    """A list or a text at the side: room that is left over goes to the plots."""
+    area.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+    return area
+
+
+def narrow(box: QComboBox, n_characters: int = 8) -> QComboBox:
+    """A choice that is no wider than this, whatever there is to choose; without the keyboard."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(n_characters)
+    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return box
 
 
 def n_columns(widget: pg.PlotWidget) -> int:

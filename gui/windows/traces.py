@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtWidgets import QFrame, QLabel
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QWidget
 
 from gui.model.lane import Lane
 from gui.model.rolling import Rolling, Stretch
-from gui.model.text import fixed
+from gui.model.scales import UNITS
+from gui.model.text import fixed, si
 from gui.palette import Palette
 from gui.windows.plotting import curve, lay_out, n_columns, pg, plot, sentence
 
@@ -30,11 +33,15 @@ class TraceView(QFrame):
         self._curves: dict[str, pg.PlotCurveItem] = {}
         self._order: tuple[str, ...] = ()
         self._ticks: list[tuple[float, str]] = []
-        self.title = QLabel()
+        self._scales: Mapping[str, tuple[float, str]] = {}
+        self._clicks: list[float] = []
+        self.title, self.readout, self.unit = QLabel(), QLabel(), QComboBox()
         self._plot = plot(palette)
         self._marks = pg.ScatterPlotItem(symbol="t", size=7, pen=None, brush=palette.text)
         self._borders = pg.PlotCurveItem(pen=pg.mkPen(palette.line), connect="pairs")
         self._sentence = sentence(palette)
+        pen = pg.mkPen(palette.attention, style=Qt.PenStyle.DotLine)
+        self._cursors = [pg.InfiniteLine(0.0, angle=90, pen=pen) for _ in range(2)]
         self._set_up()
 
     @property
@@ -83,6 +90,22 @@ class TraceView(QFrame):
         names = [(self._floor(name) + 0.5, name) for name in shown]
         self._plot.getAxis("left").setTicks([names])
         self._draw_borders()
+
+    def scale(self, scales: Mapping[str, tuple[float, str]]) -> None:
+        """What each channel's volts are multiplied with, and the unit they then have."""
+        self._scales = scales
+        self._ticks = []
+
+    def click(self, age_s: float) -> None:
+        """Put a cursor; the second tells the time between them."""
+        self._clicks = [age_s] if len(self._clicks) == 2 else [*self._clicks, age_s]
+        for line in self._cursors:
+            line.setVisible(False)
+        for line, at in zip(self._cursors, self._clicks, strict=False):
+            line.setValue(at)
+            line.setVisible(True)
+        apart = f"Δ {si(abs(self._clicks[-1] - self._clicks[0]), 's', 4)}"
+        self.readout.setText(apart if len(self._clicks) == 2 else si(age_s, "s", 4))
 
     def draw(self, rolling: Rolling, *, follow: bool, now_s: float) -> None:
         """Draw what `rolling` holds; `follow` lets the lanes' ranges grow and shrink."""
@@ -137,10 +160,16 @@ class TraceView(QFrame):
         if lane is None or lane.height == 0:
             return [(self._floor(name) + 0.5, "no data")]
         floor, room = self._floor(name) + BELOW, 1 - BELOW - ABOVE
+        factor, unit = self._scales.get(name, (1.0, "V"))
+        low, height = lane.low * factor, lane.height * factor
         return [
-            (floor + room * part, fixed(lane.low + part * lane.height, "V", lane.height / 10))
+            (floor + room * part, fixed(low + part * height, unit, abs(height) / 10))
             for part in LABELED
         ]
+
+    def _clicked(self, event: Any) -> None:  # Any: pyqtgraph's mouse event
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.click(float(self._plot.getViewBox().mapSceneToView(event.scenePos()).x()))
 
     def _draw_borders(self) -> None:
         levels = np.repeat(np.arange(1, len(self._order), dtype=np.float64), 2)
@@ -150,10 +179,24 @@ class TraceView(QFrame):
         return float(len(self._order) - 1 - self._order.index(name))
 
     def _set_up(self) -> None:
-        for item in (self._borders, self._marks, self._sentence):
+        self._plot.scene().sigMouseClicked.connect(self._clicked)
+        for item in (self._borders, self._marks, self._sentence, *self._cursors):
             self._plot.addItem(item)
         self._plot.setXRange(-self._span_s, 0, padding=0.004)
         self._plot.getAxis("bottom").setLabel("before the newest sample", units="s")
         self._plot.getAxis("left").setWidth(48)
         self._plot.getAxis("right").setWidth(64)
-        lay_out(self, self.title, self._plot)
+        for line in self._cursors:
+            line.setVisible(False)
+        self.unit.addItems(list(UNITS))
+        self.unit.setToolTip("of the channels that it is known for; the others stay in V")
+        self.unit.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.readout.setProperty("tone", "stale")
+        head = QWidget()
+        line = QHBoxLayout(head)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.title)
+        line.addStretch(1)
+        line.addWidget(self.readout)
+        line.addWidget(self.unit)
+        lay_out(self, head, self._plot)

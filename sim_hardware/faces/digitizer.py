@@ -161,9 +161,12 @@ class DigitizerFace:
         memory_s: float,
         stream: str,
         lost: Holes | None = None,
+        packet_s: float = PACKET_S,
     ) -> None:
         self.source, self.stream, self.lost = source, stream, lost or Holes()
         self.memory: Memory = MEMORIES[pace](source, memory_s)
+        by_bytes = PACKET_BYTES // (2 * len(source.channels))
+        self.packet = max(1, min(round(packet_s * source.rate_hz), by_bytes))
         self.complaints: list[str] = []
 
     def connect(self, now_s: float) -> DigitizerConversation:
@@ -233,7 +236,7 @@ class DigitizerConversation:
             at = int(start[1])
             at = self._face.memory.next(now_s) if at < 0 else at
             end = None if start[2] is None else int(start[2])
-            self._packets = Packets(self._face.source, self._face.memory, self._face.lost, at, end)
+            self._packets = Packets(self._face, at, end)
         else:
             self._refuse(line)
 
@@ -249,21 +252,13 @@ class DigitizerConversation:
 class Packets:
     """The packets from one START on, up to the sample `end` where there is one."""
 
-    def __init__(
-        self,
-        source: Source,
-        memory: Memory,
-        lost: Holes,
-        start: int,
-        end: int | None = None,
-    ) -> None:
-        self._source, self._memory, self._lost = source, memory, lost
-        ends = [each for each in (source.length, end) if each is not None]
+    def __init__(self, face: DigitizerFace, start: int, end: int | None = None) -> None:
+        self._source, self._memory, self._lost = face.source, face.memory, face.lost
+        ends = [each for each in (face.source.length, end) if each is not None]
         self._end = min(ends) if ends else None
         self._position = start if self._end is None else min(start, self._end)
         self._number = 0
-        by_bytes = PACKET_BYTES // (2 * len(source.channels))
-        self._size = max(1, min(round(PACKET_S * source.rate_hz), by_bytes))
+        self._size = face.packet
         self.ended = False
 
     def wait_s(self, now_s: float) -> float:

@@ -12,7 +12,6 @@ FRAME = re.compile(r"<0(\d)([A-Za-z])([0-9A-F])([0-9A-F]*)([0-9A-F]{2})")
 DONE = "|0"
 REFUSED = "|1"  # invented: how the instrument refuses is not published
 INFORMATION = "XXF-1 SIM CHANNEL {channel}"  # invented: its layout is not published
-NO_OVERLOADS = REGISTERS["overloads"].initial
 
 # letter and digit of the frame that writes a register; what reads it has 8 more
 WRITES = {
@@ -103,7 +102,7 @@ class MagniconXxf1:
     def _clear_overloads(self, channel: str) -> str | None:
         if channel not in REGISTERS["overloads"].channels:
             return None
-        self._electronics.write(channel, "overloads", NO_OVERLOADS)
+        self._electronics.clear_overloads(channel)
         return DONE
 
     def _refused(self, complaint: str) -> str:

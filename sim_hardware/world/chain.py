@@ -14,14 +14,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import asin, exp, pi, sqrt
+from math import asin, exp, inf, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from sim_hardware.source import Samples
+from sim_hardware.source import ForgottenError, Samples
 from sim_hardware.world.bath import Bath
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.drive import Drive, Drives, Lines, Tracks
@@ -29,9 +29,11 @@ from sim_hardware.world.noise import Pool
 from sim_hardware.world.normals import key, normal
 from sim_hardware.world.particles import Hit
 from sim_hardware.world.squid_loop import (
+    NO_OVERLOADS,
     FluxJump,
     LoopSettings,
     LoopState,
+    Overloads,
     SquidParameters,
     flux_noise,
     follow,
@@ -44,12 +46,15 @@ from sim_hardware.world.working_point import BATH_STEP_K, Near, WorkingPoint
 
 CELL_S = 0.09  # the way is chosen once per cell; shorter than a point of the bath's grid
 SETTLE_S = 0.4  # 14 times the crystal's time constant
+PATIENCE_S = 600.0  # that a chain streams for without anybody seeing it
 LEAD_S = 0.2  # integrated before it takes over from streaming, so that pulses go on
+RENDERED = 4  # cells whose pulses are made at once
 KEPT = 10  # cells between states that are kept while integrating
 NEAR_LOCK_PHI0 = 0.05
 SURE_LOCK = 0.9  # of the depth of V-phi: beyond, a lock is lost by noise
 NEAR_T_K = 60e-6  # of the electrons: noise and pulses' tails, less than another branch
 MARGIN_S = 1e-3  # more than floats may be off
+SWING_V = 1.0  # more than pulses and noise move a locked output
 
 _MOMENT = np.zeros(1)
 
@@ -84,11 +89,17 @@ class State:
     tes: TesState | None = None
     loop: LoopState | None = None
     error_phi0: float = 0.0
+    counted: Overloads = NO_OVERLOADS  # until it began to stream
 
     @property
     def streams(self) -> bool:
         """Whether it streams."""
         return self.tes is None
+
+    @property
+    def overloads(self) -> Overloads:
+        """Those of its output since sample 0."""
+        return self.loop.overloads if self.loop else self.counted
 
 
 class Ramp(NamedTuple):
@@ -116,18 +127,24 @@ class Chain:
         truth: Callable[[float, float], Sequence[Hit]],
         jumps: Sequence[FluxJump] = (),
         remembered: int | None = None,
+        report: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         """`truth` gives the hits of this channel; `remembered` samples can be asked for again.
 
         `lines` are what is picked up from the mains, and from pulse tubes that shake, in A.
+        `report` is told of every stretch that the chain is left alone for.
         """
         self.recipe, self._working, self._line_pools = recipe, working, lines
         self._drives, self._bath, self._clock = Drives(tracks, clock), bath, clock
         self._truth = truth
         self._jumps = sorted(jumps, key=lambda jump: jump.sample)
-        self._remembered = remembered
+        self._remembered, self._report = remembered, report
+        self._alone: dict[int, set[int]] = {}
+        self._left: dict[int, State] = {}  # the state it was left in, by where it is found
         self._cell = max(1, round(CELL_S * clock.rate_hz))
-        self._settle, self._lead = (round(s * clock.rate_hz) for s in (SETTLE_S, LEAD_S))
+        self._settle, self._lead, self._patience = (
+            round(s * clock.rate_hz) for s in (SETTLE_S, LEAD_S, PATIENCE_S)
+        )
         self._dt_s = 1 / clock.rate_hz
         self._noise_key = key(recipe.seed, recipe.name, "sensor")
         self._rest = lru_cache(256)(self._rest_at)
@@ -138,9 +155,11 @@ class Chain:
         self._squid: Callable[[float], SquidParameters] = lru_cache(8)(
             lambda gain: replace(recipe.squid, open_gain=gain)
         )
+        self._rendered: tuple[object, npt.NDArray[np.float32]] = (None, np.empty(0, np.float32))
         self._ramped: tuple[object, Ramp] = (None, Ramp(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         self._state = self._begun()
-        self._kept = [self._state]
+        self._kept, self._reached = [self._state], 0
+        self.overloads = NO_OVERLOADS  # until the farthest sample that was asked for
 
     def fill(self, row: Samples, start: int, hits: Sequence[Hit]) -> None:
         """Put the samples from `start` on into a row; `hits` are those of the channel from
@@ -148,17 +167,68 @@ class Chain:
         self._drives.refresh()
         stop = start + len(row)
         state = self._state if self._state.sample == start else self._state_before(start)
-        if self._remembered is not None and start - state.sample > self._remembered + self._settle:
-            state = self._left_alone(state, start)
-        hits = hits if state.sample == start else self._hits(state.sample, stop)
+        state = self._brought(state, start)
         while state.sample < stop:
-            state = self._changed(state)
-            end = self._end(state, stop if state.sample >= start else start)
-            out = row[state.sample - start : end - start] if state.sample >= start else None
-            state = self._continued(state, end, out, hits)
+            state = self._changed(self._after_gap(state, stop))
+            end = self._end(state, stop)
+            state = self._continued(state, end, row[state.sample - start : end - start], hits)
         self._state = state
+        if stop >= self._reached:
+            self._reached, self.overloads = stop, state.overloads
+
+    def leave_alone(self, start: int, stop: int) -> None:
+        """Nobody asks for the samples [start, stop): at `stop` the chain is found at rest."""
+        self._alone.setdefault(start, set()).add(stop)
 
     # --- where it stands
+
+    def _brought(self, state: State, start: int) -> State:
+        """The state at a sample, as if everything before it had been asked for."""
+        unseen = 0 if state.streams else self._remembered or 0
+        while state.sample < start:
+            state = self._after_gap(state, start)
+            if self._gives_up(state, start, unseen):
+                state = self._left_alone(state, start)
+            state = self._changed(state)
+            end = self._end(state, start)
+            if not state.streams:
+                unseen += end - state.sample
+            hits = [] if state.streams else self._hits(state.sample, end)
+            state = self._continued(state, end, None, hits)
+        return state
+
+    def _after_gap(self, state: State, limit: int) -> State:
+        """The state after a stretch that nobody asks for, where one begins or ends here."""
+        stops = self._alone.get(state.sample, ())
+        if stops:
+            self._keep(state)
+            self._left |= dict.fromkeys(stops, state)
+        last = max((stop for stop in stops if stop <= limit), default=state.sample)
+        if last in self._left:
+            state = self._at_rest(self._left[last], last)
+            self._keep(state)
+        return state
+
+    def _gives_up(self, state: State, start: int, unseen: int) -> bool:
+        """Whether it is too much work to go on to a sample, after so many integrated samples.
+
+        Nobody can ask for what lies between: it is more than is remembered.
+        """
+        if self._remembered is None:
+            return False
+        far = start - state.sample
+        tired = not state.streams and unseen >= self._remembered
+        return far > max(self._patience if not tired else 0, self._remembered + self._settle)
+
+    def _left_alone(self, state: State, start: int) -> State:
+        """At rest shortly before a sample."""
+        stop = (start - self._settle) // self._cell * self._cell
+        self.leave_alone(state.sample, stop)
+        self._report(state.sample, stop)
+        oldest = self._kept[0].sample
+        self._left = {at: left for at, left in self._left.items() if at >= oldest}
+        self._alone = {at: stops for at, stops in self._alone.items() if at >= oldest}
+        return self._after_gap(state, start)
 
     def _begun(self) -> State:
         """At sample 0: at rest under what is set then, locked where the loop is closed."""
@@ -181,9 +251,14 @@ class Chain:
         """The last kept state up to a sample."""
         number = bisect_right(self._kept, start, key=lambda state: state.sample) - 1
         if number < 0:
-            raise ValueError(f"expected samples that are remembered, found {start}")
+            oldest = self._kept[0].sample
+            raise ForgottenError(
+                f"{self.recipe.name}: expected samples from {oldest} on, which are remembered, "
+                f"found {start}"
+            )
         state = self._kept[number]
-        whole = start - start % self._cell
+        known = min(start, self._reached)
+        whole = known - known % self._cell
         if state.streams and whole > state.sample:
             return replace(state, sample=whole)  # nothing happened in between, or it were kept
         return state
@@ -206,9 +281,8 @@ class Chain:
             following = min(following, jump if jump > state.sample else following)
         return min(stop, following, cell_end)
 
-    def _left_alone(self, state: State, start: int) -> State:
-        """At rest shortly before a sample, where nobody can ask for what lay between any more."""
-        sample = (start - self._settle) // self._cell * self._cell
+    def _at_rest(self, state: State, sample: int) -> State:
+        """How a chain that was in a state is found at a sample, unseen in between."""
         drive, _ = self._drives.at(sample)
         op = operating_point(
             self.recipe.tes,
@@ -223,10 +297,8 @@ class Chain:
         if drive.readout.n_locks == state.drive.readout.n_locks:
             before = state.loop.error_phi0 if state.loop else state.error_phi0
             error = before + sum(jump.quanta for jump in self._jumps[state.n_jumps : n_jumps])
-        loop = LoopState(sample=sample, flux_phi0=flux, error_phi0=error)
-        rest = State(sample, drive, sample, n_jumps, tes=TesState.at(op, sample), loop=loop)
-        self._keep(rest)
-        return rest
+        loop = LoopState(sample=sample, flux_phi0=flux, error_phi0=error, overloads=state.overloads)
+        return State(sample, drive, sample, n_jumps, tes=TesState.at(op, sample), loop=loop)
 
     # --- from one way to the other
 
@@ -241,7 +313,7 @@ class Chain:
             return state
         if state.streams:
             near, bath_k = self._near(drive, state.sample)
-            if not near.holds(bath_k):
+            if not near.holds(bath_k) or self._beyond(state, near.at(bath_k)[0]):
                 state = replace(self._integrating(state), since=state.sample)
                 self._keep(state)
             return state
@@ -286,6 +358,7 @@ class Chain:
             sample=state.sample,
             flux_phi0=self._flux_phi0(drive, tes.current_a),
             error_phi0=state.error_phi0,
+            overloads=state.counted,
         )
         return replace(state, tes=tes, loop=loop)
 
@@ -303,7 +376,22 @@ class Chain:
         if abs(error - state.loop.error_phi0) > NEAR_LOCK_PHI0:
             return None
         error -= state.loop.trapped_phi0
-        return State(state.sample, drive, state.sample, state.n_jumps, error_phi0=error)
+        found = State(
+            *(state.sample, drive, state.sample, state.n_jumps),
+            error_phi0=error,
+            counted=state.overloads,
+        )
+        return None if self._beyond(found, near.at(bath_k)[0]) else found
+
+    def _beyond(self, state: State, current_a: float) -> bool:
+        """Whether the output of a streaming state may come to where overloads are counted."""
+        settings = self._loop(state.drive)
+        limit_v = min(settings.overload_v, settings.reset_v)
+        if limit_v == inf:
+            return False
+        flux = self._flux_phi0(state.drive, current_a) - state.error_phi0
+        rest_v = self.recipe.squid.volts_per_phi0(settings.feedback_ohm) * flux
+        return abs(rest_v) + SWING_V > limit_v
 
     def _jumped(self, state: State) -> State:
         """A streaming loop whose lock slips at this very sample."""
@@ -313,7 +401,12 @@ class Chain:
         if jump.sample > state.sample:
             return state
         error = state.error_phi0 + jump.quanta
-        state = replace(state, error_phi0=error, n_jumps=state.n_jumps + 1)
+        near, bath_k = self._near(state.drive, state.sample)
+        jumped = replace(state, error_phi0=error, n_jumps=state.n_jumps + 1)
+        if self._beyond(jumped, near.at(bath_k)[0]):  # the loop jumps, and counts
+            state = replace(self._integrating(state), since=state.sample)
+        else:
+            state = jumped
         self._keep(state)
         return self._jumped(state)
 
@@ -347,7 +440,7 @@ class Chain:
         """The state at `end`, and what lies before it in counts; within one cell."""
         if state.streams:
             if out is not None:
-                self._stream(state, out, hits)
+                self._stream(state, out)
             return replace(state, sample=end)
         return self._integrate(state, end, out, hits)
 
@@ -430,11 +523,11 @@ class Chain:
         bath_k = bath_steps * BATH_STEP_K
         return operating_point(self.recipe.tes, bias_a=0.0, bath_k=bath_k, heater_w=heater_w)
 
-    def _stream(self, state: State, out: Samples, hits: Sequence[Hit]) -> None:
+    def _stream(self, state: State, out: Samples) -> None:
         """Baseline, pulses and noise of samples within one cell."""
         start = state.sample
         ramp = self._ramp(state)
-        signal = self._signal_a(state, len(out), hits)
+        signal = self._signal_a(state, len(out))
         (a, b), (mains, shaken) = self._working.noise, self._line_pools
         pools = (a, b, mains)
         k = 0
@@ -486,14 +579,24 @@ class Chain:
             shaken_gain=per_a * self._shaking(cell),
         )
 
-    def _signal_a(self, state: State, n: int, hits: Sequence[Hit]) -> npt.NDArray[np.float32]:
+    def _signal_a(self, state: State, n: int) -> npt.NDArray[np.float32]:
         """The pulses in n samples from the state on; an empty array where there are none."""
+        width = RENDERED * self._cell
+        begin = state.sample - state.sample % width
+        key_ = (begin, state.since, state.drive)
+        if self._rendered[0] != key_:
+            self._rendered = (key_, self._render(state.since, begin, width))
+        signal = self._rendered[1]
+        return signal[state.sample - begin : state.sample - begin + n] if len(signal) else signal
+
+    def _render(self, since: int, start: int, n: int) -> npt.NDArray[np.float32]:
+        """The pulses in whole cells: in a storm each lies in many of the pieces asked for."""
         signal: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        bank, start = self._working.bank, state.sample
-        for hit in hits:
+        bank = self._working.bank
+        for hit in self._hits(start, start + n):
             position = self._clock.position(hit.true_s)
             energy_ev = min(hit.energy_ev, bank.most_ev)
-            felt = state.since - self._settle <= position < start + n
+            felt = since - self._settle <= position < start + n
             if felt and position + 1 + bank.length(energy_ev) > start:
                 if not len(signal):
                     signal = np.zeros(n, np.float32)

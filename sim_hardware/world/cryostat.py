@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from math import exp, log, pi, sin
+from math import exp, inf, log, nextafter, pi, sin
 from typing import Literal, get_args
 
 import numpy as np
 
+from sim_hardware.source import ForgottenError
 from sim_hardware.world.fridges import Fridge, checked_base_k, fridge
 from sim_hardware.world.heaters import Constant, Gains, Heater, Regulator
 from sim_hardware.world.integrator import Array, Solution
+from sim_hardware.world.orders import (
+    HEATER,
+    SWITCHES,
+    Report,
+    heater_of,
+    heater_value,
+    switches_of,
+)
 from sim_hardware.world.physical import UnphysicalError, within
 from sim_hardware.world.thermal import (
     CIRCULATION,
@@ -105,8 +114,22 @@ class Cryostat:
         self._stretches = [Stretch(0.0, orders, self._solution(0.0, orders, state))]
         self._oldest_s = 0.0  # orders from before are forgotten
         self._watchers: list[Callable[[float], None]] = []
+        self._looked_s = 0.0  # orders from before come too late
+        self._report: Report = lambda *_: None
 
     # --- what it is like
+
+    def look(self, now_s: float) -> tuple[float, float]:
+        """The plate in K and the shaking, just before a time; no order changes them afterwards.
+
+        ForgottenError where that is too long ago to be known.
+        """
+        with self._lock:
+            if now_s < self._oldest_s:
+                raise ForgottenError(f"expected a time from {self._oldest_s} s on, found {now_s}")
+            self._looked_s = max(self._looked_s, now_s)
+            before_s = nextafter(now_s, -inf)
+            return self.plate_k(before_s), self.shaking(before_s)
 
     def temperature_k(self, stage: str, now_s: float) -> float:
         """What a perfect but noisy thermometer shows on a stage."""
@@ -258,6 +281,24 @@ class Cryostat:
         """Tell the time of every order to the machine room, once it is given."""
         self._watchers.append(watcher)
 
+    def report_to(self, report: Report) -> None:
+        """From now on, tell of every order that changes something: what `obey` takes."""
+        self._report = report
+
+    def obey(self, at_s: float, what: str, value: Mapping[str, object]) -> None:
+        """Give an order that was reported once more; UnphysicalError where it is none."""
+        if what == SWITCHES:
+            self._switch("switched again", at_s, **switches_of(value))
+        elif what == HEATER:
+            (stage, by), heater = heater_of(value)
+            if isinstance(heater, Constant):
+                self._give(stage, by, heater.power_w, at_s)
+            else:
+                made = self._regulator(stage, heater.setpoint_k, heater.limit_w, heater.gains)
+                self._drive((stage, by), made, at_s)
+        else:
+            raise UnphysicalError(f"expected {HEATER} or {SWITCHES}, found {what}")
+
     # --- how it is known
 
     def _give(self, stage: str, by: str, power_w: float, now_s: float) -> None:
@@ -275,19 +316,31 @@ class Cryostat:
         return Regulator(setpoint_k, limit_w, gains)
 
     def _drive(self, key: tuple[str, str], heater: Heater, now_s: float) -> None:
-        self._order(f"{key[0]} heater {key[1]}: {heater}", now_s, partial(_driven, key, heater))
+        at_s, new = self._order(
+            f"{key[0]} heater {key[1]}: {heater}", now_s, partial(_driven, key, heater)
+        )
+        if new:
+            self._report(at_s, HEATER, heater_value(key, heater))
 
     def _switch(self, what: str, at_s: float, **switches: bool) -> None:
         def changed(orders: Orders) -> Orders:
             return replace(orders, machine=replace(orders.machine, **switches))
 
-        self._order(what, at_s, changed)
+        at_s, new = self._order(what, at_s, changed)
+        if new:
+            self._report(at_s, SWITCHES, switches)
         for watcher in self._watchers:
             watcher(at_s)
 
-    def _order(self, what: str, at_s: float, changed: Callable[[Orders], Orders]) -> None:
-        """Enter an order in the log at its place, and follow all from there."""
+    def _order(
+        self, what: str, at_s: float, changed: Callable[[Orders], Orders]
+    ) -> tuple[float, bool]:
+        """Enter an order in the log at its place, and follow all from there.
+
+        Returns when it applies, which is after all that was looked at, and if it changes anything.
+        """
         with self._lock:
+            at_s = max(at_s, self._looked_s)
             within(
                 "time of an order [s]", at_s, self._oldest_s, 1e12, "what lies before is forgotten"
             )
@@ -295,21 +348,24 @@ class Cryostat:
             self.log.insert(place, Ordered(at_s, what, changed))
             kept = bisect_right(self._stretches, at_s, key=lambda each: each.start_s)
             del self._stretches[kept:]
-            for each in self.log[place:]:
+            new = self._follow(self.log[place])
+            for each in self.log[place + 1 :]:
                 self._follow(each)
             self._forget()
+            return at_s, new
 
-    def _follow(self, ordered: Ordered) -> None:
-        """Begin the stretch after an order, if it changes anything."""
+    def _follow(self, ordered: Ordered) -> bool:
+        """Begin the stretch after an order, if it changes anything; whether it does."""
         before = self._stretches[-1]
         orders = ordered.changed(before.orders)
         if orders == before.orders:
-            return
+            return False
         state = before.solution.at(ordered.at_s)
         before.solution.forget_after(ordered.at_s)
         carried = self._carried(before, ordered.at_s, state, orders)
         solution = self._solution(ordered.at_s, orders, carried)
         self._stretches.append(Stretch(ordered.at_s, orders, solution))
+        return True
 
     def _carried(self, before: Stretch, at_s: float, state: Array, orders: Orders) -> Array:
         """The state with the integrals of those who regulate now, who take over without a bump."""

@@ -24,13 +24,12 @@ MARGIN_S = 1e-3  # more than a pulse's length may be off by rounding to samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One input of a digitizer: its detector, its place in the noise pools, its offset."""
+    """One input of a digitizer: its detector, and its place in the noise pools."""
 
     detector: Detector
     renderer: Renderer
     noise: tuple[Pool, Pool]
     places: tuple[int, int]
-    offset: float
 
     def add(self, signal: Signal, start: int, position: float, energy_ev: float) -> None:
         """Add a hit at a sample number with its fraction, before saturation."""
@@ -41,13 +40,12 @@ class Input:
         return position + 1 + self.renderer.length(self.detector.height(energy_ev, position))
 
     def digitize(self, row: Samples, start: int, signal: Signal | None) -> None:
-        """Fill a row with noise, offset and the signal, where there is one."""
-        offset, full_swing = np.float32(self.offset), np.float32(self.detector.full_swing)
+        """Fill a row with noise and the signal, where there is one."""
         for begin, end, first, second in self._stretches(start, len(row)):
             if signal is None:
-                _mix(row[begin:end], first, second, offset)
+                _mix(row[begin:end], first, second)
             else:
-                _mix_signal(row[begin:end], first, second, offset, signal[begin:end], full_swing)
+                _mix_signal(row[begin:end], first, second, signal[begin:end])
 
     def _stretches(self, start: int, length: int) -> Iterator[tuple[int, int, Pool, Pool]]:
         """[begin, end) of the row and the noise there, cut where a pool begins anew."""
@@ -153,7 +151,6 @@ def _input(
         renderer=Renderer(detector.shape, rate_hz),
         noise=noise,
         places=(int(rng.integers(len(noise[0]))), int(rng.integers(len(noise[1])))),
-        offset=float(rng.uniform(-detector.offset, detector.offset)),
     )
 
 
@@ -170,33 +167,14 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
 
 
 @njit(nogil=True, cache=True)
-def compressed(height: np.float32, full_swing: np.float32) -> np.float32:
-    """What the transition leaves of a signal, both in counts.
-
-    An empirical curve, within 3 % of the electrothermal model's pulse heights from 20 eV to
-    5.9 keV; an infinite full swing leaves everything.
-    """
-    bent = height / (np.float32(1) + height / (np.float32(3) * full_swing))
-    fourth = np.square(np.square(bent / full_swing))
-    return np.float32(bent / np.sqrt(np.sqrt(np.float32(1) + fourth)))
+def _mix(out: Samples, first: Pool, second: Pool) -> None:
+    for i in range(out.size):
+        out[i] = np.int16(np.floor(first[i] + second[i] + np.float32(0.5)))
 
 
 @njit(nogil=True, cache=True)
-def _mix(out: Samples, first: Pool, second: Pool, offset: np.float32) -> None:
+def _mix_signal(out: Samples, first: Pool, second: Pool, signal: Signal) -> None:
     for i in range(out.size):
-        out[i] = np.int16(np.floor(first[i] + second[i] + offset + np.float32(0.5)))
-
-
-@njit(nogil=True, cache=True)
-def _mix_signal(
-    out: Samples,
-    first: Pool,
-    second: Pool,
-    offset: np.float32,
-    signal: Signal,
-    full_swing: np.float32,
-) -> None:
-    for i in range(out.size):
-        value = first[i] + second[i] + offset + compressed(signal[i], full_swing)
+        value = first[i] + second[i] + signal[i]
         value = min(max(value, np.float32(-32768)), np.float32(32767))
         out[i] = np.int16(np.floor(value + np.float32(0.5)))

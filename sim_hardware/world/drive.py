@@ -90,6 +90,7 @@ class Drive:
             feedback_ohm=readout.feedback_ohm if connected else p.reference_feedback_ohm,
             flux_offset_phi0=flux_a / p.feedback_a_per_phi0,
             reset_v=readout.reset_v,
+            overload_v=readout.overload_v,
         )
 
 

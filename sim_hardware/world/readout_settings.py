@@ -13,7 +13,8 @@ class ReadoutSettings:
     `offset_v` is what is subtracted from the SQUID's voltage before it is amplified `gain` times;
     None where the loop subtracts the middle of V-phi itself. Until `warm_until_s` of the bench's
     time the SQUID is not superconducting. `held` shorts the integrator; an output beyond `reset_v`
-    does so for a moment. `n_locks` counts how often the loop was closed.
+    does so for a moment, one beyond `overload_v` is counted. `n_locks` counts how often the loop
+    was closed.
     """
 
     tes_bias_a: float = 0.0
@@ -25,5 +26,6 @@ class ReadoutSettings:
     locked: bool = False
     held: bool = False
     reset_v: float = inf
+    overload_v: float = inf
     n_locks: int = 0
     warm_until_s: float = 0.0

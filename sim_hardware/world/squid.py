@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from sim_hardware.world.readout_settings import ReadoutSettings
+from sim_hardware.world.squid_loop import NO_OVERLOADS, Overloads
 
 SQUID_CHANNELS, BOX_CHANNELS = ("1", "2"), ("3",)
 CHANNELS = SQUID_CHANNELS + BOX_CHANNELS
-LOCKED = "1"
+LOCKED, OFF, AUTO_RESET = "1", "0", "2"
 
 AMPLIFIER = 2000.0  # of the open loop; the letters that choose another gain are not published
 FEEDBACK_OHM = (
@@ -70,14 +72,22 @@ REGISTERS = {
 class SquidElectronics:
     """What every register of every channel holds."""
 
-    def __init__(self, changed: Callable[[str], None] = lambda _: None) -> None:
-        """`changed` is called with the channel after each write."""
+    def __init__(
+        self,
+        changed: Callable[[str], None] = lambda _: None,
+        overloads: Callable[[str], Overloads] = lambda _: NO_OVERLOADS,
+    ) -> None:
+        """`changed` is called with the channel after each write; `overloads` tells of its output
+        since the beginning."""
+        self._overloads, self._cleared = overloads, dict.fromkeys(CHANNELS, NO_OVERLOADS)
         self._held: dict[tuple[str, str], str] = {}
         self._changed = changed
         self._n_locks = dict.fromkeys(CHANNELS, 0)
 
     def read(self, channel: str, register: str) -> str:
         """The digits that a register holds."""
+        if register == "overloads":
+            return self._counted(channel)
         return self._held.get((channel, register), REGISTERS[register].initial)
 
     def write(self, channel: str, register: str, digits: str) -> bool:
@@ -93,7 +103,12 @@ class SquidElectronics:
     def restart(self, channel: str) -> None:
         """Every register of a channel as after power-on."""
         self._held = {key: held for key, held in self._held.items() if key[0] != channel}
+        self.clear_overloads(channel)
         self._changed(channel)
+
+    def clear_overloads(self, channel: str) -> None:
+        """Count from now on."""
+        self._cleared[channel] = self._overloads(channel)
 
     def settings(self, channel: str) -> ReadoutSettings:
         """What a SQUID and its TES get."""
@@ -106,7 +121,26 @@ class SquidElectronics:
             gain=AMPLIFIER,
             locked=self.locked(channel),
             n_locks=self._n_locks[channel],
+            overload_v=self._limits_v(channel)[0],
+            reset_v=self._limits_v(channel)[1],
         )
+
+    def _limits_v(self, channel: str) -> tuple[float, float]:
+        """Where the output is overloaded, and where that resets the loop; at infinity, where not.
+
+        Drift compensation is not simulated.
+        """
+        held = self.read(channel, "auto_reset")
+        overload_v, reset_v = (int(digits, 16) * 10.24 / 128 for digits in (held[1:3], held[3:5]))
+        if held[0] == OFF:
+            return inf, inf
+        return overload_v, reset_v if held[0] == AUTO_RESET else inf
+
+    def _counted(self, channel: str) -> str:
+        """The counters' digits: overloads, resets and compensations, each up and down."""
+        since = zip(self._overloads(channel), self._cleared[channel], strict=True)
+        counts = [min(now - then, 0xFFFF) for now, then in since]
+        return "".join(f"{count:04X}" for count in (*counts, 0, 0))
 
     @staticmethod
     def nearest_aux_a(tes_bias_a: float) -> float:

@@ -136,7 +136,8 @@ class LoopSettings:
 
     `lock_v` is the voltage at the SQUID that the loop holds (and that open is subtracted from the
     output's input); `slope` the side of V-phi on which it does. `held` shorts the integrator. An
-    output beyond `reset_v` empties the integrator, so that the loop locks anew.
+    output beyond `reset_v` empties the integrator, so that the loop locks anew; that it goes beyond
+    `overload_v` is counted.
     """
 
     locked: bool
@@ -148,6 +149,7 @@ class LoopSettings:
     gain: float = 1.0
     held: bool = False
     reset_v: float = inf
+    overload_v: float = inf
 
     def __post_init__(self) -> None:
         if self.slope not in (-1, 1):
@@ -159,18 +161,32 @@ class LoopSettings:
         within("gain", self.gain, 1e-6, 1e6, "of the loop, relative to the nominal one")
 
 
+class Overloads(NamedTuple):
+    """How often a locked output went beyond a limit, and how often that emptied the integrator."""
+
+    up: int = 0
+    down: int = 0
+    reset_up: int = 0
+    reset_down: int = 0
+
+
+NO_OVERLOADS = Overloads()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopState:
     """The loop before a sample: the flux, the part of it that the feedback does not cancel.
 
-    `trapped_phi0` is what steps of the flux have added; `n_resets` counts those of the integrator.
+    `trapped_phi0` is what steps of the flux have added; `side` is 1 or -1 while the output is
+    beyond a limit; `overloads` are those since sample 0.
     """
 
     sample: int
     flux_phi0: float
     error_phi0: float
     trapped_phi0: float = 0.0
-    n_resets: int = 0
+    side: int = 0
+    overloads: Overloads = NO_OVERLOADS
 
     @classmethod
     def without_feedback(
@@ -226,7 +242,7 @@ def follow(
     )
     at, quanta, steps = np.array(inside, float).reshape(-1, 3).T
     volts = np.empty(len(flux))
-    before = (state.flux_phi0, state.error_phi0, state.trapped_phi0)
+    before = (state.flux_phi0, state.error_phi0, state.trapped_phi0, state.side)
     after = _follow(
         _constants(p, settings, dt_s),
         before,
@@ -236,7 +252,7 @@ def follow(
         steps,
         volts,
     )
-    flux_phi0, error_phi0, trapped_phi0, n_resets = after
+    (flux_phi0, error_phi0, trapped_phi0, side), counted = after
     if not settings.locked:
         gain = p.open_gain
         open_v = gain * (p.v_phi(volts, settings.squid_bias_a) - settings.lock_v)
@@ -246,7 +262,8 @@ def follow(
         flux_phi0=flux_phi0,
         error_phi0=error_phi0,
         trapped_phi0=trapped_phi0,
-        n_resets=state.n_resets + n_resets,
+        side=side,
+        overloads=Overloads(*(a + b for a, b in zip(state.overloads, counted, strict=True))),
     )
 
 
@@ -285,6 +302,7 @@ class _Constants(NamedTuple):
     volts_per_phi0: float
     limit_phi0: float
     reset_phi0: float
+    overload_phi0: float
     locked: bool
     held: bool
 
@@ -305,6 +323,7 @@ def _constants(p: SquidParameters, settings: LoopSettings, dt_s: float) -> _Cons
         volts_per_phi0=per_phi0,
         limit_phi0=p.limit_v / per_phi0,
         reset_phi0=settings.reset_v / per_phi0,
+        overload_phi0=settings.overload_v / per_phi0,
         locked=settings.locked,
         held=settings.held,
     )
@@ -313,16 +332,16 @@ def _constants(p: SquidParameters, settings: LoopSettings, dt_s: float) -> _Cons
 @njit(nogil=True, cache=True, error_model="numpy")
 def _follow(
     c: _Constants,
-    state: tuple[float, float, float],
+    state: tuple[float, float, float, int],
     flux: Floats,
     at: Integers,
     quanta: Floats,
     steps: Floats,
     out: Floats,
-) -> tuple[float, float, float, int]:
-    """Volts of the locked loop, or the flux that the open SQUID sees."""
-    before, error, trapped = state
-    n_resets, next_jump = 0, 0
+) -> tuple[tuple[float, float, float, int], tuple[int, int, int, int]]:
+    """Volts of the locked loop, or the flux that the open SQUID sees; it counts overloads."""
+    before, error, trapped, side = state
+    up, down, reset_up, reset_down, next_jump = 0, 0, 0, 0, 0
     for k in range(flux.size):
         while next_jump < at.size and at[next_jump] == k:
             trapped += steps[next_jump]
@@ -340,11 +359,16 @@ def _follow(
             feedback = min(max(now - error, -c.limit_phi0), c.limit_phi0)
             error = now - feedback
             out[k] = feedback * c.volts_per_phi0
+            now_side = int(feedback > c.overload_phi0) - int(feedback < -c.overload_phi0)
+            up += now_side > 0 and side <= 0
+            down += now_side < 0 and side >= 0
+            side = now_side
             if abs(feedback) > c.reset_phi0:
                 error = now
-                n_resets += 1
+                reset_up += feedback > 0
+                reset_down += feedback < 0
         before = now
-    return before, error, trapped, n_resets
+    return (before, error, trapped, side), (up, down, reset_up, reset_down)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

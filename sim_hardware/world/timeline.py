@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound="DataclassInstance")
 
+CRYOSTAT = "cryostat"  # the source of changes of no track
+ALONE = "left alone since sample"  # what a chain was, that nobody asked for so long
+
 
 @dataclass(frozen=True, slots=True)
 class Stamped(Generic[V]):
@@ -53,6 +56,10 @@ class Track(Generic[V]):
         number = bisect_right(self.entries, t_s, key=lambda entry: entry.t_s)
         return self.entries[max(0, number - 1)].value
 
+    def append(self, t_s: float, value: V) -> None:
+        """Give something else from a time on, which is not before the latest change."""
+        self.entries = (*self.entries, Stamped(t_s, value))
+
     def between(self, start_s: float, stop_s: float) -> list[Stamped[V]]:
         """What applied in [start_s, stop_s): the entry before it, and those within."""
         begin = bisect_right(self.entries, start_s, key=lambda entry: entry.t_s)
@@ -79,6 +86,10 @@ class Timeline:
         with self._lock:
             self._reached_s = max(self._reached_s, stop_s)
 
+    def note(self, source: str, t_s: float, what: str, value: object) -> None:
+        """Report what changed and is on no track."""
+        self._report(Change(t_s, source, what, value))
+
     def enter(self, track: Track[V], make: Callable[[float, V], V]) -> None:
         """Let a track have `make(stamp, latest)` from a stamp of now on, if that is new."""
         now_s = self._now_s()
@@ -88,7 +99,7 @@ class Timeline:
             value = make(t_s, before.value)
             if value == before.value:
                 return
-            track.entries = (*track.entries, Stamped(t_s, value))
+            track.append(t_s, value)
         for what, field in _differing(before.value, value).items():
             self._report(Change(t_s, track.source, what, field))
 

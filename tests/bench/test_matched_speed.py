@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from daq.acquire import kernels
+from daq.acquire.coarse import chi2_of, coarse
 from daq.acquire.matched import MatchedFilters
 from tests.bench.results import memcpy_s, note
 from tests.filters import adc, template, tes_filter, with_pulses
@@ -104,7 +105,7 @@ def test_peers(peer, tmp_path):
 
 
 def test_cost_by_channels():
-    for channels in (1, 4, 16, 64):
+    for channels in (1, 4, 8, 16, 32, 64):
         per_s, _ = rate(stream(channels), None)
         note(f"optimum filter, {channels} ch", per_s / 1e6, "MS/s per CPU second")
 
@@ -113,17 +114,17 @@ def test_a_refinement():
     x = stream(1)[0]
     weights = FILTER.kernel.astype(np.float32)
     begins = np.random.default_rng(1).integers(100, x.size - LENGTH - 100, 2000)
-    coarse = MatchedFilters([FILTER], [1.0], 0)._generations[0].search.channels[0]
+    one = coarse(FILTER, 1.0, 32)
     for begin in begins[:5].tolist():
         kernels.climb(x, weights, begin, begin - 16, begin + 16)
-        coarse.chi2(x, [begin], [0.0], [1.0])
+        chi2_of([(one, x[begin:], 0.0, 1.0)])
     began = time.process_time()
     for begin in begins.tolist():
         kernels.climb(x, weights, begin, begin - 16, begin + 16)
     climbs = (time.process_time() - began) / begins.size
     began = time.process_time()
     for begin in begins.tolist():
-        coarse.chi2(x, [begin], [0.0], [1.0])
+        chi2_of([(one, x[begin:], 0.0, 1.0)])
     chi2 = (time.process_time() - began) / begins.size
     note("refinement of a trigger to full rate, 16384 samples", climbs * 1e6, "us")
     note("its chi2", chi2 * 1e6, "us")

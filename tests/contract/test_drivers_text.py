@@ -59,6 +59,8 @@ WRITES = [
     ("keysight33500b", "output 1.amplitude", 0.25),
     ("keysight33500b", "output 1.unit", "VPP"),
     ("keysight33500b", "output 1.offset", -0.1),
+    ("keysight33500b", "output 1.high", 0.5),
+    ("keysight33500b", "output 1.low", -0.5),
     ("keysight33500b", "output 1.frequency", 73.0),
     ("keysight33500b", "output 1.phase", 90.0),
     ("keysight33500b", "output 1.pulse_width", 2e-5),

@@ -42,6 +42,8 @@ WRITTEN = [
     ("bftc", "control.heater_?.setpoint", [0.1]),
     # there must be room for the amplitude, and for the pulse in its period
     ("keysight33500b", "*.offset", [1.0]),
+    ("keysight33500b", "*.high", [1.5]),
+    ("keysight33500b", "*.low", [-1.5]),
     ("keysight33500b", "*.frequency", [1e3]),
     ("keysight33500b", "*.pulse_width", [1e-4]),
     # the bridge would obey nobody

@@ -68,7 +68,12 @@ def test_a_wheel_holds_the_packages_the_config_and_the_template(tmp_path):
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for part in (*(f"{name}/__init__.py" for name in ours.OURS), "daq/report/report.html.j2"):
+    for part in (
+        *(f"{name}/__init__.py" for name in ours.OURS),
+        "daq/report/report.html.j2",
+        "daq/report/run.html.j2",
+        "daq/services/page.html",
+    ):
         assert part in names
     assert any(name.endswith("share/scheelite/config/bench.toml") for name in names)
     assert not any(name.startswith("tests/") for name in names)

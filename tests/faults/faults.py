@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psutil
@@ -24,8 +25,9 @@ from tests.system.chain import until
 SERVICES = ("folder", "core", "instruments", "digitizer.targets", "digitizer.vetoes", "run")
 STEP_S = 3600.0
 GROWTH = 64 << 20  # bytes that a viewer who does not read may cost the core
-OVERFLOW_S = 8.0  # the targets' memory is 2 s, and sockets hold some more
+SOCKETS_S = 6.0  # more than sockets hold besides a digitizer's memory
 LATE_S = 0.4
+ALONE = "said of that one alone; comes back by itself"
 Inject = Callable[[Night, float], None]
 
 
@@ -72,6 +74,12 @@ def stopped(name: str, at_least_s: float = 0.0) -> Inject:
     return inject
 
 
+def overflowed(night: Night, hold_s: float) -> None:
+    """A digitizer that nobody reads for longer than it remembers."""
+    memory_s = night.spec["digitizers"]["targets"]["memory_s"]
+    stopped("digitizer.targets", memory_s + SOCKETS_S)(night, hold_s)
+
+
 def gap_of(name: str) -> tuple[str, ...]:
     """The digitizers that lose samples when a service is away."""
     return (name.removeprefix("digitizer."),) if name.startswith("digitizer.") else ()
@@ -116,27 +124,29 @@ def stop(name: str) -> Fault:
 # --- wires ---
 
 
-def wire(kind: str, seconds: float | None = None) -> Inject:
-    """A fault on the fridge's wire; it says so while the SQUIDs are not disturbed."""
+def wire(kind: str, seconds: float | None = None, on: str = "fridge") -> Inject:
+    """A fault on an instrument's wire; it says so while a SQUID electronics is not disturbed."""
 
     def inject(night: Night, hold_s: float) -> None:
-        night.control.order("fridge", kind, seconds=seconds)
+        night.control.order(on, kind, seconds=seconds)
         try:
             if seconds is None:
-                until(lambda: night.instrument("fridge") != "ok", "the fridge's trouble")
+                until(lambda: night.instrument(on) != "ok", f"the trouble of {on}")
             time.sleep(hold_s)
             assert night.instrument("squids1") == "ok"
         finally:
-            night.control.clear("fridge")
+            night.control.clear(on)
 
     return inject
 
 
-def instrument(name: str, kind: str, expect: str, seconds: float | None = None) -> Fault:
+def instrument(
+    name: str, kind: str, expect: str, seconds: float | None = None, on: str = "fridge"
+) -> Fault:
     return Fault(
         name=f"instrument {name}",
         how=f"bench: {kind}" + (f" {seconds:g} s" if seconds else ""),
-        inject=wire(kind, seconds),
+        inject=wire(kind, seconds, on),
         expect=expect,
     )
 
@@ -276,73 +286,123 @@ def said(name: str) -> str:
 KILLS = tuple(kill(name) for name in SERVICES)
 TERMS = tuple(terminate(name) for name in SERVICES)
 STOPS = tuple(stop(name) for name in SERVICES)
+
+
+def wires(unplugged: str, hung: str, garbage: str, slow: str) -> tuple[Fault, ...]:
+    """What may be wrong with the wire of an instrument, on those that are named."""
+    return (
+        instrument("unplugged", "rst", ALONE, on=unplugged),
+        instrument("hung", "stuck", ALONE, on=hung),
+        instrument("garbage", "garbled", "no value is taken; comes back by itself", on=garbage),
+        instrument("slow", "late", "waited for; others are on time", LATE_S, on=slow),
+    )
+
+
+OVERFLOW = Fault(
+    name="digitizer overflow",
+    how="memory overwritten while its service stands still",
+    inject=overflowed,
+    expect="a counted gap, as long as what is missing",
+    loses=("targets",),
+    must_lose=True,
+)
+CORRUPTION = Fault(
+    name="block corruption",
+    how="bench: wrong bytes in a packet of each digitizer",
+    inject=corrupted,
+    expect="refused by its CRC and had again; no sample is lost",
+)
+DISK_FULL = Fault(
+    name="disk full",
+    how="a tmpfs filled to the last byte",
+    inject=disk_full,
+    expect="paused-by-disk; goes on by itself; no sample is lost",
+    skip=lambda night: night.disk.why_not,
+)
+CLOCK_STEP = Fault(
+    name="clock step",
+    how="the wall clock 1 h ahead, then back",
+    inject=clock_step,
+    expect="both in the run's messages; no sample is lost",
+    skip=lambda night: "" if night.clock else "no C compiler for the false clock",
+)
+WINDOW = Fault(
+    name="window killed",
+    how="SIGKILL to the GUI",
+    inject=window_killed,
+    expect="nobody notices",
+    skip=lambda _: qt_missing(),
+)
+VIEWER = Fault(
+    name="slow subscriber",
+    how="a stopped reader of traces and pulses",
+    inject=slow_viewer,
+    expect="nobody notices; the core's memory stays bounded",
+)
+COMMANDERS = Fault(
+    name="two commanders",
+    how="both take the lease at once and write a setpoint",
+    inject=two_commanders,
+    expect="one commands; the other is told who does",
+)
+CONFIG = Fault(
+    name="config with mistakes",
+    how="edited in mid-run, then kill -9 folder",
+    inject=bad_config("folder"),
+    expect="the mistake is named; back by itself when the file is right",
+    restarts=("folder",),
+)
+CORE_CONFIG = Fault(
+    name="config with mistakes, core",
+    how="edited in mid-run, then kill -9 core",
+    inject=bad_config("core"),
+    expect="the mistake is named; back by itself when the file is right; no sample is lost",
+    restarts=("core",),
+)
 OTHERS = (
-    instrument("unplugged", "rst", "said of that one alone; comes back by itself"),
-    instrument("hung", "stuck", "said of that one alone; comes back by itself"),
-    instrument("garbage", "garbled", "no value is taken; comes back by itself"),
-    instrument("slow", "late", "waited for; others are on time", LATE_S),
-    Fault(
-        name="digitizer overflow",
-        how="memory overwritten while its service stands still",
-        inject=stopped("digitizer.targets", OVERFLOW_S),
-        expect="a counted gap, as long as what is missing",
-        loses=("targets",),
-        must_lose=True,
-    ),
-    Fault(
-        name="block corruption",
-        how="bench: wrong bytes in a packet of each digitizer",
-        inject=corrupted,
-        expect="refused by its CRC and had again; no sample is lost",
-    ),
-    Fault(
-        name="disk full",
-        how="a tmpfs filled to the last byte",
-        inject=disk_full,
-        expect="paused-by-disk; goes on by itself; no sample is lost",
-        skip=lambda night: night.disk.why_not,
-    ),
-    Fault(
-        name="clock step",
-        how="the wall clock 1 h ahead, then back",
-        inject=clock_step,
-        expect="both in the run's messages; no sample is lost",
-        skip=lambda night: "" if night.clock else "no C compiler for the false clock",
-    ),
-    Fault(
-        name="window killed",
-        how="SIGKILL to the GUI",
-        inject=window_killed,
-        expect="nobody notices",
-        skip=lambda _: qt_missing(),
-    ),
-    Fault(
-        name="slow subscriber",
-        how="a stopped reader of traces and pulses",
-        inject=slow_viewer,
-        expect="nobody notices; the core's memory stays bounded",
-    ),
-    Fault(
-        name="two commanders",
-        how="both take the lease at once and write a setpoint",
-        inject=two_commanders,
-        expect="one commands; the other is told who does",
-    ),
-    Fault(
-        name="config with mistakes",
-        how="edited in mid-run, then kill -9 folder",
-        inject=bad_config("folder"),
-        expect="the mistake is named; back by itself when the file is right",
-        restarts=("folder",),
-    ),
-    Fault(
-        name="config with mistakes, core",
-        how="edited in mid-run, then kill -9 core",
-        inject=bad_config("core"),
-        expect="the mistake is named; back by itself when the file is right; no sample is lost",
-        restarts=("core",),
-    ),
+    *wires("fridge", "fridge", "fridge", "fridge"),
+    *(OVERFLOW, CORRUPTION, DISK_FULL, CLOCK_STEP, WINDOW, VIEWER, COMMANDERS, CONFIG),
+    CORE_CONFIG,
 )
 FAULTS = (*KILLS, *TERMS, *STOPS, *OTHERS)
-# for `make test`: one of each kind, every service killed
-QUICK = (*KILLS, TERMS[1], STOPS[1], STOPS[0], *OTHERS)
+
+
+# --- several at once: the quick form of all, for `make test` ---
+
+
+def together(*faults: Fault) -> Fault:
+    """Faults that do not disturb each other, done at once; those that can be done here."""
+
+    def inject(night: Night, hold_s: float) -> None:
+        possible = [fault for fault in faults if not fault.skip(night)]
+        with ThreadPoolExecutor(len(faults)) as pool:
+            running = [pool.submit(fault.inject, night, hold_s) for fault in possible]
+        for each in running:
+            each.result()
+
+    def skip(night: Night) -> str:
+        return "; ".join(f"{f.name}: {why}" for f in faults if (why := f.skip(night)))
+
+    return Fault(
+        name=", ".join(fault.name for fault in faults),
+        how="; ".join(fault.how for fault in faults),
+        inject=inject,
+        expect="; ".join(fault.expect for fault in faults),
+        restarts=tuple(name for fault in faults for name in fault.restarts),
+        loses=tuple(name for fault in faults for name in fault.loses),
+        skip=skip,
+    )
+
+
+QUICK = (
+    together(*(kill(name) for name in ("folder", "instruments", "run"))),
+    together(*(kill(name) for name in ("digitizer.targets", "digitizer.vetoes"))),
+    kill("core"),
+    together(*wires("squids2", "squids3", "squids4", "fridge"), CORRUPTION, CLOCK_STEP),
+    together(stop("folder"), WINDOW, VIEWER, COMMANDERS),
+    stop("core"),
+    OVERFLOW,
+    DISK_FULL,
+    CONFIG,
+    terminate("core"),
+)

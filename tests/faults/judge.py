@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,9 @@ from daq.services.rawreplay import replay_run
 from daq.store.names import run_number
 from daq.store.reader import Run, open_run
 from daq.store.verify import verify
-from sim_hardware.bench import OpenBench
-from sim_hardware.faces.digitizer import DigitizerFace
-from sim_hardware.settings import Bench
 from sim_hardware.source import Source
 from tests.faults.night import RAW, Night, records_in
+from tests.wired_bench import unserved
 
 LOOKS, LENGTH = 20, 20_000  # stretches of each raw stream that are compared with the bench's
 Span = tuple[int, int]
@@ -36,21 +36,23 @@ class Judged:
     counted: dict[str, list[Span]]  # the gaps that the run tells
 
 
-def judge(night: Night, run: Path) -> Judged:
-    """Look at a complete run; `problems` is empty where all is as it must be."""
+def judge(night: Night, run: Path, sources: Mapping[str, Source]) -> Judged:
+    """Look at a complete run; `problems` is empty where all is as it must be.
+
+    `sources` are those of `the_same_bench`.
+    """
     problems = list(verify(run).problems)
     with open_run(run) as read:
         if not read.complete:
             problems.append("not complete")
         missing, counted = missing_in(read), counted_in(read)
-        problems += _unlike(missing, counted) + _other_samples(night, read)
+        problems += _unlike(missing, counted) + _other_samples(sources, read)
         records = sum(read.n_records().values())
     lost = night.seen.get(run, set()) - records_in(run)
     acknowledged = night.watch.safe.get(run_number(run), 0)
     n_lost = max(len(lost), acknowledged - records)
     if n_lost > 0:
         problems.append(f"{n_lost} acknowledged records are lost")
-    problems += _replayed_otherwise(run)
     return Judged(run, problems, records, acknowledged, max(n_lost, 0), missing, counted)
 
 
@@ -92,9 +94,9 @@ def _unlike(missing: dict[str, list[Span]], counted: dict[str, list[Span]]) -> l
     ]
 
 
-def _other_samples(night: Night, run: Run) -> list[str]:
+def _other_samples(sources: Mapping[str, Source], run: Run) -> list[str]:
     """Where a raw stream is not what the bench sent: at its edges, and here and there."""
-    sources, problems = sources_of(night), []
+    problems = []
     for channel in (c for c in run.channels if c.name in RAW):
         source, dice = sources[channel.digitizer], random.Random(channel.name)
         row = source.channels.index(channel.name)
@@ -110,21 +112,17 @@ def _other_samples(night: Night, run: Run) -> list[str]:
     return problems
 
 
-def sources_of(night: Night) -> dict[str, Source]:
-    """The same samples that the bench of a night sends."""
-    devices = {
-        part: {name: {**each, "port": 0} for name, each in night.spec[part].items()}
-        for part in ("digitizers", "instruments")
-    }
-    spec = {**night.spec, **devices, "control_port": None, "truth_dir": None}
-    opened = OpenBench(Bench.model_validate(spec))
-    for each in opened.served:
-        each.listener.close()
-    faces = {each.name: each.face for each in opened.served}
-    return {n: face.source for n, face in faces.items() if isinstance(face, DigitizerFace)}
+@contextmanager
+def the_same_bench(night: Night) -> Iterator[dict[str, Source]]:
+    """The samples that the bench of a night sent until now, by digitizer: from its command log."""
+    (log,) = Path(night.spec["truth_dir"]).glob("commands-*.jsonl")
+    same = {"commands": str(log), "pace": "flat-out", "truth_dir": None, "control_port": None}
+    digitizers = {n: {**each, "port": 0} for n, each in night.spec["digitizers"].items()}
+    with unserved({**night.spec, **same, "digitizers": digitizers}) as sources:
+        yield sources
 
 
-def _replayed_otherwise(run: Path) -> list[str]:
+def replayed_otherwise(run: Path) -> list[str]:
     """What the same pipeline, undisturbed, makes of the raw streams, where it is something else."""
     out = run.parent.parent / "replayed"
     try:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.optimize import curve_fit
+from scipy.signal import oaconvolve, welch
 
 from sim_hardware.laboratory import TUNED_SHARE
 from sim_hardware.world.materials import EV_J
@@ -151,39 +152,43 @@ def held_response(f_hz: float) -> complex:
 # --- noise
 
 BANDS = [(18, 43), (57, 93), (160, 190), (400, 900), (900, 3e3), (3e3, 1e4), (1e4, 24e3)]
-INDEPENDENT_S = {"streamed": 8.0, "integrated": 30.0}  # pools begin anew
+SECONDS = {"streamed": 8.0, "integrated": 12.0}  # of each of nine; pools begin anew after 8 s
+# pools of its own for each chain, whose sensors differ in nothing that can be seen
+UNALIKE = {"spread": 1e-9}
 
 
-def density(samples: npt.NDArray[np.int64], n: int = 1 << 15) -> tuple[Floats, Floats]:
-    """(frequency, one-sided density in A²/Hz) by Welch's method with a Hann window."""
-    rows = samples[: len(samples) // n * n].reshape(-1, n) * AMPERES_PER_COUNT
-    window = np.hanning(n)
-    power = np.abs(np.fft.rfft((rows - rows.mean(1, keepdims=True)) * window)) ** 2
-    return np.fft.rfftfreq(n, 1 / RATE_HZ), power.mean(0) * 2 / (RATE_HZ * np.sum(window**2))
+def density(rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """(frequency, one-sided density in A²/Hz), the mean of all rows."""
+    f_hz, power = welch(rows * AMPERES_PER_COUNT, RATE_HZ, nperseg=1 << 15)
+    return f_hz, power.mean(0)
 
 
 @cache
-def recorded(way: str) -> tuple[Floats, Floats]:
-    """The density of a chain that streams, or whose equations are integrated."""
-    with wired(spec(RATE_HZ)) as bench:
-        if way == "integrated":  # by a wave that never ends; 2 nA of bias more
-            output = bench.pulser.outputs[2]
-            output.square_wave(amplitude_vpp=0.002, frequency_hz=1e-5, offset_v=0.0, load="INF")
-            output.on.write(True)
-        bench.counts(SETTLED_S)
-        return density(bench.counts(60.0 if way == "streamed" else 30.0))
+def recorded() -> dict[str, tuple[Floats, Floats]]:
+    """The density of nine chains that stream, and of the same whose equations are integrated."""
+    with wired(spec(RATE_HZ, NINE, **UNALIKE)) as bench:
+        bench.rows(SETTLED_S)
+        streamed = density(bench.rows(SECONDS["streamed"]))
+        # a wave that never ends, and adds nothing to the bias meanwhile
+        output = bench.pulser.outputs[2]
+        output.square_wave(amplitude_vpp=0.002, frequency_hz=1e-5, offset_v=-0.001, load="INF")
+        output.on.write(True)
+        bench.rows(SETTLED_S)
+        return {"streamed": streamed, "integrated": density(bench.rows(SECONDS["integrated"]))}
 
 
 @pytest.mark.parametrize("way", ["streamed", "integrated"])
 @pytest.mark.parametrize(("low_hz", "high_hz"), BANDS)
 def test_noise_has_the_analytic_density_folded(way: str, low_hz: float, high_hz: float) -> None:
-    f_hz, found = recorded(way)
+    f_hz, found = recorded()[way]
     band = (f_hz >= low_hz) & (f_hz < high_hz)  # the lowest lie between lines
     expected = linear().sampled_psd(f_hz[band], RATE_HZ) + SQUID.current_psd(f_hz[band])
     expected += AMPERES_PER_COUNT**2 / (6 * RATE_HZ)  # rounding: 1/12 of a count over the band
-    # 3 sigma of so many independent bins, and 2 % for steps of 2 us and the 2 nA
-    allowed = 0.02 + 3 / np.sqrt(INDEPENDENT_S[way] * (high_hz - low_hz))
-    assert np.median(found[band]) / np.median(expected) == pytest.approx(1, abs=allowed + 0.02)
+    # three sigma of so many independent bins, of which windows lose a tenth: 7.4 % at most
+    allowed = max(0.02, 3 * np.sqrt(1.1 / (9 * SECONDS[way] * (high_hz - low_hz))))
+    # integrated, the loop takes what is folded for slopes from sample to sample: 2.4 % less there
+    allowed += 0.01 * (way == "integrated" and high_hz > 1e4)
+    assert np.mean(found[band] / expected) == pytest.approx(1, abs=allowed)
 
 
 # --- pulses
@@ -191,8 +196,11 @@ def test_noise_has_the_analytic_density_folded(way: str, low_hz: float, high_hz:
 
 def heater_pulses(bench: Wired, energy_ev: float, n: int) -> Floats:
     """The mean of n heater pulses in each channel, as a rise of the output in A, from 100 samples
-    before each."""
-    output, width_s, period_s = bench.pulser.outputs[1], 20e-6, 0.4
+    before each; the first one is left out.
+
+    Of 8 pulses, an eighth of a period of the mains apart, the mains leave nothing.
+    """
+    output, width_s, period_s = bench.pulser.outputs[1], 20e-6, 0.4025
     wiring = bench.settings.wiring
     share = 10 ** (-wiring.heater_attenuation_db / 20)
     height_v = float(np.sqrt(energy_ev * EV_J / width_s * wiring.heater_ohm) / share)
@@ -209,7 +217,7 @@ def heater_pulses(bench: Wired, energy_ev: float, n: int) -> Floats:
 def test_pulses_have_the_heights_of_the_reference_note(
     tuned: Wired, energy_ev: float, height_na: float
 ) -> None:
-    pulse = heater_pulses(tuned, energy_ev, 80 if energy_ev < 500 else 12)
+    pulse = heater_pulses(tuned, energy_ev, 81 if energy_ev < 500 else 17)
     smooth = np.convolve(pulse, np.ones(11) / 11, "same")
     # 11 samples around the flat top; 0.2 nA of noise per sample, 80 pulses of 100 eV
     assert smooth.max() * 1e9 == pytest.approx(height_na, rel=0.02)
@@ -224,7 +232,7 @@ def proebst(
 
 
 def test_pulses_have_the_time_constants_of_the_reference_note(tuned: Wired) -> None:
-    pulse = heater_pulses(tuned, 300.0, 150)[100:6000] * 1e9
+    pulse = heater_pulses(tuned, 300.0, 153)[100:6000] * 1e9
     t_s = np.arange(len(pulse)) / RATE_HZ - 10e-6  # the middle of 20 us
     begin = (8.0, 0.8, 4e-3, 0.2e-3, 20e-3)
     (_, _, *taus), _ = curve_fit(proebst, t_s, pulse, begin)
@@ -236,29 +244,35 @@ def test_pulses_have_the_time_constants_of_the_reference_note(tuned: Wired) -> N
 
 # --- resolution
 
-LINES_UP_TO_HZ = 22.0  # of the pulse tube
+LINES_UP_TO_HZ = 30.0  # of the pulse tube
 
 
 def test_an_optimum_filter_of_the_stream_reaches_the_resolution_of_the_formula() -> None:
-    n, n_records, mean_of = 16384, 120, 5
-    with wired(spec(mean_of * RATE_HZ, NINE[:5])) as bench:
-        pulse = np.roll(heater_pulses(bench, 300.0, 100), -100)[: 8192 * mean_of] / 300.0
+    n, n_records, mean_of = 16384, 30, 5
+    with wired(spec(mean_of * RATE_HZ, NINE[:3], **UNALIKE)) as bench:
+        pulse = np.roll(heater_pulses(bench, 300.0, 105), -100)[: 8192 * mean_of] / 300.0
         rows = bench.rows(n * n_records / RATE_HZ) * AMPERES_PER_COUNT
     template = np.zeros(n)
     # far from the record's ends, where noise has a step
     template[4096:12288] = pulse.reshape(-1, mean_of).mean(1)
-    records = rows.reshape(5 * n_records, n, mean_of).mean(2)
+    streams = rows.reshape(3, n_records * n, mean_of).mean(2)
+    records = streams.reshape(3 * n_records, n)
     f_hz = np.fft.rfftfreq(n, 1 / RATE_HZ)
     # without the bins that lines leak into, which know of each other: the filter would have to
-    used = (f_hz > LINES_UP_TO_HZ) & (np.abs(np.mod(f_hz + 25, 50) - 25) > 7) & (f_hz < 10e3)
-    spectrum, noise = np.fft.rfft(template)[used], np.fft.rfft(records)[:, used]
-    power = np.mean(np.abs(noise) ** 2, axis=0)
-    information = np.sum(np.abs(spectrum) ** 2 / power)
-    found_ev = (noise @ (np.conj(spectrum) / power)).real / information
+    used = (f_hz > LINES_UP_TO_HZ) & (np.abs(np.mod(f_hz + 25, 50) - 25) > 13) & (f_hz < 10e3)
+    spectrum, power = np.fft.rfft(template)[used], np.mean(np.abs(np.fft.rfft(records)) ** 2, 0)
+    information = np.sum(np.abs(spectrum) ** 2 / power[used])
+    weights = np.zeros(n, complex)
+    weights[: len(f_hz)][used] = np.conj(spectrum) / power[used] / information
+    taps = np.fft.fft(weights).real[::-1]
+    # at every sample: three pools of 8 s hold some 10 000 independent heights, which is 0.7 %
+    found_ev = np.concatenate([oaconvolve(stream, taps, "valid") for stream in streams])
     # sigma^-2 = integral of 4 |S|^2 / N^2
     assert found_ev.std() == pytest.approx((2 * information) ** -0.5, rel=0.03)
     psd = linear().current_psd(f_hz[used]) + SQUID.current_psd(f_hz[used])
     analytic = 4 * np.abs(linear().response(f_hz[used])) ** 2 / psd
-    # the pools of 5 s hold a few hundred independent amplitudes: 3 %, and the noise at 300 eV is
-    # that at 0
-    assert found_ev.std() == pytest.approx((analytic.sum() * RATE_HZ / n) ** -0.5, rel=0.08)
+    bent = 1.017  # a pulse of 300 eV is 1.7 % less than linear
+    sigma_ev = bent * (analytic.sum() * RATE_HZ / n) ** -0.5
+    # what lines leave in the bins that are used adds some 3 %; tests/physics/test_resolution.py
+    # holds 3 % without lines
+    assert found_ev.std() == pytest.approx(sigma_ev, rel=0.05)

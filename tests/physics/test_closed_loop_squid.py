@@ -223,3 +223,35 @@ def test_a_star_cryo_reads_a_sensor_too_until_it_is_told_to_begin_anew() -> None
             loops.squids[1].initialize()  # everything to zero, open
             bench.counts(0.1)
             assert bench.counts(0.1).std() == 0.0
+
+
+# --- overloads
+
+
+def counters(bench: Wired) -> dict[str, int]:
+    found = bench.squid().overloads.read()
+    return {name: int(str(count)) for name, count in found.items() if count}
+
+
+def test_the_electronics_count_overloads_and_reset_the_loop_where_they_are_told_to() -> None:
+    jump = {"kind": "flux_jump", "channel": "C11", "at_s": 8.0, "n_phi0": 3}
+    limits = {"overload": 2.4, "reset": 4.0, "compensation": 0.08, "compensation_step": 1}
+    with wired(spec(20e3, scenario=[jump])) as bench:
+        squid = bench.squid()
+        squid.auto_reset.write({**limits, "mode": "OVERLOAD"})
+        rest = volts(bench, 0.5)
+        assert counters(bench) == {}
+        for ua in (80.0, 0.0, -100.0, 0.0):  # two quanta up, two and a half down
+            squid.phib.write(ua)
+            bench.counts(0.1)
+        assert counters(bench) == {"overload_up": 1, "overload_down": 1}
+        squid.clear_overloads()
+        assert counters(bench) == {}
+        bench.rows(8.0 - bench.at / bench.rate_hz + 0.1)  # past the jump of the script, streaming
+        assert counters(bench) == {"overload_up": 1}
+        assert volts(bench, 0.1) == pytest.approx(rest + 3 * VOLTS_PER_PHI0, abs=0.05)
+        squid.auto_reset.write({**limits, "mode": "RESET"})
+        squid.phib.write(40.0)  # another quantum
+        bench.counts(0.1)
+        assert counters(bench)["reset_up"] == 1
+        assert abs(volts(bench, 0.1)) < VOLTS_PER_PHI0 / 2

@@ -97,6 +97,49 @@ def test_with_lines_between_the_frequencies_the_formula_is_on_the_safe_side():
     assert 0.7 < heights_of_noise(x, one).std() / one.sigma < 1.0
 
 
+@pytest.mark.parametrize(("length", "extra"), [(8192, False), (2048, True)])
+def test_a_template_that_ends_before_its_pulse_finds_side_lobes_with_a_bad_chi2(length, extra):
+    """Seed 1: 39 pulses of 1000 sigma with a tail of 28 ms, in records of 164 and of 41 ms."""
+    one, long = tes_filter(length, length // 4, RATE_HZ), template(16384, 2048, RATE_HZ)
+    n = 40 * 20_000
+    at = np.arange(10_000, n - 20_000, 20_000)
+    base = np.random.default_rng(1).normal(0, 10, n)
+    x = adc(with_pulses(base, long, 2048, at, np.full(at.size, 1000 * one.sigma)))
+    found = search(x, one, 5 * one.sigma)
+    others = np.abs(found.sample[:, None] - at).min(axis=1) > 50
+    assert int((~others).sum()) == at.size
+    assert bool(others.any()) == extra
+    assert (found.amplitude[others] < 10 * one.sigma).all()
+    assert (found.chi2[others] > 10).all()
+
+
+def test_with_lines_thresholds_count_in_the_sigma_that_was_measured():
+    """Seed 3, 200 records to measure on, 300 more to judge by: 5 % and 4 % of statistics."""
+    n = 500 * LENGTH
+    x = noise(np.random.default_rng(3), n, density, RATE_HZ) + lines(n, RATE_HZ, 4)
+    records = adc(x).reshape(-1, LENGTH)
+    formula = learned(x[: 200 * LENGTH])
+    one = formula.measured_on(records[:200])
+    truth = float((records[200:] @ one.kernel).std())
+    assert truth < 0.9 * formula.sigma  # the formula alone is wrong by more than a tenth
+    assert one.noise_sigma == pytest.approx(truth, rel=0.15)
+    assert one.counts(sigmas=5) == pytest.approx(5 * one.noise_sigma)
+    assert one.noise_rate_hz(5 * truth) < formula.noise_rate_hz(5 * truth)
+
+
+def test_where_the_formula_holds_it_counts_and_few_records_measure_nothing():
+    x = noise(np.random.default_rng(3), 200 * LENGTH, density, RATE_HZ)
+    records, one = adc(x).reshape(-1, LENGTH), learned(x)
+    measured = one.measured_on(records)
+    assert measured.measured is not None
+    assert measured.noise_sigma == one.sigma
+    assert one.measured_on(records[:199]) is one
+    assert one.to_bytes() == replace(measured, measured=None).to_bytes()
+    again = Filter.from_bytes(measured.to_bytes())
+    assert again.measured == measured.measured
+    assert again.content_hash == measured.content_hash
+
+
 def test_noise_triggers_come_at_rices_rate():
     """Seed 7, 400 s of colored noise: within the 99.9 % interval of Poisson at 4 and 4.5 sigma."""
     n = int(400 * RATE_HZ)

@@ -313,7 +313,7 @@ def test_hours_cost_milliseconds() -> None:
 )
 def test_a_refrigerator_that_cannot_be_is_refused(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(UnphysicalError, match=said):
-        Cryostat(1, **arguments)  # type: ignore[arg-type]  # what a caller may get wrong
+        Cryostat(1, **arguments)
 
 
 def test_orders_that_cannot_be_are_refused_and_change_nothing() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from drivers.temperature.lakeshore372 import HeaterRange, Lakeshore372, OutputMo
 from sim_hardware.bench import OpenBench
 from sim_hardware.settings import Bench
 from sim_hardware.world.thermal import MIXING_S
+from tests.stream_client import read_stream
 
 pytestmark = pytest.mark.alone  # a reading's time is a hundred times the wall's
 
@@ -25,14 +27,22 @@ MIXING = 6
 def fridge() -> Iterator[Lakeshore372]:
     """A Lake Shore 372 that measures the mixing chamber alone, on a cryostat 100 x as fast."""
     bench = {"seed": 3, "speed": SPEED, "instruments": {"fridge": {"model": "lakeshore372"}}}
-    opened = OpenBench(Bench.model_validate(bench))
+    with (
+        serving_bench(bench) as resources,
+        contextlib.closing(Lakeshore372(resources["fridge"])) as driver,
+    ):
+        driver.scan.write({"input": MIXING, "auto": False})
+        yield driver
+
+
+@contextlib.contextmanager
+def serving_bench(table: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """A bench of this [bench] table; name -> resource."""
+    opened = OpenBench(Bench.model_validate(table))
     thread = threading.Thread(target=opened.run)
     thread.start()
     try:
-        (announced,) = opened.announced
-        with contextlib.closing(Lakeshore372(announced.resource)) as driver:
-            driver.scan.write({"input": MIXING, "auto": False})
-            yield driver
+        yield {each.name: each.resource for each in opened.announced}
     finally:
         opened.stop()
         thread.join(10)
@@ -82,3 +92,27 @@ def test_a_setpoint_is_reached_and_held(fridge):
     fridge.heater_range.write(HeaterRange.OFF)
     _, cooling = seen(fridge, 2 * MIXING_S)
     assert cooling[-1] < 0.020 * np.exp(-0.5)  # and falls as soon as nobody holds it
+
+
+def test_a_cool_down_from_room_temperature_is_seen_on_the_wire() -> None:
+    """The bench goes on with what is read of its digitizer: to 36 h in five looks."""
+    digitizer = {"port": 0, "sample_rate_hz": 1e3, "channels": ["SI"]}
+    bench = {
+        "pace": "flat-out",
+        "cryostat": {"start": "warm"},
+        "digitizers": {"vetoes": digitizer},
+        "instruments": {"fridge": {"model": "lakeshore372"}},
+    }
+    seen = []
+    with (
+        serving_bench(bench) as resources,
+        contextlib.closing(Lakeshore372(resources["fridge"])) as driver,
+    ):
+        for hour in (0, 6, 12, 24, 36):
+            at = round(hour * 3600 * 1e3)
+            read_stream(resources["vetoes"], at, at + 10, exactly=True)
+            seen.append([driver.inputs[k].temperature.read() for k in (1, 2, 5, MIXING)])
+    first, last = np.array(seen[0]), np.array(seen[-1])
+    assert first == pytest.approx(300.0, rel=0.01)
+    assert np.all(np.diff(np.array(seen), axis=0)[:, 0] <= 0.5)  # 50 K: it only falls
+    assert last == pytest.approx([47.0, 3.6, 0.7, 0.008], rel=0.05)  # at rest

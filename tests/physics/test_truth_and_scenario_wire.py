@@ -21,6 +21,8 @@ from sim_hardware.bench import OpenBench, particles, sample_clocks
 from sim_hardware.faces.digitizer import DigitizerFace
 from sim_hardware.settings import Bench
 from sim_hardware.world.detectors import DETECTORS, VOLTS_PER_COUNT
+from sim_hardware.world.pulses import proebst
+from tests.physics.test_particles import PER_SECOND, SOURCES, TARGETS, within_999
 from tests.stream_client import Stream, read_stream
 from tests.truth import Row, newest_truth, read_truth
 
@@ -34,6 +36,15 @@ THRESHOLD = {"target": 100.0, "silicon": 100.0, "cwo": 20.0}
 LARGEST = {"target": 3e3, "silicon": 1e6, "cwo": 1e9}  # eV: above, the onset is not the shape's
 ALONE_S = {"target": 0.5, "silicon": 0.05, "cwo": 0.05}  # until nothing is left of a large pulse
 SEARCH_S = {"target": 0.5e-3, "silicon": 0.06e-3, "cwo": 0.12e-3}
+
+
+# of a target, at its working point
+COUNTS_PER_EV = {"target": 25.78 / 76} | {k: each.counts_per_ev for k, each in DETECTORS.items()}
+SHAPES = {
+    "target": proebst(
+        fast=0.689, slow=0.0725, rise_s=0.30e-3, decay_s=3.61e-3, slow_decay_s=28.2e-3
+    )
+} | {k: each.shape for k, each in DETECTORS.items()}
 
 
 def bench(**changes: Any) -> Bench:
@@ -143,7 +154,7 @@ def test_no_pulse_is_there_that_the_truth_does_not_know(channel: str) -> None:
 def _isolated(row: Row, own: list[Row]) -> bool:
     """Above the threshold, of the pulse's shape, and alone for its kind's time."""
     kind = KINDS[row.channel]
-    high = row.energy_ev * DETECTORS[kind].counts_per_ev > 1.5 * THRESHOLD[kind]
+    high = row.energy_ev * COUNTS_PER_EV[kind] > 1.5 * THRESHOLD[kind]
     return (
         high
         and row.energy_ev < LARGEST[kind]
@@ -158,12 +169,38 @@ def _onset(samples: npt.NDArray[np.int64], row: Row, kind: str) -> float:
     stretch = np.arange(near - 6, near + n_after)
     baseline = samples[near - 60 : near - 6].mean()
     rise = samples[stretch] - baseline
-    shape = DETECTORS[kind].shape
+    shape = SHAPES[kind]
     onsets = near + np.arange(-5.0, 6.0, 0.02)
     models = np.array([shape.at(np.maximum(0.0, stretch - t0) / RATE_HZ) for t0 in onsets])
     heights = models @ rise / (models**2).sum(axis=1)
     misfit = ((rise - heights[:, None] * models) ** 2).sum(axis=1)
     return float(onsets[np.argmin(misfit)])
+
+
+# --- how many there are of every source, while a digitizer is read
+
+LONG_S, LONG_HZ = 60, 1e3
+ALL = (*TARGETS, "SI", "CWO")
+
+
+@cache
+def particles_read() -> Counter[str]:
+    """How many particles of each kind are in the truth of what was read: a minute, seed 11."""
+    digitizers = {"targets": {"port": 0, "sample_rate_hz": LONG_HZ, "channels": ALL}}
+    with TemporaryDirectory() as folder:
+        given = bench(digitizers=digitizers, sources=SOURCES.model_dump(), truth_dir=folder)
+        n = round(LONG_S * LONG_HZ)
+        with running(given) as (_, resources):
+            read_stream(resources["targets"], 0, n, exactly=True)
+        rows = [row for row in read_truth(newest_truth(Path(folder))) if row.sample < n]
+    return Counter(kind for kind, _ in {(row.kind, row.event) for row in rows})
+
+
+@pytest.mark.parametrize("kind", PER_SECOND)
+def test_every_source_has_its_rate_on_the_wire(kind: str) -> None:
+    # seed 11, 60 s: 108 to 1800 particles expected of each kind
+    found = particles_read()[kind]
+    assert within_999(found, PER_SECOND[kind] * LONG_S), found
 
 
 # --- a script, through the wire
@@ -247,7 +284,7 @@ def test_a_pulse_after_a_drift_lies_where_the_changed_clock_puts_it() -> None:
     for row in strong:
         at = round(row.sample)
         rise = samples[at + 5] - samples[at - 3 : at - 1].mean()
-        assert rise > 0.5 * row.energy_ev * DETECTORS["cwo"].counts_per_ev
+        assert rise > 0.5 * row.energy_ev * COUNTS_PER_EV["cwo"]
 
 
 def test_a_storm_multiplies_what_it_is_of_while_it_lasts() -> None:

@@ -299,6 +299,16 @@ def test_a_multiplicity_tags_what_several_crystals_saw():
     assert events["vetoed_by"].tolist() == [0, 1, 0]
 
 
+def test_a_veto_whose_sources_are_not_there_tags_nothing_and_holds_nothing_up():
+    """As in a replay of those channels alone that have a raw stream."""
+    at = np.array([500, 1300])
+    window = Window(name="v", kind="veto", sources=("V",), tagged=("T",), before_ns=MS,
+                    after_ns=MS)  # fmt: skip
+    batches = recorded([TARGET], Plan(windows=(window,)), {"d": spikes(at, 2000)[None, :]})
+    events = np.concatenate([b.events for b in batches])
+    assert events["vetoed"].tolist() == [0, 0]
+
+
 # --- a digitizer that is silent ---
 
 

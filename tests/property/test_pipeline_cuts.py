@@ -22,7 +22,7 @@ from daq.acquire.traces import TraceMaker
 from daq.acquire.trigger import EdgeTrigger, LevelTrigger
 from daq.model.batch import Batch, RecordBatch
 from daq.model.block import Block, Gap
-from daq.model.channel import Channel, Salting, TriggerSettings
+from daq.model.channel import Channel, Guarding, Salting, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Group, Plan, Window
 from daq.model.record import DEAD_CAUSES, LEDGER, Cause, Flag
@@ -49,13 +49,16 @@ C = replace(A, name="C", digitizer="e", row=0, triggers=(replace(LEVEL, directio
 SALTS = Salting(rate_hz=2.0, energies_ev=(50.0, 100.0), heights=(60.0, 120.5),
                 template=np.linspace(1, 0, 40).astype("<f4").tobytes(), pretrigger=0,
                 near=6)  # fmt: skip
+GUARD = Guarding(phi0=350.0, tolerance=0.3, span=3, hold=200, settle=30, lead=39, frozen=1024,
+                 window=8192, noise_high=20.0, baseline_high=20.0, storm=2)  # fmt: skip
 # all kinds at once, on two clocks
 MIXED = [
     replace(A, triggers=(LEVEL, RANDOM), merge_window=20, pile_up="shorten", second_pulse_sigma=6.0,
-            second_pulse_span=4, max_rate_hz=2.0, salting=SALTS),
+            second_pulse_span=4, max_rate_hz=2.0, salting=SALTS, guarding=GUARD),
     replace(B, triggers=(EDGE, PERIODIC, replace(LEVEL, direction="both")), pile_up="isolated",
             salting=SALTS),
-    replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one"),
+    replace(C, triggers=(replace(LEVEL, direction="falling", peak_search=30),), pile_up="one",
+            guarding=replace(GUARD, rail_high=2000, frozen=0)),
     replace(A, name="D", row=1, triggers=(TriggerSettings(kind="external", line="G", holdoff=5),
                                           RANDOM, EDGE), merge_window=10),
     replace(B, name="G", digitizer="e", row=1, triggers=(LEVEL,), recorded=False),
@@ -69,6 +72,8 @@ PLAN = Plan(
                before_ns=10_000_000, after_ns=0),
         Window(name="g", kind="gate", sources=("G",), tagged=("A", "C", "D"), before_ns=0,
                after_ns=20_000_000, widen_ns_counts=1e9),
+        Window(name="h", kind="heater", sources=("G", "D"), tagged=("A", "B", "C"),
+               before_ns=5_000_000, after_ns=60_000_000),
     ),
     groups=(
         Group(name="g", sources=("A", "C"), receivers=("A", "B", "C"), causes=("level",)),
@@ -80,7 +85,7 @@ PLAN = Plan(
 MATCHED_TRIGGER = TriggerSettings(kind="matched", threshold=60.0, holdoff=20)
 MATCHED = [
     replace(B, name="M", record_length=64, pretrigger=16, triggers=(MATCHED_TRIGGER, LEVEL),
-            merge_window=12, max_rate_hz=4.0),
+            merge_window=12, max_rate_hz=4.0, guarding=GUARD),
     replace(A, name="I", triggers=(MATCHED_TRIGGER,), pile_up="isolated"),
     replace(C, name="F", record_length=128, pretrigger=16, decimation=1, pile_up="one",
             triggers=(RANDOM, replace(MATCHED_TRIGGER, direction="falling"))),
@@ -296,6 +301,7 @@ def flat(batches: list[Batch]) -> dict[str, list[object]]:
         "gaps": sorted(tuple(row.tolist()) for b in batches for row in b.gaps),
         "ledger": sorted(tuple(row.tolist()) for b in batches for row in b.ledger),
         "salts": sorted(tuple(row.tolist()) for b in batches for row in b.salts),
+        "guard": sorted(tuple(row.tolist()) for b in batches for row in b.guard),
         "anchors": sorted(tuple(row.tolist()) for b in batches for row in b.anchors),
     }
 
@@ -404,6 +410,80 @@ def changed(x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int)
                 feed(pipeline, name, x[name], pipeline.resumes_at(name), reached)
     assert pipeline.done
     return batches
+
+
+# others for two of the four, one on the bank of a channel that keeps its own
+LATER = {
+    name: replace(
+        FILTERS[name], psd=FILTERS[name].psd * (1 + 40 / (1 + FILTERS[name].frequencies_hz))
+    )
+    for name in ("M", "I")
+}
+LIBRARY = {one.content_hash: one for one in LATER.values()}
+
+
+@settings(max_examples=25)
+@given(seeds, cuts, st.sets(st.integers(0, 30), max_size=3), st.integers(100, N - 100))
+@example(1, [1500, 1600], {0, 1}, 1450)
+@example(2, [1310, 1330], {0, 1, 2}, 1305)
+def test_nor_where_filters_are_loaded_in_the_run(seed, cuts, kills, at):
+    x = {"d": stream(seed), "e": stream(seed + 1)}
+    whole = flat(with_later_filters(x, [], set(), at))
+    assert flat(with_later_filters(x, cuts, kills, at)) == whole
+    assert whole != flat(with_later_filters(x, [], set(), None))
+
+
+def with_later_filters(
+    x: dict[str, np.ndarray], cuts: list[int], kills: set[int], at: int | None
+) -> list[Batch]:
+    """Filters and thresholds of M and I change when sample `at` was taken in; killed behind it."""
+    pipeline, batches = fresh(MATCHED, MATCHED_PLAN), []
+    feed(pipeline, "e", x["e"], 0, N)
+    for step, (start, stop) in enumerate(pieces(sorted([*cuts, *([at] if at else [])]))):
+        feed(pipeline, "d", x["d"], start, stop)
+        batches.append(pipeline.take())
+        if stop == at:
+            pipeline.set_filters(LATER, {"M": 80.0, "I": 50.0})
+            assert pipeline.epoch == 1
+        if step in kills:
+            saved = pipeline.checkpoint()
+            pipeline = Pipeline.resumed(MATCHED, MATCHED_PLAN, saved, FILTERS, LIBRARY)
+            for name, reached in (("e", N), ("d", stop)):
+                feed(pipeline, name, x[name], pipeline.resumes_at(name), reached)
+    assert pipeline.done
+    return batches
+
+
+def test_a_channel_of_a_bank_is_as_if_it_were_alone():
+    """Bit for bit: I and X are alike and searched as one, also where the filter of one changes."""
+    x = {"d": stream(11), "e": stream(12)}
+    for at in (None, 1400):
+        together = _records_of(MATCHED, x, at)
+        for name in ("I", "X", "M", "F"):
+            (alone,) = [c for c in MATCHED if c.name == name]
+            assert (
+                _records_of([replace(alone, triggers=_own(alone))], x, at)[name] == (together[name])
+            )
+
+
+def _own(channel: Channel) -> tuple[TriggerSettings, ...]:
+    return tuple(t for t in channel.triggers if t.kind == "matched")
+
+
+def _records_of(channels: list[Channel], x: dict[str, np.ndarray], at: int | None) -> dict:
+    """Records by channel, of their filters alone: nobody reads another out."""
+    given = [replace(c, triggers=_own(c)) for c in channels]
+    pipeline, found = fresh(given, Plan(seed=SEED)), {c.name: [] for c in given}
+    for start, stop in pieces([] if at is None else [at]):
+        for name in ("d", "e"):
+            feed(pipeline, name, x[name], start, stop)
+        for batch in pipeline.take().records:
+            rows = batch.table.copy()
+            rows["epoch"] = 0  # of all channels
+            found[given[batch.channel].name] += [row.tobytes() for row in rows]
+        if stop == at and any(c.name == "I" for c in given):
+            pipeline.set_filters({"I": LATER["I"]}, {"I": 50.0})
+    return found
 
 
 def in_any_order(cuts_d, cuts_e, shuffle) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from daq.services import system
 from daq.services.core import Core
 from daq.services.service import Waker
 from daq.settings.loader import Settings, parse
-from daq.store import numbers
+from daq.store import names, numbers
 from daq.store.log import recover
 from daq.wire import codec, sockets
 from daq.wire.schemas import Pulses, State, StreamHello, Traces
@@ -313,12 +313,58 @@ def test_what_is_asked_for_in_a_run_enters_with_its_sample_and_is_in_the_records
         assert status(settings)["last"]["records"] == {"A": len(AT) + 1, "B": 2}
 
 
+def reached(settings: Settings, sample: int) -> None:
+    until(lambda: status(settings)["digitizers"]["d"]["next"] >= sample, "samples")
+
+
+def test_a_pause_has_no_records_and_is_told_to_the_sample(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=15_000) as digitizer:
+        start(settings, label="B")
+        reached(settings, 15_000)
+        assert status(settings)["label"] == "B"
+        with pytest.raises(RefusedError, match="run 1 is not paused; expected a paused run"):
+            system.ask(settings, "core", "resume")
+        assert system.ask(settings, "core", "pause")["since"] == {"A": 15_000, "B": 15_000}
+        with pytest.raises(RefusedError, match="run 1 is paused already"):
+            system.ask(settings, "core", "pause")
+        assert status(settings)["state"] == "paused"
+        digitizer.hold_at = 30_000
+        reached(settings, 30_000)
+        assert system.ask(settings, "core", "resume")["until"] == {"A": 30_000, "B": 30_000}
+        assert status(settings)["state"] == "running"
+        digitizer.go_on.set()
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        # without the pulse at 21 000
+        assert status(settings)["last"]["records"] == {"A": len(AT) - 1, "B": len(AT) - 1}
+
+
+def test_a_core_that_was_killed_in_a_pause_goes_on_paused_and_labeled(settings):
+    with digitizer_of(settings, pulses(), hold_at=15_000):
+        with core_of(settings) as core:
+            folder = start(settings)
+            reached(settings, 15_000)
+            system.ask(settings, "core", "label", label="ignore")
+            system.ask(settings, "core", "pause")
+            system.ask(settings, "core", "comment", text="the pump is loud", who="anna")
+            core._end_now = lambda reason: core._recording.drop()  # as if it were killed
+        with core_of(settings):
+            until(lambda: status(settings)["run"] == 1, "the run")
+            told = status(settings)
+            assert (told["state"], told["label"]) == ("paused", "ignore")
+    assert any(
+        b"anna: the pump is loud" in path.read_bytes() for path in names.logs(folder).values()
+    )
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments", "words"),
     [
         ("record", {"channels": ["X"]}, "expected one of the channels A, B, found 'X'"),
         ("mark_dead", {"cause": "holdoff", "channels": ["A"]}, "Invalid enum value 'holdoff'"),
         ("set_triggers", {"channel": "A", "triggers": [{"kind": "off"}]}, "triggers of A: 0: "),
+        ("label", {"label": "D"}, "Invalid enum value 'D'"),
+        ("comment", {"text": ""}, "Expected `str` of length >= 1"),
+        ("comment", {"text": "x" * 161}, "Expected `str` of length <= 160"),
     ],
 )
 def test_what_makes_no_sense_in_a_run_is_refused(settings, verb, arguments, words):

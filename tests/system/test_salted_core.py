@@ -62,7 +62,7 @@ def test_a_salted_core_tells_pulses_from_salts(runtime, tmp_path):
 
 
 def test_status_shows_exposure_and_where_half_are_found():
-    curve = [{"energy_ev": 10.0, "placed": 9, "found": 4, "low": 0.2, "high": 0.7}]
+    said = {"text": "50 % at 14.6 eV, by 9 salts, 71 noise triggers per day"}
     row = {"livetime_s": 86_400.0, "exposure_g_d": 0.75}
     told = {
         "state": "running",
@@ -70,13 +70,13 @@ def test_status_shows_exposure_and_where_half_are_found():
         "services": {},
         "problem": "",
         "channels": {
-            "C11": row | {"efficiency": {"half_ev": 14.61, "curve": curve}},
-            "C12": row | {"efficiency": None},
+            "C11": row | {"threshold": said},
+            "C12": row | {"threshold": None},
         },
     }
     console = Console(record=True, width=200, quiet=False, force_terminal=False)
     with console.capture() as captured:
         console.print(status_table(told))
     text = captured.get()
-    assert "50 % at 14.6 eV, by 9 salts" in text
+    assert "50 % at 14.6 eV, by 9 salts, 71 noise triggers per day" in text
     assert "1.500000" in text

@@ -11,17 +11,12 @@ from typing import Any
 import pytest
 
 from daq.errors import ScheeliteError
-from sim_hardware.settings import Bench
 from tests.faults import page
 from tests.faults.course import Outcome, growth_table, growths, judged, one, table
 from tests.faults.faults import FAULTS, Fault
-from tests.faults.judge import Judged, judge
+from tests.faults.judge import Judged, judge, replayed_otherwise, the_same_bench
 from tests.faults.night import Night, night
 from tests.system.chain import until
-
-# as in test_fault_table: the judge cannot yet make again what the closed-loop bench sent
-pytestmark = pytest.mark.soak
-
 
 HOLD_S = 10.0
 RUN_S = 240.0  # a run is ended, judged and deleted when it is as long
@@ -126,21 +121,26 @@ def totals(runs: list[Judged]) -> str:
 
 def trigger_storm(spec: dict[str, Any]) -> None:
     """A hundred times as many particles."""
-    if "scenario" in Bench.model_fields:
-        spec["scenario"] = [{"kind": "trigger_storm", "at_s": 0.0, "for_s": 1e6, "factor": STORM}]
-    else:
-        spec["sources"]["target_rate_hz"] *= STORM
+    storm = {"kind": "trigger_storm", "at_s": 0.0, "for_s": 1e6, "factor": STORM}
+    spec.setdefault("scenario", []).append(storm)
 
 
 def flux_jump_storm(spec: dict[str, Any]) -> None:
-    """A SQUID that does not find its lock."""
-    if "scenario" not in Bench.model_fields:
-        pytest.skip("this bench makes no flux jumps: it has no scenario")
-    storm = {"kind": "unlock_storm", "channel": "C12", "at_s": 0.0, "for_s": 1e6, "rate_hz": 10.0}
-    spec["scenario"] = [storm]
+    """A SQUID that does not find its lock: each jump is two triggers of C11."""
+    storm = {
+        "kind": "unlock_storm",
+        "channel": "C11",
+        "at_s": 0.0,
+        "for_s": 3600.0,
+        "rate_hz": 10.0,
+    }
+    spec.setdefault("scenario", []).append(storm)
 
 
-STORMS = [trigger_storm, flux_jump_storm]
+def both(spec: dict[str, Any]) -> None:
+    """Both at once."""
+    trigger_storm(spec)
+    flux_jump_storm(spec)
 
 
 def weathered(folder: Path, seed: int, storm: Change, records: int) -> tuple[Judged, int, float]:
@@ -154,23 +154,36 @@ def weathered(folder: Path, seed: int, storm: Change, records: int) -> tuple[Jud
         system.end()
         until(lambda: system.is_idle, "the run to be complete")
         peak = max(rss for (n, _), rows in system.watch.memory.items() for _, rss in rows)
-        return judge(system, system.run), peak, rate_hz
+        with the_same_bench(system) as sources:
+            found = judge(system, system.run, sources)
+        found.problems.extend(replayed_otherwise(system.run))
+        return found, peak, rate_hz
 
 
-@pytest.mark.parametrize("storm", STORMS, ids=lambda storm: storm.__name__)
-def test_a_storm_is_weathered(tmp_path: Path, storm: Change) -> None:
-    found, _, _ = weathered(tmp_path, 20261126, storm, 500)
+@pytest.mark.alone  # a bench in a storm wants most of a core
+@pytest.mark.timeout(900)
+def test_storms_of_particles_and_of_flux_jumps_are_weathered(tmp_path: Path) -> None:
+    found, _, _ = weathered(tmp_path, 20261126, both, 500)
     assert found.problems == []
     assert found.acknowledged_lost == 0
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
-def test_a_long_storm(tmp_path: Path, seed: int, report: Path | None) -> None:
-    found, peak, rate_hz = weathered(tmp_path, seed, trigger_storm, 2_000)
+@pytest.mark.parametrize(
+    ("mark", "storm", "what"),
+    [
+        ("storm", trigger_storm, f"particles in a target, {STORM} x the usual rate"),
+        ("flux-jump storm", flux_jump_storm, "flux jumps of C11, 10 /s"),
+    ],
+)
+def test_a_long_storm(
+    tmp_path: Path, seed: int, report: Path | None, mark: str, storm: Change, what: str
+) -> None:
+    found, peak, rate_hz = weathered(tmp_path, seed, storm, 2_000)
     counted = {name: sum(b - a for a, b in spans) for name, spans in found.counted.items()}
     values = {
-        "particles in a target": f"{STORM} x the usual rate",
+        "storm": what,
         "records": found.records,
         "records/s": round(rate_hz),
         "acknowledged records lost": found.acknowledged_lost,
@@ -178,5 +191,5 @@ def test_a_long_storm(tmp_path: Path, seed: int, report: Path | None) -> None:
         "most memory of a service [MB]": round(peak / 1e6),
     }
     told = page.told_of(seed, found.records / rate_hz)
-    page.put(report, "storm", f"{told}\n\n{page.row(values)}")
+    page.put(report, mark, f"{told}\n\n{page.row(values)}")
     assert found.problems == []

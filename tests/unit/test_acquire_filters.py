@@ -143,3 +143,22 @@ def test_training_gives_a_share_of_the_resolution_away_for_a_low_pass():
     assert sharp.low_pass_hz is None
     assert low.sigma == pytest.approx(1.02 * sharp.sigma, rel=1e-3)
     assert low.time_sigma_s(1.0) > sharp.time_sigma_s(1.0)
+
+
+def test_a_template_that_is_mostly_its_own_noise_is_refused():
+    x = np.random.default_rng(3).normal(0, 10, (12, 512)) + 40 * template(512, 128, 2500.0)
+    with pytest.raises(
+        CheckError, match=r"less than 20% is its own noise, found .* more or higher"
+    ):
+        train(quiet(100), adc(x), low_pass_cost=0.01, pretrigger=128, rate_hz=2500.0)
+
+
+def test_the_noise_of_a_template_does_not_pass_for_pulse():
+    """30 pulses of 200 counts in noise of 10: the filter is that of the template without noise."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(0, 10, (30, 512)) + 200 * template(512, 128, 2500.0)
+    one, _, _ = train(quiet(100), adc(x), low_pass_cost=0.01, pretrigger=128, rate_hz=2500.0)
+    ideal = tes_filter(512, 128, 2500.0, rms=10.0)
+    ideal = replace(ideal, low_pass_hz=ideal.affordable_low_pass_hz(0.01))
+    assert one.sigma == pytest.approx(ideal.sigma, rel=0.05)
+    assert one.time_sigma_s(200.0) == pytest.approx(ideal.time_sigma_s(200.0), rel=0.3)

@@ -88,6 +88,7 @@ def test_a_sound_chain_holds():
         (facts(free_bytes=5), "disk", "only 0.0 GB"),
         (facts(("folder.problem", "cannot fold")), "files", "cannot fold"),
         (facts(("status.state", "idle")), "run", "nothing is being recorded"),
+        (facts(("status.state", "paused"), ("status.core.state", "paused")), "run", "is paused"),
         (facts(("status.channels.C11.records", 0)), "channel C11", "no record yet"),
     ],
 )

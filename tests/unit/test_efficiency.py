@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
 
+from daq.model.channel import TriggerSettings
 from daq.readout.efficiency import half_point_ev, share
+from daq.services.efficiency import threshold_of
+from tests.filters import tes_filter
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -41,3 +46,20 @@ def test_what_does_not_cross_a_half_has_no_half_point():
     assert half_point_ev([]) is None
     assert half_point_ev([share(10.0, 50, 49), share(20.0, 50, 50)]) is None
     assert half_point_ev([share(1.0, 50, 3), share(2.0, 50, 10)]) is None
+
+
+def test_a_threshold_is_told_with_its_noise_triggers():
+    one = tes_filter(counts_per_ev=2.0)
+    level = 5 * one.sigma
+    matched = (TriggerSettings(kind="matched", threshold=level),)
+    told = threshold_of(matched, one, {10.0: (40, 4), 15.0: (40, 22), 20.0: (40, 39)})
+    per_day = one.f_rms_hz * math.exp(-12.5) * 86_400
+    assert told["noise_per_day"] == pytest.approx(per_day)
+    assert told["sigma_ev"] == one.sigma / 2
+    assert told["salts"] == 120
+    assert told["text"] == (
+        f"50 % at {told['half_ev']:.1f} eV, by 120 salts, {per_day:.3g} noise triggers per day"
+    )
+    alone = threshold_of(matched, one, {})["text"]
+    assert alone == f"not salted, {per_day:.3g} noise triggers per day"
+    assert threshold_of((TriggerSettings(kind="level", threshold=60.0),), None, {}) is None

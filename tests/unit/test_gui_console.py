@@ -150,7 +150,7 @@ def test_a_body_that_is_not_as_documented_is_said_and_changes_nothing() -> None:
 
 
 def test_what_the_window_does_not_know_yet_may_be_in_a_body() -> None:
-    assert heard(run_state(run=7, lease="anna")).run.body.run == 7
+    assert heard(run_state(run=7, moon="full")).run.body.run == 7
 
 
 def test_other_services_do_not_disturb() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from daq.acquire.filters import Filter
 from daq.errors import FormatError, SettingsError, StorageError, UsageError
+from daq.readout.calibration import Calibration, Point, fit
+from daq.services.calibrate import write_calibration
 from daq.services.filterfile import digest_of, keep_filters, kept_filters, write_filters
 from daq.services.setup import channels_of, filters_of, triggers_of
 from daq.settings.loader import Settings, parse
@@ -146,3 +148,18 @@ def test_filters_of_a_run_that_are_gone_or_others_are_named(tmp_path):
     path.unlink()
     with pytest.raises(StorageError, match=f"{path}: expected a file of filters"):
         kept_filters(tmp_path, digest_of(filters))
+
+
+def test_a_threshold_in_ev_is_by_the_calibration_where_the_filter_has_no_gain(tmp_path):
+    write_filters(tmp_path / "f", {"A": tes_filter()})
+    curve = fit("A", "amplitude", [Point(20.0, 60.0, 0.1)])
+    write_calibration(tmp_path / "cal.json", Calibration([curve]))
+    text = CONFIG.format(file=tmp_path / "f", threshold=", threshold_ev = 20.0")
+    with pytest.raises(UsageError, match="filter of A: expected a filter with counts_per_ev"):
+        filters_of(parse(text, tmp_path / "e.toml"))
+    text = text.replace('name = "e"', 'name = "e"\ncalibration = "cal.json"')
+    given = parse(text, tmp_path / "e.toml")
+    filters = filters_of(given)
+    assert filters["A"].sigma_ev == pytest.approx(tes_filter().sigma / 3.0)
+    (channel,) = channels_of(given, hello(), filters)
+    assert channel.triggers[0].threshold == pytest.approx(60.0)

@@ -94,6 +94,8 @@ def test_a_model_of_what_was_fitted() -> None:
     assert model.sensor_k == pytest.approx(of.op.t_e_k, abs=0.1e-3)
     f_hz = np.geomspace(5, 1e3, 30)
     np.testing.assert_allclose(model.psd(f_hz), model_of(of).psd(f_hz), rtol=0.05)
+    nep = noise_model.nep_of_bodies(bodies, of.op.current_a, f_hz, model.psd(f_hz))
+    np.testing.assert_allclose(nep, model.nep_w_rthz(f_hz), rtol=1e-9)
 
 
 def test_the_density_of_white_noise_is_its_variance_over_the_band() -> None:

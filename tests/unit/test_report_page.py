@@ -357,3 +357,15 @@ def test_a_folder_in_the_report_s_place_is_refused_and_nothing_is_left(
 def test_the_numbers_are_there_without_matplotlib() -> None:
     code = "import sys, daq.report.show, daq.report.page\nassert 'matplotlib' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_thresholds_and_blinded_records_are_told(tmp_path):
+    run = replace(
+        FakeRun(folder=tmp_path, channels=(channel("C11"), channel("C12"))),
+        thresholds={"C11": "50 % at 14.6 eV, by 420 salts, 71 noise triggers per day <b>"},
+        blinded={"C12": 1234},
+    )
+    page = Page(write_report(run, tmp_path / "r.html", None).read_text(encoding="utf-8"))
+    assert "C11 50 % at 14.6 eV, by 420 salts, 71 noise triggers per day <b>" in page.text
+    assert "C12: 1 234 records are blinded" in page.text
+    assert not page.open

@@ -38,3 +38,17 @@ def test_from_every_state_a_new_run_can_be_reached():
             before = set(reached)
             reached |= {after for state in before for after in MOVES[state].values()}
         assert "running" in reached
+
+
+def test_an_operator_may_do_what_the_table_says():
+    state = RunState()
+    for move, verbs in [
+        ("start", []),
+        ("begin", ["pause", "comment", "label", "stop"]),
+        ("pause", ["resume", "comment", "label", "stop"]),
+        ("no room", ["stop"]),
+        ("room in a pause", ["resume", "comment", "label", "stop"]),
+        ("resume", ["pause", "comment", "label", "stop"]),
+    ]:
+        state.move(move)
+        assert state.verbs == verbs

@@ -206,6 +206,10 @@ def test_an_unknown_socket_is_refused():
     assert any("core.block" in p for p in problems(text))
 
 
+def test_a_number_without_end_is_refused_like_any_other_mistake():
+    assert "not TOML: Exceeds the limit" in problems("n = " + "9" * 5000)[0]
+
+
 def test_what_is_no_toml_is_said_with_its_line():
     assert "line 1" in problems("[experiment\n")[0]
 

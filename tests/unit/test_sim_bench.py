@@ -88,7 +88,8 @@ def test_the_bench_announces_what_it_serves_and_ends_when_told(tmp_path: Path) -
         greeting = hello(targets)
         assert greeting["channels"] == ["C11", "SI"]
         assert 0 <= greeting["oldest"] <= greeting["next"]
-        assert greeting["anchor"] == [0, 1_782_864_000 * 10**9]
+        sample, t_ns = greeting["anchor"]  # of the oldest sample still held
+        assert t_ns == 1_782_864_000 * 10**9 + sample * 10**5  # at 10 kS/s
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
 

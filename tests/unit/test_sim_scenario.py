@@ -81,6 +81,10 @@ def test_entries_may_stand_in_the_bench_itself() -> None:
         (JUMP | {"at_s": inf}, "finite number"),
         (JUMP | {"for_s": 1.0}, "Extra inputs are not permitted"),
         (JUMP | {"channel": "C99"}, "entry 0 (flux_jump): expected a channel that there is, found"),
+        (
+            {"kind": "unlock_storm", "at_s": 1.0, "for_s": 1e6, "channel": "C11", "rate_hz": 10.0},
+            "expected at most 1e+06 jumps in a storm, found 1e+07",
+        ),
         (GAP | {"digitizer": "veto"}, "expected a digitizer that there is, found veto"),
         (GAP | {"for_s": 0.0}, "scenario.0.digitizer_gap.for_s\n  Input should be greater than 0"),
         (STORM | {"factor": 1.0}, "greater than 1"),

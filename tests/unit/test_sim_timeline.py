@@ -10,8 +10,10 @@ import pytest
 
 from sim_hardware.face import Chunk
 from sim_hardware.pace import PacedFace, ReadClock, RunningClock
+from sim_hardware.source import ForgottenError
 from sim_hardware.world.bath import GRID_S, LAG, Bath
 from sim_hardware.world.clock import SampleClock
+from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.drive import Drives, Lines, Tracks
 from sim_hardware.world.pulser import HeaterPulses, Sync
 from sim_hardware.world.readout_settings import ReadoutSettings
@@ -131,22 +133,30 @@ def test_flat_out_time_is_what_was_read_and_waits_are_short_looks() -> None:
 # --- the bath
 
 
-def test_the_bath_is_late_but_never_changes_afterwards() -> None:
-    heat = [0.0]
-    bath = Bath(lambda t_s: 0.01 + 1e-6 * t_s + heat[0], lambda _: 1.0)
-    bath.extend(2.0)
-    before = [bath.at_k(t_s) for t_s in (0.0, 0.5, 1.234, 2.0, 2.0 + 0.99 * GRID_S)]
-    heat[0] = 1.0
-    bath.extend(4.0)
-    assert [bath.at_k(t_s) for t_s in (0.0, 0.5, 1.234, 2.0, 2.0 + 0.99 * GRID_S)] == before
-    assert before[2] == pytest.approx(0.01 + 1e-6 * (1.234 - LAG * GRID_S), abs=1e-12)
-    assert bath.at_k(3.5) > 0.5
+def test_the_bath_is_late() -> None:
+    bath = Bath(lambda t_s: (0.01 + 1e-6 * t_s, 1.0))
+    assert bath.at_k(1.234) == pytest.approx(0.01 + 1e-6 * (1.234 - LAG * GRID_S), abs=1e-12)
+    assert bath.at_k(0.1) == 0.01
 
 
-def test_the_bath_forgets_what_nobody_can_ask() -> None:
-    bath = Bath(lambda t_s: t_s, lambda _: 1.0, remembered_s=3.0)
-    bath.extend(1000.0)
-    assert bath.at_k(999.0) == pytest.approx(999.0 - LAG * GRID_S)
+def test_orders_never_change_what_the_bath_was() -> None:
+    cryostat = Cryostat(1)
+    bath, times = Bath(cryostat.look), (0.0, 0.5, 1.234, 2.0, 2.0 + 0.99 * GRID_S)
+    cryostat.look(2.0)
+    before = [bath.at(t_s) for t_s in times]
+    cryostat.heat(1e-3, 1.0)
+    cryostat.run_pulse_tubes(False, 1.95)
+    assert [Bath(cryostat.look).at(t_s) for t_s in times] == before
+    assert [each.at_s for each in cryostat.log] == [2.0, 2.0]
+    assert bath.at(300.0)[0] > 0.011
+    assert bath.at(300.0)[1] == 0.0
+
+
+def test_a_bath_that_the_cryostat_forgot_is_refused_by_name() -> None:
+    cryostat = Cryostat(1)
+    cryostat._oldest_s = 100.0
+    with pytest.raises(ForgottenError, match=r"expected a time from 100.0 s on, found 5"):
+        Bath(cryostat.look).at(5.2)
 
 
 # --- waves

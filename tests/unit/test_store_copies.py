@@ -74,6 +74,18 @@ def test_the_filters_that_a_run_triggered_by_are_copied_with_it(data: Path) -> N
     assert (data.parent / "there" / "run_000007" / path.name).read_bytes() == b"filters"
 
 
+def test_restricted_files_are_copied_for_their_owner_alone(data: Path) -> None:
+    path = names.restricted_path(run_of(data, 7), 1)
+    disk.publish(path, b"blinded", mode=disk.OWNER)
+    copying = copies(data, now_ns=DONE_NS + 2 * DAY_NS, days=1.0)
+    done = list(copying.steps())
+    assert "copied run_000007/restricted_000001.h5" in done
+    there = data.parent / "there" / "run_000007" / path.name
+    assert there.read_bytes() == b"blinded"
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert "deleted run_000007/restricted_000001.h5, it is in" in " ".join(done)
+
+
 def test_of_a_run_being_recorded_only_sealed_segments_are_copied(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     record_run(tmp_path / "runs" / "run_000007", SIZES_CHECKED, LogSettings(rotate_bytes=5000))

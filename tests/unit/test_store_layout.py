@@ -69,7 +69,8 @@ def test_every_column_is_described_in_the_file(folder: Path) -> None:
                 assert attributes.pop("meaning") == table.meaning
                 assert attributes == layout.field_attributes(table.dtype)
                 assert file[name].dtype.names == table.dtype.names
-            assert set(file.attrs) == set(layout.ATTRIBUTES)
+            assert set(layout.ATTRIBUTES) - set(file.attrs) <= set(layout.OPTIONAL)
+            assert set(file.attrs) <= set(layout.ATTRIBUTES)
             assert all(file[name].attrs["meaning"] == text for name, text in layout.TEXTS.items())
 
 

@@ -415,6 +415,19 @@ def without(row: int) -> Callable[[Rows], Rows]:
     return lambda rows: np.delete(rows, row)
 
 
+def hit(kind: int, quanta: int, length: int = 100, channel: int = 0) -> Callable[[Rows], Rows]:
+    """A hit of the guard where the channel was live."""
+
+    def change(rows: Rows) -> Rows:
+        live = run_contents()[1].tables["livetime"]
+        first = live[(live["channel"] == channel) & (live["live"] > 0)][:1]
+        start = int(first["start"][0]) if len(first) else 0
+        row = (channel, kind, start, start + length, 0, quanta, 0.0)
+        return np.concatenate([rows, np.array([row], rows.dtype)])
+
+    return change
+
+
 def test_the_untouched_parts_have_no_problems() -> None:
     assert problems_in(parts_with("gaps", lambda rows: rows), whole=True) == []
 
@@ -450,6 +463,12 @@ def test_the_untouched_parts_have_no_problems() -> None:
         ("gaps", setting("digitizer", 0, 1), "livetime of channel C11, from sample 11000: expect"),
         ("gaps", setting("digitizer", 0, 7), "part 0: gaps: expected a digitizer below 2, found 7"),
         ("gaps", without(0), "expected 0 samples in gap, found 700"),
+        ("guard", hit(99, 0), "is of no known kind"),
+        ("guard", hit(4, 0, length=0), "is empty"),
+        ("guard", hit(1, 0), "is no jump with quanta and nothing else"),
+        ("guard", hit(4, 2), "is no jump with quanta and nothing else"),
+        ("guard", hit(4, 0, channel=7), "part 1: guard: expected a channel below 2, found 7"),
+        ("guard", hit(4, 0, length=10**7), "samples of the guard's hits not to be live, found"),
     ],
 )
 def test_what_does_not_make_sense_is_named(

@@ -1,0 +1,53 @@
+"""`scheelite characterize`: the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def characterize(
+    config: Annotated[Path, typer.Argument(help="The config; what is not up is brought up.")],
+    channel: Annotated[str, typer.Option(help="One of [detectors].")],
+    heater_fw: Annotated[float, typer.Option(help="Heater during dI/dV and noise [fW].")] = 0.0,
+    bias_ua: Annotated[
+        list[float] | None, typer.Option(help="dI/dV and noise here; several.")
+    ] = None,
+    bath_mk: Annotated[
+        list[float] | None, typer.Option(help="IVs at these baths; several.")
+    ] = None,
+    map_ua: Annotated[list[float] | None, typer.Option(help="Biases of the search.")] = None,
+    map_fw: Annotated[
+        list[float] | None, typer.Option(help="Heater's powers of the search.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="For machines: JSON, SI units.")] = False,
+) -> None:
+    """What a TES is: IV; if asked for also dI/dV and noise, Tc and G, the best working point.
+
+    Its SQUID must be tuned. Everything is left as it was.
+    """
+    from daq.errors import UsageError
+    from daq.services import characterize
+    from daq.services.tune_commands import progress
+    from daq.settings.loader import load
+
+    if bool(map_ua) != bool(map_fw):
+        raise UsageError("expected --map-ua and --map-fw together, found one of them")
+    scaled = characterize.scaled
+    wanted = characterize.Wanted(
+        heater_w=heater_fw * 1e-15,
+        biases_a=scaled(bias_ua, 1e-6),
+        baths_k=scaled(bath_mk, 1e-3),
+        map_a=scaled(map_ua, 1e-6),
+        map_w=scaled(map_fw, 1e-15),
+    )
+    with progress(quiet=json_) as watch:
+        found = characterize.measure(load(config), channel, wanted, watch)
+    if json_:
+        typer.echo(json.dumps(characterize.as_json(channel, found)))
+        return
+    for line in characterize.lines(channel, found):
+        typer.echo(line)

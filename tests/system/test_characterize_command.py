@@ -1,0 +1,55 @@
+"""`scheelite characterize` on services in processes of their own, against the bench's truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
+from sim_hardware.world.tes_linear import Linear
+from tests.tuning_bench import tuning_bench
+
+P = TesParameters()
+DEADLINE_S = 280.0
+UNHEATED = {"initial": "tuned", "tes": {"all": {"heater_w": 0.0}}}
+
+
+def scheelite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "daq.services.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_heated_sensor_is_measured_by_the_command(tmp_path: Path) -> None:
+    with tuning_bench(tmp_path, ["C11"], rate_hz=50e3, **UNHEATED) as settings:
+        config = str(settings.path)
+        wanted = ("--bias-ua", "0.93", "--heater-fw", "23.5", "--json")
+        done = scheelite("characterize", config, "--channel", "C11", *wanted)
+        assert done.returncode == 0, done.stderr
+        refused = scheelite("characterize", config, "--channel", "C77")
+        assert refused.returncode == 2
+        assert "expected one of the detectors C11, found 'C77'" in refused.stderr
+    found = json.loads(done.stdout)
+    assert found["iv"]["r_normal_ohm"][0] == pytest.approx(P.r_normal_ohm, rel=0.01)
+    assert found["iv"]["r_load_ohm"][0] == pytest.approx(P.r_load_ohm, rel=0.02)
+    (point,) = found["points"]
+    op = operating_point(P, bias_a=point["bias_a"], bath_k=BATH_K, heater_w=23.5e-15)
+    assert point["r_ohm"] == pytest.approx(op.r_ohm, rel=0.02)
+    assert point["loop_gain"][0] == pytest.approx(op.loop_gain, rel=0.05)
+    assert point["tau_eff_s"][0] == pytest.approx(Linear(P, op).tau_eff_s, rel=0.05)
+
+
+def test_a_map_needs_both_its_axes(tmp_path: Path) -> None:
+    done = scheelite("characterize", str(tmp_path / "x.toml"), "--channel", "C1", "--map-ua", "1")
+    assert done.returncode == 2
+    assert "expected --map-ua and --map-fw together" in done.stderr
