@@ -254,8 +254,9 @@ def _bias_point(sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned) -> Pr
         raise AssertionError from error  # `fail` raises
     normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
     before = yield from take(at, 0.2)
-    held_a = yield from from_normal(sensor, bias_a, WORK_SETTLE_S)
-    after = yield from take(at, 0.2)
+    # straight down: by way of the largest bias the output could rail, and lose quanta
+    held_a = (yield from put(at, "tes_bias", bias_a)).number
+    after = yield from take(at, 0.2, WORK_SETTLE_S)
     feedback_ohm = (yield from get(at, "feedback")).number
     volts_per_a = feedback_ohm * tuned.curve.period_a / plan.input_a_per_phi0
     total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value

@@ -62,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 LATENCY_S = 0.05  # of the stream, from a SQUID to the digitizer's service: a packet, and more
 ANSWER_S = 30.0  # an instrument may be busy with what others asked
+SAMPLES_S = 300.0  # a stream that is behind catches up, or it is lost by name
 SLOWEST = 20.0  # times later than they should be samples may come
 LOOK_S = 0.5  # between two looks at what has to become stable
 N_LOOKS, LOOKS_S = 100, 0.005  # at a stream's newest sample, before the first that counts
@@ -280,7 +281,7 @@ class Executor:
         return sockets.raw_together(
             self._settings.endpoint("core.raw"),
             requests,
-            ANSWER_S + SLOWEST * longest_s / self._speed,
+            SAMPLES_S + SLOWEST * longest_s / self._speed,
             heed=self._heed,
         )
 
