@@ -9,7 +9,6 @@ from gui.model.console import Console
 from gui.windows.plotting import modest
 from gui.windows.strip import put
 
-
 WIDTH_PX = 230  # for the longest name beside its value
 
 
