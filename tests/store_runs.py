@@ -16,12 +16,14 @@ from daq.model.record import (
     ANCHOR,
     EVENT,
     GAP,
+    GUARD,
     LEDGER,
     MEMBER,
     MESSAGE,
     READING,
     RECORD,
     SALT,
+    HitKind,
     plain,
 )
 from daq.store.frames import Kind
@@ -88,7 +90,9 @@ def start_payload(run: int, **storage: object) -> bytes:
 def end_payload(n_batches: int) -> bytes:
     """The RUN_END of a run of so many batches."""
     stops = {name: start + n_batches * SPAN for name, start in STARTS.items()}
-    return msgspec.json.encode({"reason": "enough", "t_ns": T_NS + 10**9, "stops": stops})
+    told = {"C11": "50 % at 14.6 eV, by 420 salts"}
+    end = {"reason": "enough", "t_ns": T_NS + 10**9, "stops": stops, "thresholds": told}
+    return msgspec.json.encode(end)
 
 
 def batch_of(sizes: Sequence[int], k: int, raw: bool = False) -> Batch:
@@ -108,6 +112,7 @@ def batch_of(sizes: Sequence[int], k: int, raw: bool = False) -> Batch:
         ledger=_ledger(k, int((gaps["stop"] - gaps["start"]).sum())),
         anchors=_anchors(k),
         salts=_salts(k),
+        guard=_hits(k),
     )
 
 
@@ -207,6 +212,16 @@ def _salts(k: int) -> Rows:
     rows["t_ns"] = T_NS + k * 10**9 + np.array([1, 2])
     rows["energy_ev"], rows["height"] = 20.0, 6.8
     rows["found"], rows["counts"] = [1, 0], 1
+    return rows
+
+
+def _hits(k: int) -> Rows:
+    """A jump in a holdoff."""
+    rows = np.zeros(1, plain(GUARD))
+    rows["kind"], rows["quanta"], rows["size"] = HitKind.JUMP, -2, -2.01
+    rows["start"] = STARTS["targets"] + k * SPAN + 300
+    rows["stop"] = rows["start"] + 60
+    rows["t_ns"] = T_NS + k * 10**9 + 3
     return rows
 
 

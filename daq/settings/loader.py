@@ -116,7 +116,7 @@ def parse(text: str, path: Path) -> Settings:
             problems += found
             if section is not None:
                 sections[name] = section
-    problems += _contradictions(sections)
+    problems += _contradictions(sections, {name for name in document if name not in sections})
     if problems:
         raise SettingsError(str(path), [_with_line(p, text) for p in problems])
     return Settings(path, text, sections)
@@ -214,11 +214,12 @@ def _problem(section: str, error: Mapping[str, Any]) -> str:
     return f"{place}: {message[0].lower()}{message[1:]}, found {error['input']!r}"
 
 
-def _contradictions(sections: Mapping[str, BaseModel]) -> Iterable[str]:
-    """What no section can see alone."""
+def _contradictions(sections: Mapping[str, BaseModel], broken: set[str]) -> Iterable[str]:
+    """What no section can see alone; of what is `broken` nothing is known."""
     yield from _unguarded(sections)
     yield from watch_problems(sections)
-    if isinstance(detectors := sections.get("detectors"), Detectors):
+    detectors = sections.get("detectors")
+    if isinstance(detectors, Detectors) and "instruments" not in broken:
         yield from detectors.mistakes(sections)
     channels, kinds = sections.get("channels"), sections.get("kinds")
     if not isinstance(channels, Channels):

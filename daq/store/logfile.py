@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 
 from daq.errors import FormatError
-from daq.store.frames import DERIVED, EXTERNAL, Damage, Frame, Kind, file_key, scan
+from daq.store.frames import DERIVED, EXTERNAL, Damage, Frame, Kind, encode, file_key, scan
 from daq.store.payloads import RECORD_ROW, ROWS
 
 VERSION = 1
@@ -133,7 +133,9 @@ def parse(content: bytes, run: int, index: int, followed: bool) -> LogFile:
         durable = max([durable, *(unit.number for unit in units)])
     kept = _believed(units, max(durable, head.commit if head else 0))
     problems, torn = _sorted_out(damages, kept, whole=followed or sealed)
-    problems += _missing_commits(head, kept) + _wrong_end(content, head, sealed, followed)
+    problems += _missing_commits(head, kept)
+    if not _is_torn_seal(content, frames, file_key(run, index)):
+        problems += _wrong_end(content, head, sealed, followed)
     return LogFile(
         head=head,
         checkpoint=kept[-1].checkpoint if kept else checkpoint,
@@ -219,6 +221,19 @@ def _wrong_end(content: bytes, head: Head | None, sealed: bool, followed: bool) 
     if not sealed and (len(content) % head.preallocated or not content):
         return [f"expected a multiple of {head.preallocated} bytes, found {len(content)}"]
     return []
+
+
+def _is_torn_seal(content: bytes, frames: list[Frame], key: int) -> bool:
+    """Whether a power cut has kept the length of a sealed file and not, or not all of, its seal.
+
+    All before a seal was synced before it was written, so nothing is missing.
+    """
+    if not frames:
+        return False
+    last = frames[-1]
+    seal = b"".join(encode(Kind.SEAL, last.seq + 1, key, []))
+    tail = content[last.stop :]
+    return len(tail) == len(seal) and all(a in (0, b) for a, b in zip(tail, seal, strict=True))
 
 
 def _external(frames: list[Frame]) -> list[External]:

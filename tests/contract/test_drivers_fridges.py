@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -170,7 +171,8 @@ def test_a_janis_is_the_lake_shore_of_the_bench(bench):
 
 
 def test_the_service_polls_all_of_them_side_by_side(bench, runtime, tmp_path):
-    sections = [CONFIG.read_text().partition("[instruments.")[0]]
+    others = CONFIG.read_text().partition("[instruments.")[0]
+    sections = [re.sub(r', squid = "[^"]*"', "", others)]  # of electronics that are not here
     for name, model in {**MODELS, "janis": "janis"}.items():
         resource = bench["lakeshore" if name == "janis" else name]
         sections.append(

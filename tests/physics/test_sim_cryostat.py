@@ -325,8 +325,8 @@ def test_orders_that_cannot_be_are_refused_and_change_nothing() -> None:
         cryostat.hold(-0.01, 1.0, 0.0)
     with pytest.raises(UnphysicalError, match="limit of a heater"):
         cryostat.hold_still(0.8, -1.0, 0.0)
-    with pytest.raises(UnphysicalError, match=r"time of an order .*what lies before is forgotten"):
-        cryostat.trip_compressor(-1.0)
+    with pytest.raises(UnphysicalError, match="time of an order"):
+        cryostat.trip_compressor(float("nan"))
     with pytest.raises(UnphysicalError, match="integral"):
         cryostat.hold(0.01, 1.0, 0.0, gains=Gains(w_per_k=1.0, integral_s=-1.0))
     assert cryostat.state_log == []

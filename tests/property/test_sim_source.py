@@ -24,7 +24,7 @@ from sim_hardware.world.squid import SquidElectronics
 
 RATE_HZ = 20e3
 SECOND = round(RATE_HZ)
-KINDS = {"C11": "target", "C12": "target", "SI": "silicon", "CWO": "cwo", "GATE": "gate"}
+KINDS = {"C11": "silicon", "C12": "silicon", "SI": "silicon", "CWO": "cwo", "GATE": "gate"}
 # open for samples, and often, so that cuts go through openings
 LEVELS = {"GATE": BeamGate(rate_hz=500.0, width_s=0.4e-3, phase_s=1e-5)}
 

@@ -273,7 +273,7 @@ def test_with_the_services_up_it_goes_through_their_service(runtime, tmp_path, w
         watched = cli("instruments", "watch", "fridge", "setpoint", "--count", "1", "--json")
         assert json.loads(watched.stdout)["parameter"] == "setpoint"
         for words, sentence in (
-            (["setpoint", "3"], "3 K is outside 0 to 2 K"),
+            (["setpoint", "3"], "fridge.setpoint: 3 is outside 0 to 0.1"),
             (["setpiont", "3"], "expected one of 65 parameters such as setpoint, "),
         ):
             done = cli("instruments", "write", "fridge", *words)

@@ -87,7 +87,9 @@ def test_a_recorded_run_is_reported_as_it_was(made: FakeRun, tmp_path: Path) -> 
     assert found.n_bytes > 1_000_000
     counts = {name: len(table) for name, (table, _) in made.all_records.items()}
     assert {c.name: c.records for c in found.channels} == counts
-    assert page.count("<svg") == 4 * 11 + 2 + 4
+    assert (
+        page.count("<svg") == 4 * 11 + 9 + 2 + 4
+    )  # the drift of nine targets, two of all, four of readings
     assert "● complete" in page
     assert verified.problems == []
     assert "records whole" in page

@@ -100,7 +100,10 @@ def test_up_run_status_stop_down_as_a_user_does_it(runtime, tmp_path):
         started = cli_json("run", "start", "--comment", "by hand")
         second = cli("run", "start")
         assert second.returncode == 2
-        assert "run control is running, which allows stop; found start" in second.stderr
+        assert (
+            "run control is running, which allows pause, comment, label, stop; found start"
+            in second.stderr
+        )
         running = cli_json("status")
         assert running["run"] == started["run"]
         assert running["state"] == "running"

@@ -70,7 +70,7 @@ def test_a_lane_does_not_move_for_less_than_a_step() -> None:
         (250e3, "250 kV"),
         (0, "0 V"),
         (float("nan"), "\u2013"),
-        (3e-15, "3e-06 nV"),
+        (3e-15, "3 fV"),
     ],
 )
 def test_quantities_have_prefixes(value: float, expected: str) -> None:
