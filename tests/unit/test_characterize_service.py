@@ -12,7 +12,7 @@ from daq.services import characterize
 from daq.services.characterize import Wanted
 from daq.settings.detectors import Detector
 from sim_hardware.world.tes import TesParameters
-from tests.unit.test_characterize import Paper
+from tests.unit.test_characterize_procedures import Paper
 
 P = TesParameters()
 
