@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.special
 
 LEVEL = 0.6827  # of the intervals: one sigma
 F64 = npt.NDArray[np.float64]
@@ -27,9 +26,11 @@ class Share:
 
 def share(energy_ev: float, placed: int, found: int, level: float = LEVEL) -> Share:
     """The exact binomial interval (Clopper & Pearson 1934); all of [0, 1] where none was placed."""
+    from scipy.special import betaincinv  # here: a quarter of a second
+
     tail = (1 - level) / 2
-    low = scipy.special.betaincinv(found, placed - found + 1, tail) if found else 0.0
-    high = scipy.special.betaincinv(found + 1, placed - found, 1 - tail) if found < placed else 1.0
+    low = betaincinv(found, placed - found + 1, tail) if found else 0.0
+    high = betaincinv(found + 1, placed - found, 1 - tail) if found < placed else 1.0
     return Share(energy_ev=energy_ev, placed=placed, found=found, low=float(low), high=float(high))
 
 
@@ -43,6 +44,7 @@ def half_point_ev(shares: Sequence[Share]) -> float | None:
     if not rates or min(rates) >= 0.5 or max(rates) < 0.5:
         return None
     from scipy.optimize import minimize  # here: it takes half a second
+    from scipy.special import log_ndtr
 
     energies = np.array([s.energy_ev for s in known])
     placed = np.array([s.placed for s in known], np.float64)
@@ -52,7 +54,7 @@ def half_point_ev(shares: Sequence[Share]) -> float | None:
 
     def unlikely(x: F64) -> float:
         z = (energies - x[0]) / math.exp(min(x[1], 50.0))
-        ways = found * scipy.special.log_ndtr(z) + (placed - found) * scipy.special.log_ndtr(-z)
+        ways = found * log_ndtr(z) + (placed - found) * log_ndtr(-z)
         return -float(ways.sum())
 
     start = np.array([middle, math.log(width)])

@@ -39,7 +39,7 @@ from daq.services.authority import Notes
 from daq.services.cataloguing import Cataloguing
 from daq.services.clockhealth import ClockHealth
 from daq.services.marks import Comment, Label, SetLabel
-from daq.services.neighbors import Neighbors
+from daq.services.neighbors import Neighbors, service_names
 from daq.services.nightclock import night_clock, speed_of
 from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
@@ -94,13 +94,6 @@ class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "stop"."""
 
     reason: str = "stopped by the operator"
-
-
-def service_names(settings: Settings) -> list[str]:
-    """All services of a config but run control, in the order they are started."""
-    digitizers = [f"digitizer.{name}" for name in settings.digitizer_names]
-    instruments = ["instruments"] if "instruments" in settings.sections else []
-    return ["folder", "core", *instruments, *digitizers]
 
 
 def targets_of(settings: Settings) -> tuple[str, ...]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from daq.acquire.filters import Filter
 from daq.model.channel import TriggerSettings
 from daq.readout.efficiency import Share, half_point_ev, share
 from daq.report.efficiency import counted as salts_by_energy
 from daq.report.efficiency import sentence
 from daq.store.reader import Run
+
+if TYPE_CHECKING:  # half a second of every command that shows a run
+    from daq.acquire.filters import Filter
 
 
 # Any: JSON

@@ -6,12 +6,13 @@ exact to the sample, and a label holds until the next one.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from daq.services.recording import Recording
+if TYPE_CHECKING:  # half a second, and run control needs the arguments alone
+    from daq.services.recording import Recording
 
 LABELS = ("A", "B", "C", "ignore")
 Label = Literal["A", "B", "C", "ignore"]

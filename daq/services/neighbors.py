@@ -8,10 +8,18 @@ from math import inf
 from typing import Any
 
 from daq.errors import WireError
+from daq.settings.loader import Settings
 from daq.wire import codec, sockets
 from daq.wire.schemas import State
 
 LOST_AFTER_S = 2.5
+
+
+def service_names(settings: Settings) -> list[str]:
+    """All services of a config but run control, in the order they are started."""
+    digitizers = [f"digitizer.{name}" for name in settings.digitizer_names]
+    instruments = ["instruments"] if "instruments" in settings.sections else []
+    return ["folder", "core", *instruments, *digitizers]
 
 
 class Neighbors:

@@ -22,11 +22,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from daq.acquire.lockproof import doubts
 from daq.errors import CheckError, RefusedError, ScheeliteError
 from daq.services import processes
 from daq.services.authority import Notes
-from daq.services.guarding import guarding_of
 from daq.services.neighbors import Neighbors
 from daq.services.service import Result
 from daq.settings.loader import Settings, runtime_dir
@@ -287,6 +285,10 @@ class Relocker(threading.Thread):
 
     def _prove(self, name: str, since_ns: int) -> None:
         """CheckError with all that speaks against a lock in the samples converted since then."""
+        # here: they take half a second of every start of run control, and most nights need none
+        from daq.acquire.lockproof import doubts
+        from daq.services.guarding import guarding_of
+
         entry = self._settings.section(Channels).root[name]
         kind = self._settings.section(Kinds).root[entry.kind]
         assert kind.guard is not None  # or it were not one of ours

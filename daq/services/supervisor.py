@@ -17,8 +17,7 @@ from pathlib import Path
 from daq.errors import ScheeliteError
 from daq.services import processes
 from daq.services.bench import keep_truth
-from daq.services.conductor import service_names
-from daq.services.neighbors import Neighbors
+from daq.services.neighbors import Neighbors, service_names
 from daq.services.nightclock import start_anew
 from daq.services.notify import ALIVE, READY, STOPPING, notify
 from daq.services.processes import Up
