@@ -55,6 +55,10 @@ class NotConnectedError(InstrumentError):
     retryable = True
 
 
+class NoNewsError(NotConnectedError):
+    """A service has not been heard for a while: it is gone, or busy, as at its first samples ever."""
+
+
 class ReplyError(InstrumentError):
     """The instrument answered something that the manual does not allow."""
 

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from daq.errors import (
+    NoNewsError,
     NotConnectedError,
     RefusedError,
     ScheeliteError,
@@ -214,9 +215,7 @@ class Conductor:
         needed = [name for name in self._neighbors.names if name != "instruments"]
         lost = self._neighbors.lost(needed)
         if lost:
-            raise NotConnectedError(
-                f"expected all services to be up, no news from {', '.join(lost)}"
-            )
+            raise NoNewsError(f"expected all services to be up, no news from {', '.join(lost)}")
         folder = numbers.new_run(self._settings.data_dir)
         self._folder, self._run, self._boot = folder, numbers.run_number(folder), ""
         try:

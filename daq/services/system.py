@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from daq.errors import (
+    NoNewsError,
     NotConnectedError,
     RefusedError,
     ScheeliteError,
@@ -30,6 +31,7 @@ from daq.wire import sockets
 logger = logging.getLogger(__name__)
 
 UP_S, DOWN_S = 60.0, 120.0
+NEWS_S = 45.0  # of a service that is busy with what it does once
 POLL_S = 0.1
 
 
@@ -192,9 +194,19 @@ def wait_until_streaming(settings: Settings, timeout_s: float) -> None:
 
 
 def start_run(settings: Settings, **arguments: Any) -> dict[str, Any]:
-    """Begin a run; {"run": folder, "number"}."""
+    """Begin a run; {"run": folder, "number"}.
+
+    A core compiles its loops at its first samples ever, and is not heard meanwhile.
+    """
     given = {name: value for name, value in arguments.items() if value is not None}
-    return ask(settings, "run", "start", **given)
+    deadline = time.monotonic() + NEWS_S
+    while True:
+        try:
+            return ask(settings, "run", "start", **given)
+        except NoNewsError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
 def stop_run(settings: Settings, reason: str) -> dict[str, Any]:

@@ -99,7 +99,10 @@ def test_a_noise_file_for_each_or_none(runtime, tmp_path):
 
 
 @needs_data
-@pytest.mark.parametrize("noise", [[], ["--noise", DATA / "xray_noise_chan1.ljh"]])
+@pytest.mark.parametrize(
+    "noise",
+    [pytest.param([], marks=pytest.mark.soak), ["--noise", DATA / "xray_noise_chan1.ljh"]],
+)
 def test_every_recorded_x_ray_is_found_once_and_only_what_the_data_hold_beyond(
     runtime, tmp_path, noise
 ):

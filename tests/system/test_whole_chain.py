@@ -162,6 +162,7 @@ def test_a_live_run_can_be_read_while_it_is_written(runtime, tmp_path):
             assert run.reason == "enough"
 
 
+@pytest.mark.soak  # the fault table of the gate kills each of them, too
 @pytest.mark.parametrize("name", ["folder", "run", "instruments", "digitizer.vetoes"])
 def test_any_service_can_be_killed_and_the_run_goes_on_whole(runtime, tmp_path, name):
     with bench(tmp_path) as config, services(config) as settings:
@@ -205,6 +206,7 @@ def test_ctrl_c_ends_a_demo_cleanly_with_a_verified_run(runtime, tmp_path):
     assert cli_json("verify", json.loads(out)["run"])["ok"]
 
 
+@pytest.mark.soak  # waits for a buffer's 30 s
 def test_a_digitizer_that_stops_sending_ends_a_demo_by_name_and_loses_nothing(runtime, tmp_path):
     command = [str(SCHEELITE), "demo", "--seconds", "600", "--out", str(tmp_path), "--json"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
