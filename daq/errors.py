@@ -56,7 +56,7 @@ class NotConnectedError(InstrumentError):
 
 
 class NoNewsError(NotConnectedError):
-    """A service has not been heard for a while: it is gone, or busy, as at its first samples ever."""
+    """A service has not been heard for a while: gone, or busy as at its first samples ever."""
 
 
 class ReplyError(InstrumentError):
