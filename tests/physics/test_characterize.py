@@ -191,7 +191,7 @@ def test_sines_give_the_same_loop_gain_as_the_square_wave(
 MAP_A, MAP_W = (0.6e-6, 0.93e-6, 1.5e-6), (20e-15, 23.5e-15, 26e-15)
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
     answering: Answering, cold: Iv
 ) -> None:

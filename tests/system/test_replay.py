@@ -69,7 +69,7 @@ def test_a_small_recording_comes_back_sample_for_sample(runtime, tmp_path):
     assert equal_where_they_overlap(told, "small", file) > 0.9 * file.samples.size
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 def test_several_files_are_several_channels(runtime, tmp_path):
     paths = [tmp_path / "one.ljh", tmp_path / "two.ljh"]
     for path in paths:

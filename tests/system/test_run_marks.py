@@ -10,7 +10,7 @@ from daq.store.reader import open_run
 from tests.system.chain import bench, cli, cli_json, core, kill, services, until
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 def test_what_an_operator_says_of_a_run_is_in_its_file(runtime, tmp_path, monkeypatch):
     monkeypatch.setenv("SCHEELITE_OPERATOR", "anna")
     with bench(tmp_path) as config, services(config) as settings:

@@ -61,7 +61,7 @@ def test_a_service_that_hangs_is_killed_and_started_again(runtime, tmp_path):
             thread.join(60)
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 def test_the_doctor_walks_a_real_chain(runtime, tmp_path):
     with bench(tmp_path) as config:
         assert told_by_cli(config) == "services"

@@ -77,7 +77,7 @@ def is_long(settings: Settings, size: int) -> bool:
     return path.exists() and path.stat().st_size > size
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 @pytest.mark.timeout(1200)
 def test_a_channel_is_tuned_although_the_program_is_killed(runtime: Path, tmp_path: Path) -> None:
     del runtime

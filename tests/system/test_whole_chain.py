@@ -61,7 +61,7 @@ def recorded(tmp_path: Path, duration_s: float, kills: int) -> Path:
         return Path(started["run"])
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 @pytest.mark.timeout(240)
 def test_a_core_killed_in_mid_run_writes_what_its_undisturbed_twin_writes(runtime, tmp_path):
     twin = recorded(tmp_path / "twin", 60.0, kills=0)
@@ -316,7 +316,7 @@ def test_the_bench_announces_each_instrument(runtime, tmp_path):
     child.stdout.close()
 
 
-@pytest.mark.soak  # long
+@pytest.mark.soak  # too long for the gate
 def test_the_window_dies_and_the_run_does_not_notice(runtime, tmp_path):
     with bench(tmp_path) as config, services(config) as settings:
         started = system.start_run(settings)
