@@ -533,7 +533,9 @@ def test_every_pulse_above_the_threshold_is_a_record_once(seed):
     rows = [row for b in batches for r in b.records for row in r.table if row["causes"] & 1 << 3]
     assert len(rows) == 4
     for row, a, h in zip(rows, at, height, strict=True):
-        assert abs(int(row["trigger"]) - a) <= 1 + 300 / h  # time is known as well as height
+        # these pulses are not the template's: they are found 0.9 samples early, and the lowest
+        # of them, over 400 seeds, with a scatter of 0.2
+        assert abs(int(row["trigger"]) - a) <= (1 if h > 300 else 2)
     sigma = FILTERS["M"].sigma
     for row, h in zip(rows, height, strict=True):
         assert abs(float(row["amplitude"]) - h) < 5 * sigma + 0.03 * h  # at the 900 before its tail
