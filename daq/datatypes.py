@@ -80,7 +80,8 @@ class Number(Datatype[float]):
     decimals: int = 6
 
     def parse(self, text: str) -> float:
-        value = float(text) if _NUMBER.match(text.strip()) else math.nan
+        number = text.strip()  # of more than float() takes off
+        value = float(number) if _NUMBER.match(number) else math.nan
         if not math.isfinite(value):
             raise ReplyError(f"expected a number{_of(self.unit)}, found {text!r}")
         return value
@@ -114,9 +115,10 @@ class Integer(Datatype[int]):
     unit: str = ""
 
     def parse(self, text: str) -> int:
-        if not _INTEGER.match(text.strip()):
+        number = text.strip()
+        if not _INTEGER.match(number):
             raise ReplyError(f"expected a whole number{_of(self.unit)}, found {text!r}")
-        return int(text)
+        return int(number)
 
     def refuse(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -175,7 +177,8 @@ class Flags(Datatype[F]):
 
     def parse(self, text: str) -> F:
         known = sum(self.members)
-        bits = int(text) if _INTEGER.match(text.strip()) else -1
+        number = text.strip()
+        bits = int(number) if _INTEGER.match(number) else -1
         if not 0 <= bits <= known:
             raise ReplyError(f"expected flags between 0 and {known}, found {text!r}")
         return self.members(bits)

@@ -57,17 +57,32 @@ class Finding(msgspec.Struct, frozen=True):
     """What is wrong with one file; `foreign` says why it is no run file at all.
 
     Of a master file, `views` says for each dataset which segments it shows with how many rows, and
-    `told` what it says of the run that only all segments together can confirm.
+    `told` what it says of the run that only all segments together can confirm. `start` is the text
+    of the run's start in the file, empty where it cannot be read, and `last_commit` the last one
+    that the file says it holds.
     """
 
     foreign: str = ""
     problems: list[str] = []
     views: dict[str, list[tuple[str, int]]] = {}
     told: dict[str, object] = {}
+    start: bytes = b""
+    last_commit: int = 0
 
 
 def check_file(path: Path) -> Finding:
     """Everything that one file alone can tell: structure, checksums, records against CRCs."""
+    finding = _checked(path)
+    try:
+        with opened(path) as file:
+            facts = read_facts(file)
+    except FormatError:
+        return finding
+    replace = msgspec.structs.replace
+    return replace(finding, start=facts.start_text, last_commit=facts.last_commit)
+
+
+def _checked(path: Path) -> Finding:
     try:
         if path.read_bytes()[: len(SIGNATURE)] != SIGNATURE:
             return Finding(foreign=f"{path}: expected a run file, found no HDF5 file")

@@ -14,6 +14,7 @@ import msgspec
 from daq.store.check import Finding
 
 PACKAGES = Path(__file__).parents[2]
+TIMEOUT_S = 60.0  # for one file of at most some tens of megabytes
 
 
 class Checker:
@@ -36,7 +37,7 @@ class Checker:
 
     def check(self, path: Path) -> Finding:
         """What is wrong with a file; that it cannot be read, where the child does not survive."""
-        child = self._child = self._child or _start()
+        child = self._child = self._child or start("daq.store.check")
         assert child.stdin is not None
         assert child.stdout is not None
         try:
@@ -55,7 +56,7 @@ class Checker:
     def _why(self, child: subprocess.Popen[bytes], answer: bytes | None) -> str:
         if answer is None:
             return f"no answer within {self._timeout_s:g} s"
-        return "no answer that can be understood" if answer else _cause(child)
+        return "no answer that can be understood" if answer else died(child)
 
     def _line(self, fd: int) -> bytes | None:
         """The child's next line; b"" when it died, None when it says nothing."""
@@ -76,10 +77,11 @@ class Checker:
                 self._child = None
 
 
-def _start() -> subprocess.Popen[bytes]:
+def start(module: str) -> subprocess.Popen[bytes]:
+    """A child that runs a module of ours, spoken to through its pipes."""
     path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "daq.store.check"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # HDF5's own words; ours come in the answer
@@ -87,6 +89,7 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _cause(child: subprocess.Popen[bytes]) -> str:
+def died(child: subprocess.Popen[bytes]) -> str:
+    """What a child died of that gave no answer."""
     code = child.wait()
     return f"the process that read it died of signal {-code}" if code < 0 else f"exit code {code}"

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from daq.errors import FormatError, StorageError
 from daq.store import disk, names
-from daq.store.checker import Checker
+from daq.store.check import Finding
+from daq.store.checker import TIMEOUT_S, Checker
 from daq.store.contents import facts_of
 from daq.store.logfile import parse
 from daq.store.owner import Owner
 from daq.store.reader import read_marker, run_folder_of
 from daq.store.runfold import RunFold
-from daq.store.salvage import empty, salvage
+from daq.store.salvage import empty
+from daq.store.salvaging import Order, salvaged
 from daq.store.segment import opened, read_facts, segment_image
 from daq.store.start import decode_start
 from daq.store.summary import FileSum, file_sum, read_manifest
-from daq.store.verify import TIMEOUT_S, verify
+from daq.store.verify import verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,15 @@ def recover_run(path: Path, timeout_s: float = TIMEOUT_S) -> Recovered:
 
 
 def _recovered(folder: Path, timeout_s: float) -> Iterator[str]:
-    start_text = _start_text(folder)
-    t_ns = decode_start(start_text).t_ns
-    with Owner(folder):
-        yield from _unmarked(folder)
-        with Checker(timeout_s) as checker:
+    with Checker(timeout_s) as checker:
+        findings = {i: checker.check(path) for i, path in names.segments(folder).items()}
+        start_text = _start_text(folder, findings.values())
+        t_ns = decode_start(start_text).t_ns
+        with Owner(folder):
+            yield from _unmarked(folder)
             yield from _drafts_adopted(folder, checker)
-            yield from _segments_mended(folder, checker, start_text, t_ns)
+            mending = Mending(folder, checker, findings, start_text, t_ns, timeout_s)
+            yield from mending.steps()
             yield from _holes_filled(folder, start_text, t_ns)
     made = RunFold(folder, lambda: t_ns).finish(abandoned=True)
     yield from (f"{path.name}: made" for path in made)
@@ -90,9 +94,9 @@ def _same(path: Path, expected: FileSum) -> bool:
     return path.is_file() and FileSum(**file_sum(path)).sha256 == expected.sha256
 
 
-def _start_text(folder: Path) -> bytes:
+def _start_text(folder: Path, findings: Iterable[Finding]) -> bytes:
     """The start of the run as most of its files tell it: each of them repeats it."""
-    told = Counter(filter(None, (_start_in_segment(p) for p in names.segments(folder).values())))
+    told = Counter(finding.start for finding in findings if finding.start)
     for index, path in names.logs(folder).items():
         found = _start_in_log(folder, index, path)
         told.update([found] if found else [])
@@ -101,14 +105,6 @@ def _start_text(folder: Path) -> bytes:
             f"{folder}: expected the start of the run in a segment or log file, found it in none"
         )
     return told.most_common(1)[0][0]
-
-
-def _start_in_segment(path: Path) -> bytes | None:
-    try:
-        with opened(path) as file:
-            return read_facts(file).start_text
-    except FormatError:
-        return None
 
 
 def _start_in_log(folder: Path, index: int, path: Path) -> bytes | None:
@@ -140,29 +136,36 @@ def _drafts_adopted(folder: Path, checker: Checker) -> Iterator[str]:
         yield f"{draft.name}: whole, got its name"
 
 
-def _segments_mended(folder: Path, checker: Checker, start_text: bytes, t_ns: int) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Mending:
     """What can be read of damaged segments takes their place; their logs, if any, do better."""
-    last_commit = 0
-    for index, path in names.segments(folder).items():
-        finding = checker.check(path)
-        if index in names.logs(folder):
-            continue  # it is folded again
-        if finding.problems or finding.foreign or _start_in_segment(path) != start_text:
-            found = salvage(path, start_text, last_commit)
-            _set_aside(path, path.with_suffix(".damaged"))
-            disk.publish(path, segment_image(found.contents, index, t_ns))
-            yield from found.problems
-            yield f"{path.name}: salvaged, what was found is {path.stem}.damaged"
-        last_commit = _last_commit(path)
 
+    folder: Path
+    checker: Checker
+    findings: dict[int, Finding]  # of the segments that were there at the beginning
+    start_text: bytes
+    t_ns: int
+    timeout_s: float
 
-def _last_commit(path: Path) -> int:
-    """The last commit that a segment says it holds; 0 where it cannot be read."""
-    try:
-        with opened(path) as file:
-            return read_facts(file).last_commit
-    except FormatError:
-        return 0
+    def steps(self) -> Iterator[str]:
+        """Segment by segment; what was done."""
+        last_commit, logs = 0, names.logs(self.folder)
+        for index, path in names.segments(self.folder).items():
+            if index in logs:
+                continue  # it is folded again
+            finding = self.findings.get(index) or self.checker.check(path)
+            if finding.problems or finding.foreign or finding.start != self.start_text:
+                yield from self._mended(index, path, last_commit)
+                finding = self.checker.check(path)
+            last_commit = finding.last_commit
+
+    def _mended(self, index: int, path: Path, last_commit: int) -> Iterator[str]:
+        order = Order(str(path), self.start_text, last_commit, index, self.t_ns)
+        found = salvaged(order, self.timeout_s)
+        _set_aside(path, path.with_suffix(".damaged"))
+        disk.publish(path, found.image)
+        yield from found.problems
+        yield f"{path.name}: salvaged, what was found is {path.stem}.damaged"
 
 
 def _set_aside(path: Path, target: Path) -> None:
@@ -183,3 +186,12 @@ def _holes_filled(folder: Path, start_text: bytes, t_ns: int) -> Iterator[str]:
             disk.publish(path, segment_image(empty(facts), index, t_ns))
             yield f"{path.name}: missing, all of it is lost; an empty one stands for it"
         last_commit = max(last_commit, _last_commit(path))
+
+
+def _last_commit(path: Path) -> int:
+    """The last commit of a segment that is whole; 0 where only its log is."""
+    try:
+        with opened(path) as file:
+            return read_facts(file).last_commit
+    except FormatError:
+        return 0

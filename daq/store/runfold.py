@@ -10,12 +10,13 @@ import msgspec
 
 from daq.errors import FormatError, StorageError
 from daq.store import disk, names
+from daq.store.checker import TIMEOUT_S
 from daq.store.contents import Contents, contents_of
 from daq.store.h5file import rfc3339
 from daq.store.logfile import LogFile, parse
 from daq.store.master import Source, master_image
 from daq.store.owner import HeldError, Owner
-from daq.store.salvage import salvage
+from daq.store.salvaging import Order, salvaged
 from daq.store.segment import read_segment, segment_image, wrong_crcs, wrong_pieces
 from daq.store.summary import (
     FileSum,
@@ -214,7 +215,8 @@ class RunFold:
             found += [f"log/{path.name}: {problem}" for problem in _problems(file, contents)]
         for index, path in names.damaged_segments(self.folder).items():
             facts = read_segment(names.segment_path(self.folder, index)).facts
-            found += salvage(path, facts.start_text, facts.last_commit).problems
+            order = Order(str(path), facts.start_text, facts.last_commit, index, self._now_ns())
+            found += salvaged(order, TIMEOUT_S).problems
         return found
 
     def _clear_log(self, owner: Owner) -> None:

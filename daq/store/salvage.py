@@ -14,6 +14,7 @@ from daq.errors import FormatError
 from daq.model.batch import Rows
 from daq.model.channel import Channel
 from daq.model.record import plain
+from daq.store.compression import needs
 from daq.store.contents import Contents, Facts, Samples, facts_of
 from daq.store.h5file import Group
 from daq.store.layout import (
@@ -26,7 +27,7 @@ from daq.store.layout import (
     table_path,
 )
 from daq.store.payloads import SAMPLE
-from daq.store.segment import opened, read_facts, wrong_crcs, wrong_pieces
+from daq.store.segment import h5file, read_facts, wrong_crcs, wrong_pieces
 
 Bools = npt.NDArray[np.bool_]
 UNREADABLE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py says of damage
@@ -44,15 +45,22 @@ def salvage(path: Path, start_text: bytes, last_commit: int) -> Salvage:
     """All of a segment that its checksums vouch for.
 
     Where it does not tell its own facts, it is of the run `start_text` and holds no commit behind
-    `last_commit`, so that whoever verifies finds the hole.
+    `last_commit`, so that whoever verifies finds the hole. None of its texts among the attributes
+    is read: they lie on one heap, on whose damage HDF5 can hang. To be called through `salvaging`.
     """
     nothing = facts_of(start_text, b" ", (last_commit + 1, last_commit), resumed=True)
+    needs(nothing.start.compression)
     try:
-        with opened(path) as file:
+        with h5file(path) as file:
             return _salvaged(file, path.name, nothing)
     except FormatError as error:
         why = str(error).replace(f"{path}: ", "")
-        return Salvage(empty(nothing), [f"{path.name}: all of it is lost: {why}"])
+        return Salvage(empty(nothing), [lost(path, why)])
+
+
+def lost(path: Path, why: str) -> str:
+    """What is said of a segment of which nothing can be read."""
+    return f"{path.name}: all of it is lost: {why}"
 
 
 def empty(facts: Facts) -> Contents:

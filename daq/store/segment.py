@@ -53,14 +53,7 @@ class ForeignError(FormatError):
 @contextmanager
 def opened(path: Path) -> Iterator[Group]:
     """A run file, open for reading; FormatError where it is none, or none that we know."""
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except FileNotFoundError as error:
-        raise FormatError(f"{path}: expected a run file, found nothing") from error
-    except OSError as error:
-        reason = str(error).split("(", 1)[-1].rstrip(")")
-        raise FormatError(f"{path}: expected a run file, cannot be read: {reason}") from error
-    with file:
+    with h5file(path) as file:
         try:
             _check_format(path, file)
             yield file
@@ -68,6 +61,17 @@ def opened(path: Path) -> Iterator[Group]:
             raise
         except (FormatError, OSError, KeyError, RuntimeError, ValueError) as error:
             raise FormatError(f"{path}: damaged: {error}") from error
+
+
+def h5file(path: Path) -> Group:
+    """An HDF5 file, open for reading; FormatError where it is none."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except FileNotFoundError as error:
+        raise FormatError(f"{path}: expected a run file, found nothing") from error
+    except OSError as error:
+        reason = str(error).split("(", 1)[-1].split(": time =")[0].rstrip(")")
+        raise FormatError(f"{path}: expected a run file, cannot be read: {reason}") from error
 
 
 def read_facts(file: Group) -> Facts:

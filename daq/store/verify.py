@@ -14,7 +14,7 @@ import msgspec
 from daq.errors import FormatError
 from daq.store import names
 from daq.store.check import Finding, told_of_run
-from daq.store.checker import Checker
+from daq.store.checker import TIMEOUT_S, Checker
 from daq.store.consistency import problems_in
 from daq.store.layout import TABLES, dataset_paths
 from daq.store.logfile import parse
@@ -34,7 +34,6 @@ from daq.store.summary import (
 )
 
 Views = dict[str, list[tuple[str, int]]]
-TIMEOUT_S = 60.0  # for one file of at most some tens of megabytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from tests.faults.night import Night, Snapshot, services_now
 from tests.system.chain import until
 
 RESPAWN_S, WORKS_S = 2.0, 5.0  # what is promised on a machine that is not loaded
+LAG_S = 1.0  # that a sample may take to the core
 BUFFER_S = 30.0  # that a digitizer's service holds: a core that is away for longer costs samples
 WARM_UP_S, LIFE_S = 60.0, 120.0  # of a process whose memory is judged
 
@@ -57,6 +58,8 @@ def one(night: Night, fault: Fault, hold_s: float) -> Outcome:
         outcome.span = {name: (at, 1 << 62) for name, at in before.next.items()}
         night.begin()
     night.wait_healthy()
+    if not fault.ends_run:
+        until(lambda: _caught_up(night, before, ended), "the samples of the fault's end")
     outcome.recovered_s = time.monotonic() - ended
     after = night.look()
     if not fault.ends_run:
@@ -64,6 +67,15 @@ def one(night: Night, fault: Fault, hold_s: float) -> Outcome:
     others = {n for n, pid in before.pids.items() if after.pids.get(n) != pid}
     assert others == set(fault.restarts), f"{others - set(fault.restarts)} restarted as well"
     return outcome
+
+
+def _caught_up(night: Night, before: Snapshot, ended: float) -> bool:
+    """Whether the core is past the fault's end: what was buffered comes first, its gap after it."""
+    passed_s = ended - before.t_s - LAG_S
+    return all(
+        row["next"] >= before.next[name] + passed_s * night.rate_hz(name)
+        for name, row in night.core()["digitizers"].items()
+    )
 
 
 def _watch_respawn(night: Night, outcome: Outcome, before: Snapshot, ended: float) -> None:

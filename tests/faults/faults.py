@@ -25,7 +25,7 @@ from tests.system.chain import until
 SERVICES = ("folder", "core", "instruments", "digitizer.targets", "digitizer.vetoes", "run")
 STEP_S = 3600.0
 GROWTH = 64 << 20  # bytes that a viewer who does not read may cost the core
-SOCKETS_S = 6.0  # more than sockets hold besides a digitizer's memory
+SOCKETS_BYTES = 16 << 20  # more than the sockets between a digitizer and its service hold
 LATE_S = 0.4
 ALONE = "said of that one alone; comes back by itself"
 Inject = Callable[[Night, float], None]
@@ -75,9 +75,11 @@ def stopped(name: str, at_least_s: float = 0.0) -> Inject:
 
 
 def overflowed(night: Night, hold_s: float) -> None:
-    """A digitizer that nobody reads for longer than it remembers."""
-    memory_s = night.spec["digitizers"]["targets"]["memory_s"]
-    stopped("digitizer.targets", memory_s + SOCKETS_S)(night, hold_s)
+    """A digitizer that nobody reads for longer than it and the sockets remember."""
+    digitizer = night.spec["digitizers"]["targets"]
+    bytes_hz = 2 * len(digitizer["channels"]) * digitizer["sample_rate_hz"]
+    away_s = digitizer["memory_s"] + SOCKETS_BYTES / bytes_hz
+    stopped("digitizer.targets", away_s)(night, hold_s)
 
 
 def gap_of(name: str) -> tuple[str, ...]:

@@ -144,6 +144,9 @@ class Night:
 
     # --- what is known now ---
 
+    def rate_hz(self, digitizer: str) -> float:
+        return float(self.spec["digitizers"][digitizer]["sample_rate_hz"])
+
     def core(self) -> dict[str, Any]:
         return system.ask(self.settings, "core", "status", timeout_s=30.0)
 

@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 
 import h5py
 import pytest
+from msgspec.structs import replace
 
 from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch
@@ -22,10 +23,14 @@ from daq.store.logfile import parse
 from daq.store.owner import HeldError
 from daq.store.reader import open_run
 from daq.store.recovery import recover_run
+from daq.store.salvaging import Order, salvaged
+from daq.store.segment import read_segment
+from daq.store.verify import verify
 from tests.store_runs import batch_of, end_payload, readings, record_run, start_payload
 
 SIZES = [3, 10, 0, 20, 5, 12]
 SETTINGS = LogSettings(rotate_bytes=5000)
+SHORT_S = 5.0  # more than a child takes to begin
 
 
 @cache
@@ -206,6 +211,12 @@ def no_table(folder: Path) -> None:
         del file["gaps"]
 
 
+def hanging_heap(folder: Path) -> None:
+    """A byte of the heap of HDF5's texts, from which on reading one of them never ends."""
+    path = names.segment_path(folder, 2)
+    flip(path, path.read_bytes().index(b"GCOL") + 9)
+
+
 def other_run_start(folder: Path) -> None:
     with h5py.File(names.segment_path(folder, 2), "a") as file:
         file["run_start"][...] = bytes(file["run_start"][()]).replace(b"night", b"nighT")
@@ -250,6 +261,32 @@ def test_damage_is_named_and_the_rest_is_kept(
     assert contents(twin) == contents(folder)
     assert recover_run(folder).done == []
     assert len(open_run(folder).records("C11")[0]) == sum(SIZES) - n_lost
+
+
+def test_a_file_on_which_hdf5_hangs_costs_its_texts_only(tmp_path: Path) -> None:
+    folder = copy_of(complete(), tmp_path / "one")
+    hanging_heap(folder)
+    hung = f"segment_000002.h5: cannot be read: no answer within {SHORT_S:g} s"
+    assert hung in verify(folder, SHORT_S).problems
+    assert recover_run(folder, SHORT_S).problems == []
+    assert records_of(folder) == records_of(complete())
+    assert recover_run(folder).done == []
+
+
+def test_nobody_waits_longer_than_is_said_for_a_salvage(tmp_path: Path) -> None:
+    folder = copy_of(complete(), tmp_path)
+    path = names.segment_path(folder, 2)
+    order = Order(str(path), start_payload(7), 2, 2, 0)
+    found = salvaged(order, 0.0)
+    assert found.problems == ["segment_000002.h5: all of it is lost: no answer within 0 s"]
+    other = replace(order, start_text=b"no run's", path=str(tmp_path))
+    with pytest.raises(FormatError, match="expected the JSON of a RunStart"):
+        salvaged(other, 60.0)  # whose child died of the same
+    nowhere = salvaged(replace(order, path=str(tmp_path)), 60.0).problems
+    assert nowhere[0].endswith("expected a run file, cannot be read: file read failed")
+    path.write_bytes(found.image)
+    facts = read_segment(path).facts
+    assert (facts.start.run, facts.first_commit, facts.last_commit) == (7, 3, 2)
 
 
 def test_a_start_that_most_files_deny_is_not_believed(tmp_path: Path) -> None:
