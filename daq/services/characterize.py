@@ -61,11 +61,7 @@ def measure(
     (name,) = tune.chosen(settings, [name])
     detector = settings.section(Detectors).root[name]
     procedure = portrait(sensor_of(name, detector), detector, wanted)
-    with (
-        tune.services(settings),
-        tune.stoppable() as stop,
-        tune.executor(settings, watch, stop, speed) as hands,
-    ):
+    with tune.hands_of(settings, watch, speed) as hands:
         return run(procedure, hands)
 
 

@@ -19,6 +19,7 @@ from daq.readout.procedures import Outcome, run
 from daq.readout.requests import Begin, End, Say, Value
 from daq.report.tuning import ChannelPage, Difference, StepRow, TuningPage, write_tuning
 from daq.services import system, tunefile
+from daq.services.commanding import commanding
 from daq.services.detectorwires import DetectorWires
 from daq.services.executor import Executor
 from daq.services.journal import Journal
@@ -33,7 +34,6 @@ from daq.services.tunefile import (
     StepEntry,
     TuneFile,
 )
-from daq.settings import operator
 from daq.settings.detectors import Detectors
 from daq.settings.loader import Settings
 
@@ -118,7 +118,7 @@ def tune(
         steps.watch(said)
         watch(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
+    with hands_of(settings, told, speed) as hands:
         plans = {name: settings.section(Detectors).root[name] for name in names}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
@@ -210,19 +210,18 @@ def stoppable() -> Iterator[threading.Event]:
             signal.signal(each, handler)
 
 
-def executor(
-    settings: Settings, watch: Watch, stop: threading.Event, speed: float | None
-) -> Executor:
-    listed = system.ask(settings, "instruments", "list")
-    wires = DetectorWires(settings.section(Detectors).root, listed)
-    return Executor(
-        settings,
-        wires,
-        operator.current(),
-        watch=watch,
-        stop=stop,
-        speed=speed or _speed(settings),
-    )
+@contextmanager
+def hands_of(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Executor]:
+    """What asks for procedures, with the services up and the control lease ours meanwhile.
+
+    RefusedError where a run is recorded or somebody else holds the lease.
+    """
+    with services(settings), commanding(settings) as mine, stoppable() as stop:
+        listed = system.ask(settings, "instruments", "list")
+        wires = DetectorWires(settings.section(Detectors).root, listed)
+        speed = speed or _speed(settings)
+        with Executor(settings, wires, mine, watch=watch, stop=stop, speed=speed) as hands:
+            yield hands
 
 
 def _speed(settings: Settings) -> float:
@@ -283,7 +282,7 @@ def _restored(
         steps.watch(said)
         watch(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
+    with hands_of(settings, told, speed) as hands:
         found = run(guide.restore(wanted), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)
