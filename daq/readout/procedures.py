@@ -24,6 +24,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Offered,
     Offers,
     Picture,
@@ -97,6 +98,11 @@ def take(at: str, seconds: float, settle_s: float = 0.0) -> Procedure[Taken]:
 def wait(seconds: float) -> Procedure[Done]:
     """Let time pass."""
     return ask(Wait(seconds), Done)
+
+
+def meet(at: str) -> Procedure[Done]:
+    """Let those that run together come to the same point."""
+    return ask(Meet(at), Done)
 
 
 def wait_stable(
@@ -213,12 +219,17 @@ class _Lane(Generic[R]):
 def together(procedures: Mapping[str, Procedure[R]]) -> Procedure[dict[str, Outcome[R]]]:
     """Several procedures in step: the requests of all, at once. One that fails ends alone."""
     lanes = {name: _Lane(procedure) for name, procedure in procedures.items()}
-    while active := [lane for lane in lanes.values() if lane.request is not None]:
+    while there := [lane for lane in lanes.values() if lane.request is not None]:
+        active = [lane for lane in there if not isinstance(lane.request, Meet)]
+        if not active:
+            for lane in there:
+                lane.answer([Done()])
+            continue
         requests = tuple(each for lane in active for each in lane.simple)
         try:
             answers = list((yield from ask(All(requests), Several)).answers)
         except ScheeliteError as error:
-            for lane in active:
+            for lane in there:
                 lane.fail(error)
             continue
         for lane in active:

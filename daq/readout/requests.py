@@ -187,6 +187,12 @@ class Wait(Request, frozen=True):
     seconds: float
 
 
+class Meet(Request, frozen=True):
+    """Go on when all procedures that run together are here, or at their ends. Answered by Done."""
+
+    at: str
+
+
 class WaitStable(Request, frozen=True):
     """Wait until a reading stays within `tolerance` of `target` for `dwell_s`.
 
@@ -257,7 +263,7 @@ class End(Request, frozen=True):
 
 
 Simple: TypeAlias = (
-    Put | Get | Do | Offers | Generate | Silence | Average | Take | Wait | WaitStable
+    Put | Get | Do | Offers | Generate | Silence | Average | Take | Wait | WaitStable | Meet
     | Say | Begin | End
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from daq.readout.characterize import Bath, Sensor, heated
 from daq.readout.circuit import Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
-from daq.readout.noise_model import in_bands, nep_of_bodies
+from daq.readout.noise_model import nep_in_bands
 from daq.readout.procedures import get, run
 from daq.readout.requests import Procedure
 from daq.readout.resolution import Heater
@@ -26,7 +26,6 @@ from daq.services.tune import Watch
 from daq.settings.detectors import Detector, Detectors
 from daq.settings.loader import Settings
 
-NEP_BANDS_HZ = {"10 Hz": (8.0, 14.0), "100 Hz": (80.0, 120.0), "500 Hz": (420.0, 580.0)}
 LEAST_OF_TOP = 0.05  # of the top of an IV: how far down it goes with heater
 
 
@@ -170,8 +169,6 @@ def _iv(curve: Iv) -> dict[str, Any]:
 
 
 def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dict[str, Any]:
-    nep = nep_of_bodies(bodies, current_a, noise.f_hz, noise.psd)
-    inside = {n: b for n, b in NEP_BANDS_HZ.items() if b[1] < noise.f_hz[-1]}
     return {
         "bias_a": bias_a,
         "current_a": current_a,
@@ -180,9 +177,7 @@ def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dic
         "tau_s": bodies.tau_s,
         "tau_eff_s": bodies.tau_eff_s,
         "beta": bodies.beta,
-        "nep_w_rthz": dict(
-            zip(inside, in_bands(noise.f_hz, nep, list(inside.values())).tolist(), strict=True)
-        ),
+        "nep_w_rthz": nep_in_bands(bodies, current_a, noise.f_hz, noise.psd),
     }
 
 

@@ -283,7 +283,7 @@ def _restored(
         watch(said)
 
     with hands_of(settings, told, speed) as hands:
-        found = run(guide.restore(wanted), hands)
+        found = run(guide.restore(wanted, settings.section(Detectors).root), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)
         for name, each in found.items()

@@ -86,6 +86,12 @@ class Detector(Section):
         40e-6, gt=0, description="Current of the flux line that is one quantum, by design [A]."
     )
     shunt_ohm: float = Field(20e-3, gt=0, description="The shunt beside the TES [ohm].")
+    inductance_h: float = Field(
+        400e-9, ge=0, description="Input coil and its wiring, by design [H]."
+    )
+    nep_max_w_rthz: float | None = Field(
+        None, gt=0, description="NEP at 100 Hz that a tuned sensor may have; any, without."
+    )
     squid_bias_a: tuple[float, float] = Field(
         (8e-6, 40e-6), description="Bias currents of the SQUID that tuning may try [A]."
     )
