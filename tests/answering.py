@@ -23,6 +23,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Procedure,
     Put,
     Say,
@@ -71,7 +72,8 @@ class Answering:
     """The hands of a procedure on a bench at pace flat-out; `said` and `asked` are kept.
 
     `load` is what the generator is told to drive at the bias: anything but "INF" is a mistake of
-    whoever set it up, and all volts there are wrong then. `squids` are others than those that are wired.
+    whoever set it up, and all volts there are wrong then. `squids` are others than those that
+    are wired.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Answering:
             case End():
                 self.ended.append(request)
             case _:
-                assert isinstance(request, Say | Begin), request
+                assert isinstance(request, Say | Begin | Meet), request
         return Done()
 
     def _held(self, request: Put | Get) -> Held:

@@ -1,7 +1,8 @@
 """The guided whole: from a cold, unbiased channel to a sensor that works, step by step.
 
 identify, v-phi, lock point, lock, proof; for electronics that bias a TES also iv, bias point, noise
-and, with a generator at the bias, dI/dV; verify. Each begins with what is expected of it and ends
+and, with a generator at the bias, dI/dV; verify. A deep one measures Tc and G and
+compares working points after the IV. Each begins with what is expected of it and ends
 with what was found. A channel that fails is left as it was found, and does not stop the others.
 """
 
@@ -12,8 +13,21 @@ from dataclasses import dataclass
 
 from daq.errors import ScheeliteError
 from daq.readout import squid
+from daq.readout.characterize import Sensor
+from daq.readout.deep_steps import (
+    MAP,
+    PULSES,
+    TC,
+    DeepPlan,
+    SharedBath,
+    bath_of,
+    best_point,
+    conductance,
+    shared_bath,
+)
 from daq.readout.electronics import hold
 from daq.readout.electronics import restore as restore_channel
+from daq.readout.iv import Iv
 from daq.readout.procedures import (
     Outcome,
     ask,
@@ -24,12 +38,20 @@ from daq.readout.procedures import (
     undone_if_failed,
 )
 from daq.readout.requests import Procedure, Silence, StoppedError, Value
-from daq.readout.sensor_steps import WAVE, Plan, tune_sensor
+from daq.readout.sensor_steps import WAVE, Aim, Plan, measure_sensor, settle_sensor
 from daq.readout.steps import StepFailedError
 
 SQUID_STEPS = ("identify", "v-phi", "lock point", "lock", "proof")
+DEEP_STEPS = (TC, MAP)
 TES_STEPS = ("iv", "bias point", "dI/dV", "noise")
 STEPS = (*SQUID_STEPS, *TES_STEPS, "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """That the tuning is a deep one, and the bath that it may warm."""
+
+    bath: SharedBath | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +62,31 @@ class Channel:
     held: Mapping[str, Value]
 
 
-def tune(plans: Mapping[str, Plan]) -> Procedure[dict[str, Outcome[Channel]]]:
-    """Several channels at once."""
-    return together({at: undone_if_failed(_tune(at, plan)) for at, plan in plans.items()})
+def tune(
+    plans: Mapping[str, DeepPlan], *, deep: bool = False
+) -> Procedure[dict[str, Outcome[Channel]]]:
+    """Several channels at once; deeply, with Tc and G and a map of working points as well."""
+    if not deep:
+        return together({at: undone_if_failed(_tune(at, plan)) for at, plan in plans.items()})
+    return _tune_deep(plans)
+
+
+def _tune_deep(plans: Mapping[str, DeepPlan]) -> Procedure[dict[str, Outcome[Channel]]]:
+    bath = shared_bath(plans)
+    outcomes = yield from together(
+        {at: undone_if_failed(_tune(at, plan, Deep(bath))) for at, plan in plans.items()}
+        | ({"": _of_bath(bath)} if bath else {})
+    )
+    of_bath = outcomes.pop("", None)
+    if of_bath and of_bath.error and not any(each.error for each in outcomes.values()):
+        raise of_bath.error
+    return outcomes
+
+
+def _of_bath(bath: SharedBath) -> Procedure[Channel]:
+    """The lane of the bath, which is no channel."""
+    yield from bath.lane()
+    return Channel({}, {})
 
 
 def snapshot(
@@ -61,7 +105,7 @@ def restore(
     )
 
 
-def expected_steps(plan: Plan) -> list[tuple[str, str]]:
+def expected_steps(plan: DeepPlan, *, deep: bool = False) -> list[tuple[str, str]]:
     """What would be done, for a dry run: the steps with what they may drive."""
     least, most = plan.squid_bias_a
     return [
@@ -71,6 +115,7 @@ def expected_steps(plan: Plan) -> list[tuple[str, str]]:
         ("lock", "closes the loop, resets it"),
         ("proof", "flux up to one quantum through the loop; resets it"),
         ("iv", f"TES bias up to {plan.tes_normal_a:g} A; feedback {plan.sweep_feedback_ohm:g} ohm"),
+        *(_deep_steps(plan) if deep else []),
         ("bias point", f"TES bias where R is {plan.tes_share:g} of the normal resistance"),
         *([("dI/dV", _wave(plan))] if plan.bias is not None else []),
         ("noise", "takes samples"),
@@ -78,18 +123,41 @@ def expected_steps(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
+def _deep_steps(plan: DeepPlan) -> list[tuple[str, str]]:
+    steps = []
+    if (bath := bath_of(plan)) is not None:
+        where = ".".join(bath.setpoint)
+        steps.append((TC, f"{where} up to {max(plan.baths_k):g} K and back; TES bias as in iv"))
+    if plan.heater is not None:
+        most_w = max(plan.map_heater_w)
+        pulses = f"pulses of {PULSES.energy_ev:g} eV above up to {most_w:g} W"
+        steps.append((MAP, f"{plan.heater}: {pulses}; TES bias as in iv"))
+    return steps
+
+
 def _wave(plan: Plan) -> str:
     return f"{plan.bias}: a square wave of {WAVE.bias_pp_a:g} A of bias at {WAVE.frequency_hz:g} Hz"
 
 
-def _tune(at: str, plan: Plan) -> Procedure[Channel]:
+def _tune(at: str, plan: DeepPlan, deep: Deep | None = None) -> Procedure[Channel]:
     tuned = yield from squid.tune_squid(at, plan)
     meant = yield from hold(at, tuned.identified.offered)
     if tuned.identified.offered.has("tes_bias"):
-        yield from tune_sensor(at, plan, tuned)
+        sensor, curve = yield from measure_sensor(at, plan, tuned)
+        aim = (yield from _look_deeper(sensor, plan, curve, deep)) if deep else None
+        yield from settle_sensor(sensor, plan, curve, tuned, aim)
         meant = yield from hold(at, tuned.identified.offered)
     held = yield from squid.verify(at, tuned.locked, meant)
     return Channel(tuned.identified.held, held)
+
+
+def _look_deeper(sensor: Sensor, plan: DeepPlan, curve: Iv, deep: Deep) -> Procedure[Aim | None]:
+    """Tc and G where there is a bath, and the best point where there is a heater."""
+    if deep.bath is not None and bath_of(plan) is not None:
+        yield from conductance(sensor, plan, deep.bath)
+    if plan.heater is None:
+        return None
+    return (yield from best_point(sensor, plan, curve))
 
 
 def _snapshot(at: str) -> Procedure[dict[str, Value]]:

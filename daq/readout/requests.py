@@ -188,9 +188,13 @@ class Wait(Request, frozen=True):
 
 
 class Meet(Request, frozen=True):
-    """Go on when all procedures that run together are here, or at their ends. Answered by Done."""
+    """Go on when all procedures that run together wait for each other, or are at their ends.
+
+    Then those of the least `stage` go on. Answered by Done.
+    """
 
     at: str
+    stage: int = 0
 
 
 class WaitStable(Request, frozen=True):

@@ -19,7 +19,7 @@ from daq.readout.electronics import Chain
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import density, nep_in_bands
-from daq.readout.procedures import begin, do, end, get, meet, put, take
+from daq.readout.procedures import AT_WORK, begin, do, end, get, meet, put, take
 from daq.readout.requests import Picture, Procedure
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import SquareWave, by_square
@@ -106,6 +106,14 @@ class Plan(Chain, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """Where to bias a sensor, and what share of its normal resistance that is."""
+
+    bias_a: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkingPoint:
     """Where a sensor was biased, and what it was found to be there."""
 
@@ -114,16 +122,24 @@ class WorkingPoint:
     r_ohm: float
 
 
-def tune_sensor(at: str, plan: Plan, tuned: squid.Tuned) -> Procedure[None]:
-    """All steps for one channel; StepFailedError for the first that does not pass."""
+def measure_sensor(at: str, plan: Plan, tuned: squid.Tuned) -> Procedure[tuple[Sensor, Iv]]:
+    """The IV, and the sensor with the gain and the sign that were found."""
     sensor = _sensor(at, plan, tuned)
     if plan.tes_range_a is not None and tuned.identified.offered.has("tes_range"):
         yield from put(at, "tes_range", plan.tes_range_a)
     curve = yield from _iv(sensor, plan)
-    sensor = sensor.as_in(curve)
-    point = yield from _bias_point(sensor, plan, curve, tuned)
+    return sensor.as_in(curve), curve
+
+
+def settle_sensor(
+    sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned, aim: Aim | None = None
+) -> Procedure[None]:
+    """To its working point, and what it is there; StepFailedError for what does not pass."""
+    point = yield from _bias_point(sensor, plan, curve, tuned, aim)
     bodies = None
-    yield from meet(at)  # several sensors share a generator: nobody may be measuring without it
+    yield from meet(
+        sensor.at, AT_WORK
+    )  # who shares a generator must not measure anything else meanwhile
     if plan.bias is not None:
         bodies = yield from didv(sensor, plan, curve, point)
     yield from noise(sensor, plan, point, bodies)
@@ -176,17 +192,17 @@ def _iv(sensor: Sensor, plan: Plan) -> Procedure[Iv]:
 
 
 def _bias_point(
-    sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned
+    sensor: Sensor, plan: Plan, curve: Iv, tuned: squid.Tuned, aim: Aim | None
 ) -> Procedure[WorkingPoint]:
     """Bias where the IV says, from normal, and let the loop lock anew there."""
-    at = sensor.at
+    at, wanted = sensor.at, aim.share if aim else plan.tes_share
     expected = (
-        f"R at {plan.tes_share:g} of the normal resistance within {SHARE_TOLERANCE:g}, and a "
+        f"R at {wanted:.3g} of the normal resistance within {SHARE_TOLERANCE:g}, and a "
         f"locked output within {NEAR_ZERO:g} quanta of zero"
     )
     yield from begin(at, "bias point", expected)
     try:
-        bias_a = bias_at_share(curve, plan.tes_share, plan.shunt_ohm)
+        bias_a = aim.bias_a if aim else bias_at_share(curve, wanted, plan.shunt_ohm)
     except CheckError as error:
         yield from fail(at, "bias point", expected, str(error))
         raise AssertionError from error  # `fail` raises
@@ -214,7 +230,7 @@ def _bias_point(
     problem = health(seen)
     if abs(values["output_v"]) > NEAR_ZERO * tuned.locked.volts_per_phi0:
         problem = f"an output of {values['output_v']:.3g} V"
-    if abs(share - plan.tes_share) > SHARE_TOLERANCE:
+    if abs(share - wanted) > SHARE_TOLERANCE:
         problem = f"R at {share:.3g} of the normal resistance"
     if problem:
         yield from fail(at, "bias point", expected, problem, values=values)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from daq.errors import CheckError, RefusedError, ScheeliteError, UsageError
 from daq.readout import guide
 from daq.readout.guide import Channel
@@ -104,14 +106,16 @@ def tune(
     channels: Sequence[str],
     watch: Watch,
     *,
+    deep: bool = False,
     resume: bool = False,
     speed: float | None = None,
 ) -> Result:
     """Tune channels of what is up; of a config that is not, its services are up meanwhile.
 
+    `deep` adds Tc and G and a map of working points; who resumes goes on as it was begun.
     `speed` is that of a simulated bench which the config does not describe.
     """
-    folder, names = _begun(settings, channels, resume)
+    folder, plan = _begun(settings, PlanFile(list(channels), settings.text, deep), resume)
     steps, begun = Steps(), time.monotonic()
 
     def told(said: Say | Begin | End) -> None:
@@ -119,11 +123,11 @@ def tune(
         watch(said)
 
     with hands_of(settings, told, speed) as hands:
-        plans = {name: settings.section(Detectors).root[name] for name in names}
+        plans = {name: settings.section(Detectors).root[name] for name in plan.channels}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
             _write_before(folder / BEFORE, settings, before)
-            outcomes = run(guide.tune(plans), journal)
+            outcomes = run(guide.tune(plans, deep=plan.deep), journal)
     return _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
 
 
@@ -143,11 +147,13 @@ def undo(settings: Settings, watch: Watch, *, speed: float | None = None) -> Res
     raise UsageError(f"expected a tuning in {settings.data_dir / tunefile.FOLDER}, found none")
 
 
-def dry_run(settings: Settings, channels: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def dry_run(
+    settings: Settings, channels: Sequence[str], *, deep: bool = False
+) -> dict[str, list[tuple[str, str]]]:
     """The steps of each channel, and what each may drive; nothing is asked of any instrument."""
     detectors = settings.section(Detectors).root
     names = chosen(settings, channels)
-    return {name: guide.expected_steps(detectors[name]) for name in names}
+    return {name: guide.expected_steps(detectors[name], deep=deep) for name in names}
 
 
 def chosen(settings: Settings, channels: Sequence[str]) -> list[str]:
@@ -159,22 +165,23 @@ def chosen(settings: Settings, channels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(channels)) or list(known)
 
 
-def _begun(settings: Settings, channels: Sequence[str], resume: bool) -> tuple[Path, list[str]]:
+def _begun(settings: Settings, plan: PlanFile, resume: bool) -> tuple[Path, PlanFile]:
+    """Where what is written goes, and what to do: as it was begun, for who resumes."""
     if not resume:
-        names = chosen(settings, channels)
+        plan = msgspec.structs.replace(plan, channels=chosen(settings, plan.channels))
         folder = tunefile.new_folder(settings.data_dir)
-        tunefile.write(folder / PLAN, PlanFile(names, settings.text))
-        return folder, names
+        tunefile.write(folder / PLAN, plan)
+        return folder, plan
     folder = tunefile.unfinished(settings.data_dir)
-    plan = tunefile.read_plan(folder)
-    if plan.text != settings.text:
+    begun = tunefile.read_plan(folder)
+    if begun.text != plan.text:
         raise RefusedError(f"{folder}: expected the config as it was, found another one")
-    if channels and list(channels) != plan.channels:
+    if plan.channels and plan.channels != begun.channels:
         raise RefusedError(
-            f"{folder}: expected the channels {', '.join(plan.channels)}, "
-            f"found {', '.join(channels)}"
+            f"{folder}: expected the channels {', '.join(begun.channels)}, "
+            f"found {', '.join(plan.channels)}"
         )
-    return folder, plan.channels
+    return folder, begun
 
 
 @contextmanager

@@ -254,7 +254,8 @@ def test_tuning_names_a_wrong_load_and_a_sensor_that_is_too_loud(
     answering: Answering, warm: Iv
 ) -> None:
     mistaken = Answering(answering.bench, load=50.0)
-    with pytest.raises(StepFailedError, match=r"found 0\.1\d+, (1\.9|2\.)\d+ times that: .*told of 50 ohm"):
+    found = r"found 0\.1\d+, (1\.9|2\.)\d+ times that: .*told of 50 ohm"
+    with pytest.raises(StepFailedError, match=found):
         mistaken.run(characterize.heated(SENSOR, WORK_W, putting_back(at_work(warm, PLAN))))
     assert left_as_it_was(answering)
     strict = PLAN.model_copy(update={"nep_max_w_rthz": 1e-19})

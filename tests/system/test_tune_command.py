@@ -16,11 +16,13 @@ from daq.readout import guide
 from daq.services import system, tunefile
 from daq.settings.loader import Settings
 from sim_hardware.world.squid_loop import SquidParameters
-from sim_hardware.world.tes import TesParameters
+from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
+from sim_hardware.world.tes_linear import Linear
 from tests.system.chain import SCHEELITE, cli, cli_json, until
 from tests.tuning_bench import NINE, tuning_bench
 
 SQUID, TES = SquidParameters(), TesParameters()
+HEATER_W = 23.51e-15  # that holds the simulated sensors at their working point
 TUNE_S = 600.0
 V_PHI_BYTES = 20_000  # of a journal: well within the sweeps of one channel
 
@@ -54,7 +56,12 @@ def check_against_truth(steps: Mapping[str, Mapping[str, float]]) -> None:
     assert slope_share(curve["bias_a"], steps["lock point"]["offset_v"]) > 0.98
     assert steps["proof"]["volts_per_phi0"] == pytest.approx(30e3 * 40e-6, rel=0.02)
     assert steps["iv"]["r_normal_ohm"] == pytest.approx(TES.r_normal_ohm, rel=0.02)
-    assert steps["bias point"]["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
+    point = steps["bias point"]
+    assert point["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
+    op = operating_point(TES, bias_a=point["tes_bias_a"], bath_k=BATH_K, heater_w=HEATER_W)
+    assert steps["dI/dV"]["loop_gain"] == pytest.approx(op.loop_gain, rel=0.1)
+    assert steps["dI/dV"]["tau_eff_s"] == pytest.approx(Linear(TES, op).tau_eff_s, rel=0.05)
+    assert 0 < steps["noise"]["nep_100hz_w_rthz"] < 1e-17
 
 
 def slope_share(bias_a: float, lock_v: float) -> float:
@@ -118,7 +125,7 @@ def test_a_channel_is_tuned_although_the_program_is_killed(runtime: Path, tmp_pa
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_dead_squid_is_named_and_nothing_is_left_biased(runtime: Path, tmp_path: Path) -> None:
-    """C12 is dead, C11 passes beside it; what another holds the lease of is left alone."""
+    """C12 is dead, C11 passes beside it."""
     del runtime
     dead = {"C12": {"critical_current_a": 1e-7}}
     with tuning_bench(tmp_path, ("C11", "C12"), speed=0.5, squid=dead) as settings:
@@ -154,10 +161,11 @@ def test_a_stopped_tuning_puts_everything_back(runtime: Path, tmp_path: Path) ->
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_all_nine_reach_pass_without_a_human(runtime: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [7, 23])
+def test_all_nine_reach_pass_without_a_human(runtime: Path, tmp_path: Path, seed: int) -> None:
     del runtime
     speed, rate_hz = 0.3, 10e3
-    with tuning_bench(tmp_path, NINE, rate_hz=rate_hz, speed=speed) as settings:
+    with tuning_bench(tmp_path, NINE, rate_hz=rate_hz, speed=speed, seed=seed) as settings:
         begun, before = time.monotonic(), newest(settings)
         told = cli_json("tune", settings.path, "--all", "--speed", speed, timeout_s=3 * TUNE_S)
         wall_s, bench_s = time.monotonic() - begun, (newest(settings) - before) / rate_hz

@@ -22,6 +22,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Put,
     Say,
     Settled,
@@ -91,7 +92,7 @@ class Paper:
             case Silence():
                 self.sent.discard(request.line)
             case _:
-                assert isinstance(request, Say)
+                assert isinstance(request, Say | Meet)
         return Done()
 
     @property

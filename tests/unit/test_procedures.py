@@ -109,9 +109,9 @@ def test_of_procedures_together_several_requests_of_one_stay_together() -> None:
     assert both == {"a": Outcome(result=[1.0, 2.0]), "b": Outcome(result=5.0)}
 
 
-def meeting(at: str, *before: float) -> Procedure[float]:
+def meeting(at: str, *before: float, stage: int = 0) -> Procedure[float]:
     total = yield from ramp(at, *before)
-    yield from procedures.meet(at)
+    yield from procedures.meet(at, stage)
     return total + (yield from ramp(at, 99.0))
 
 
@@ -121,6 +121,17 @@ def test_procedures_that_meet_wait_for_the_slowest_but_not_for_one_that_ended() 
     lanes = {"a": meeting("C11", 1.0), "b": meeting("C12", 1.0, 2.0), "c": meeting("C13", 7.0)}
     found = run(together(lanes), bench)
     assert (found["a"].result, found["b"].result) == (100.0, 102.0)
+    assert bench.asked[-2:] == [Put("C11", "bias", 99.0), Put("C12", "bias", 99.0)]
+
+
+def test_who_is_at_a_later_stage_waits_for_those_who_are_not_there_yet() -> None:
+    def two(at: str) -> Procedure[float]:
+        yield from procedures.meet(at, 1)
+        yield from ramp(at, 1.0, 2.0, 3.0)
+        return (yield from meeting(at, 4.0, stage=2))
+
+    bench = Bench()
+    run(together({"a": meeting("C11", stage=2), "b": two("C12")}), bench)
     assert bench.asked[-2:] == [Put("C11", "bias", 99.0), Put("C12", "bias", 99.0)]
 
 
