@@ -24,6 +24,8 @@ from tests.tuning_bench import NINE, tuning_bench
 SQUID, TES = SquidParameters(), TesParameters()
 HEATER_W = 23.51e-15  # that holds the simulated sensors at their working point
 TUNE_S = 600.0
+DEEP_SPEED, SETPOINT_K = 5.0, 10e-3
+COLD = {"tes": {"all": {"heater_w": 0.0}}, "cryostat": {"plate_setpoint_k": 0.0}}
 V_PHI_BYTES = 20_000  # of a journal: well within the sweeps of one channel
 
 
@@ -191,3 +193,42 @@ def test_a_star_cryo_is_tuned_as_well_although_it_never_answers(
         assert list(steps) == [*guide.SQUID_STEPS, "verify"]
         assert steps["identify"]["n_shadows"] > 5
         assert steps["v-phi"]["period_a"] == pytest.approx(SQUID.feedback_a_per_phi0, rel=5e-3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_deep_tuning_finds_tc_and_g_and_works_where_its_map_is_best(
+    runtime: Path, tmp_path: Path
+) -> None:
+    del runtime
+    with tuning_bench(tmp_path, ("C11",), rate_hz=10e3, speed=DEEP_SPEED, **COLD) as settings:
+        regulate(settings)
+        told = cli_json(
+            "tune", settings.path, "--all", "--deep", "--speed", DEEP_SPEED, timeout_s=3 * TUNE_S
+        )
+        steps = steps_of(told, "C11")
+        assert list(steps) == [
+            *guide.SQUID_STEPS, "iv", *guide.DEEP_STEPS, *guide.TES_STEPS[1:], "verify"
+        ]  # fmt: skip
+        assert steps["Tc and G"]["tc_k"] == pytest.approx(TES.tc_k, abs=0.2e-3)
+        best, point = steps["working point"], steps["bias point"]
+        assert point["tes_bias_a"] == pytest.approx(best["best_bias_a"], rel=1e-3)
+        assert 0 < best["sigma_ev"] < 10
+        assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
+        assert not held(settings, "output 1.on", "pulser")
+
+
+def regulate(settings: Settings) -> None:
+    """The fridge holds its mixing chamber by its own heater, which the setpoint then moves."""
+
+    def tell(parameter: str, value: Any) -> None:
+        system.ask(
+            settings, "instruments", "write",
+            instrument="fridge", parameter=parameter, value=value,
+        )  # fmt: skip
+
+    tell("scan", {"input": 6, "auto": False})
+    output = held(settings, "output", "fridge")
+    tell("output", output | {"mode": "CLOSED_LOOP", "input": 6})
+    tell("setpoint", SETPOINT_K)
+    tell("heater_range", "MA_1")
