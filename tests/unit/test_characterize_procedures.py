@@ -67,12 +67,12 @@ class Paper:
         self.sent: set[str] = set()
         self.asked: list[AnyRequest] = []
         self.coldest_k = 9e-3
-        self._trouble, self._rng = trouble, np.random.default_rng(1)
+        self.trouble, self._rng = trouble, np.random.default_rng(1)
         self._t_e_k, self.bath_k = 10e-3, BATH_K
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
         self.asked.append(request)
-        if self._trouble and (answer := self._trouble(request, len(self.asked))) is not None:
+        if self.trouble and (answer := self.trouble(request, len(self.asked))) is not None:
             return answer
         match request:
             case Put(_, name, value):
