@@ -61,7 +61,7 @@ def check_against_truth(steps: Mapping[str, Mapping[str, float]]) -> None:
     point = steps["bias point"]
     assert point["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
     op = operating_point(TES, bias_a=point["tes_bias_a"], bath_k=BATH_K, heater_w=HEATER_W)
-    assert steps["dI/dV"]["loop_gain"] == pytest.approx(op.loop_gain, rel=0.1)
+    assert steps["dI/dV"]["loop_gain"] == pytest.approx(op.loop_gain, rel=0.05)
     assert steps["dI/dV"]["tau_eff_s"] == pytest.approx(Linear(TES, op).tau_eff_s, rel=0.05)
     assert 0 < steps["noise"]["nep_100hz_w_rthz"] < 1e-17
 
