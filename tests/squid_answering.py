@@ -29,6 +29,7 @@ from daq.readout.requests import (
     Put,
     Say,
     Several,
+    Silence,
     Simple,
     SimpleAnswer,
     Take,
@@ -134,6 +135,7 @@ class Answering:
         self.ended: list[End] = []
         self.n_asked, self.cut = 0, False
         self.waited_s = 0.0
+        self.silenced: list[Silence] = []
         self._rng = np.random.default_rng(3)
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
@@ -155,7 +157,9 @@ class Answering:
             self.ended.append(request)
         if isinstance(request, Wait):
             self.waited_s += request.seconds
-        if isinstance(request, Begin | End | Say | Wait):
+        if isinstance(request, Silence):
+            self.silenced.append(request)
+        if isinstance(request, Begin | End | Say | Silence | Wait):
             return Done()
         device = self.devices[request.at]
         if isinstance(request, Offers):

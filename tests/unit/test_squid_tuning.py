@@ -11,7 +11,7 @@ import pytest
 from daq.errors import CheckError, NotConnectedError
 from daq.readout import guide, squid, squid_curve, vphi
 from daq.readout.procedures import run, undone_if_failed
-from daq.readout.requests import Offer, Offered
+from daq.readout.requests import Offer, Offered, Silence
 from daq.readout.squid import Tuned
 from daq.readout.steps import StepFailedError
 from daq.settings.detectors import Detector
@@ -176,10 +176,11 @@ def test_what_was_kept_is_brought_back() -> None:
     tuned(device)
     kept = dict(device.held)
     other = Answering({"C11": SquidDevice()})
-    plans = {"C11": Detector.model_validate({"squid": "squids:1"})}
+    plans = {"C11": Detector.model_validate({"squid": "squids:1", "bias": "pulser:2"})}
     held = run(guide.restore({"C11": kept}, plans), other)["C11"].result
     assert held == kept
     assert other.devices["C11"].held["mode"] == "LOCKED"
+    assert other.silenced == [Silence("C11", "bias")]  # a tuning that was killed may have left it
 
 
 def test_a_line_that_is_cut_ends_the_procedure_by_its_name() -> None:
