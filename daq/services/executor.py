@@ -52,6 +52,7 @@ from daq.readout.requests import (
     failed,
 )
 from daq.services.detectorwires import Command, DetectorWires
+from daq.services.dwell import Dwell
 from daq.services.streamclock import StreamClock
 from daq.settings.detectors import Plug
 from daq.settings.loader import Settings
@@ -293,19 +294,22 @@ class Executor:
         return (wanted.start + wanted.n - wanted.now) / stream.rate_hz
 
     def _wait_stable(self, request: WaitStable) -> Settled:
-        """Readings every `LOOK_S` of the stream's time, which a simulated bench's is, too."""
-        since, waited = 0.0, 0.0
+        """Readings every `LOOK_S` or so; time is the stream's, and so a simulated bench's."""
+        begun, dwell = self._stream_s(), Dwell(request)
         while True:
             value = self._reading(request.reading)
-            since = since + LOOK_S if abs(value - request.target) <= request.tolerance else 0.0
-            if since > request.dwell_s:
+            waited = self._stream_s() - begun
+            if dwell.is_over(value, waited):
                 return Settled(True, value, waited)
             if waited >= request.timeout_s:
                 return Settled(False, value, waited)
-            waited += LOOK_S
             (passed,) = self._samples({0: Wait(LOOK_S)}).values()
             if isinstance(passed, Failed):
                 raise passed.error
+
+    def _stream_s(self) -> float:
+        digitizer = self._channels[self._any_channel].digitizer
+        return self._now(digitizer) / self._streams[digitizer].rate_hz
 
     def _reading(self, reading: Get) -> float:
         held = self._instrument(reading)
