@@ -2,15 +2,16 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
-of energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows of
+energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
 "noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
 (records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
 "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses
 ({"value", "sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch", "gaps",
-"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
-"problem"}. A channel's records are those no salt reaches into.
+"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz",
+"next", "begun" (times that blocks came which were asked for anew), "refused"}}, "disk_hours_left":
+number or null, "label" ("" without one), "problem"}. A channel's records are those no salt reaches
+into.
 State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
