@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,13 @@ def tuning_bench(
     model: str = "magnicon-xxf1",
     more: str = "",
     feedback_ohm: float = 30e3,
+    detectors: Mapping[str, object] = {},
     **changes: Any,  # of the [bench] table
 ) -> Iterator[Settings]:
-    """Nothing biased, every loop open; `more` is text for the config."""
+    """Nothing biased, every loop open; `more` is text for the config.
+
+    `detectors` is more for all of them there; what is None is left out.
+    """
     table = spec(rate_hz, tuple(channels), pace="clock", initial="detuned") | changes
     table["speed"] = speed
     table["digitizers"]["targets"]["memory_s"] = MEMORY_S
@@ -42,7 +46,8 @@ def tuning_bench(
     folder.mkdir(parents=True, exist_ok=True)
     with simulator("bench", table, folder / "bench.log") as told:
         path = folder / "bench.toml"
-        path.write_text(_config(table, told, folder, feedback_ohm) + more, encoding="utf-8")
+        common = {"feedback_ohm": feedback_ohm, "load_ohm": 23e-3, **detectors}
+        path.write_text(_config(table, told, folder, common) + more, encoding="utf-8")
         settings = load(path)
         with system.running(settings):
             system.wait_until_streaming(settings, DEADLINE_S)
@@ -50,7 +55,7 @@ def tuning_bench(
 
 
 def _config(
-    table: dict[str, Any], told: list[dict[str, Any]], folder: Path, feedback_ohm: float
+    table: dict[str, Any], told: list[dict[str, Any]], folder: Path, wanted: Mapping[str, object]
 ) -> str:
     at = {each["name"]: each["resource"] for each in told}
     channels = table["digitizers"]["targets"]["channels"]
@@ -58,7 +63,7 @@ def _config(
         name: {"model": entry["model"], "resource": at[name], "poll_s": 5.0}
         for name, entry in table["instruments"].items()
     }
-    common: dict[str, Any] = {"feedback_ohm": feedback_ohm, "load_ohm": 23e-3}
+    common: dict[str, Any] = {}
     if "pulser" in instruments:
         common |= {"bias": "pulser:2", "heater": "pulser:1"}
     if "fridge" in instruments:
@@ -73,7 +78,7 @@ def _config(
             for i, name in enumerate(channels)
         },
         "instruments": instruments,
-        "detectors": {"all": common}
+        "detectors": {"all": {n: v for n, v in (common | wanted).items() if v is not None}}
         | {name: {"squid": plug} for name, plug in table["wiring"]["squids"].items()},
     }
     return tomlkit.dumps(document)

@@ -18,13 +18,14 @@ from daq.settings.loader import Settings
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
+from sim_hardware.world.thermal import PLATE_W, PLATE_W_PER_K2
 from tests.system.chain import SCHEELITE, cli, cli_json, until
 from tests.tuning_bench import NINE, tuning_bench
 
 SQUID, TES = SquidParameters(), TesParameters()
 HEATER_W = 23.51e-15  # that holds the simulated sensors at their working point
 TUNE_S = 600.0
-DEEP_SPEED, SETPOINT_K = 5.0, 10e-3
+BATH_SPEED, SETPOINT_K = 5.0, 10e-3
 COLD = {"tes": {"all": {"heater_w": 0.0}}, "cryostat": {"plate_setpoint_k": 0.0}}
 V_PHI_BYTES = 20_000  # of a journal: well within the sweeps of one channel
 
@@ -197,24 +198,38 @@ def test_a_star_cryo_is_tuned_as_well_although_it_never_answers(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_a_deep_tuning_finds_tc_and_g_and_works_where_its_map_is_best(
+def test_a_deep_tuning_finds_tc_and_g_and_brings_the_bath_back(
     runtime: Path, tmp_path: Path
 ) -> None:
     del runtime
-    with tuning_bench(tmp_path, ("C11",), rate_hz=10e3, speed=DEEP_SPEED, **COLD) as settings:
+    warmer = {"heater": None, "bath_warmer_k2": 2 * PLATE_W / PLATE_W_PER_K2}
+    with tuning_bench(
+        tmp_path, ("C11",), rate_hz=10e3, speed=BATH_SPEED, detectors=warmer, **COLD
+    ) as settings:
         regulate(settings)
-        told = cli_json(
-            "tune", settings.path, "--all", "--deep", "--speed", DEEP_SPEED, timeout_s=3 * TUNE_S
-        )
+        words = ("tune", settings.path, "--all", "--deep", "--speed", BATH_SPEED)
+        steps = steps_of(cli_json(*words, timeout_s=3 * TUNE_S), "C11")
+        assert list(steps) == [*guide.SQUID_STEPS, "iv", "Tc and G", *guide.TES_STEPS[1:], "verify"]
+        assert steps["Tc and G"]["tc_k"] == pytest.approx(TES.tc_k, abs=0.1e-3)
+        g_at_tc = 2 * TES.k_eb_w_per_k2 * TES.tc_k + 5 * TES.k_ea_w_per_k5 * TES.tc_k**4
+        assert steps["Tc and G"]["g_w_per_k"] == pytest.approx(g_at_tc, rel=0.05)
+        assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_deep_tuning_works_where_its_map_is_best(runtime: Path, tmp_path: Path) -> None:
+    del runtime
+    alone = {"thermometer": None, "setpoint": None}
+    with tuning_bench(tmp_path, ("C11",), rate_hz=10e3, detectors=alone) as settings:
+        told = cli_json("tune", settings.path, "--all", "--deep", timeout_s=3 * TUNE_S)
         steps = steps_of(told, "C11")
-        assert list(steps) == [
-            *guide.SQUID_STEPS, "iv", *guide.DEEP_STEPS, *guide.TES_STEPS[1:], "verify"
-        ]  # fmt: skip
-        assert steps["Tc and G"]["tc_k"] == pytest.approx(TES.tc_k, abs=0.2e-3)
+        names = [*guide.SQUID_STEPS, "iv", "working point", *guide.TES_STEPS[1:], "verify"]
+        assert list(steps) == names
         best, point = steps["working point"], steps["bias point"]
         assert point["tes_bias_a"] == pytest.approx(best["best_bias_a"], rel=1e-3)
+        assert point["share"] == pytest.approx(best["best_share"], abs=0.02)
         assert 0 < best["sigma_ev"] < 10
-        assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
         assert not held(settings, "output 1.on", "pulser")
 
 
