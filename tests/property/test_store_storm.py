@@ -13,7 +13,7 @@ from tests.faults import page
 from tests.store_storm import CONTEXT, Count, storm
 
 SEED = 20261126
-LIFE_S = 0.2  # at most, of a writer: some tens of megabytes; all is folded, proven and read once more
+LIFE_S = 0.2  # at most, of a writer: all that it writes is folded, proven and read once more
 
 
 @pytest.fixture(scope="module", autouse=True)
