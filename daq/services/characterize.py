@@ -14,19 +14,18 @@ from daq.readout.characterize import Bath, Sensor, heated
 from daq.readout.circuit import Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
-from daq.readout.noise_model import in_bands, nep_of_bodies
+from daq.readout.noise_model import nep_in_bands
 from daq.readout.procedures import get, run
 from daq.readout.requests import Procedure
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import Noise, Pulses, SquareWave
 from daq.readout.thermal import Conductance
 from daq.readout.workingpoint import Choice
-from daq.services import tune
+from daq.services import tune, tunefile
 from daq.services.tune import Watch
 from daq.settings.detectors import Detector, Detectors
 from daq.settings.loader import Settings
 
-NEP_BANDS_HZ = {"10 Hz": (8.0, 14.0), "100 Hz": (80.0, 120.0), "500 Hz": (420.0, 580.0)}
 LEAST_OF_TOP = 0.05  # of the top of an IV: how far down it goes with heater
 
 
@@ -41,6 +40,14 @@ class Wanted:
     map_w: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Current of the flux line that is one quantum, and who says so: "tune" or "config"."""
+
+    feedback_a_per_phi0: float
+    source: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portrait:
     """What was measured of a sensor."""
@@ -49,6 +56,7 @@ class Portrait:
     conductance: Conductance | None
     points: tuple[tuple[float, float, Bodies, Noise], ...]  # bias, current, fit, noise
     choice: Choice | None
+    gain: Gain
 
 
 def measure(
@@ -60,22 +68,26 @@ def measure(
     """
     (name,) = tune.chosen(settings, [name])
     detector = settings.section(Detectors).root[name]
-    procedure = portrait(sensor_of(name, detector), detector, wanted)
-    with (
-        tune.services(settings),
-        tune.stoppable() as stop,
-        tune.executor(settings, watch, stop, speed) as hands,
-    ):
+    procedure = portrait(name, detector, gain_of(settings, name), wanted)
+    with tune.hands_of(settings, watch, speed) as hands:
         return run(procedure, hands)
 
 
-def sensor_of(name: str, detector: Detector) -> Sensor:
-    """What procedures need to know, by the config alone."""
+def gain_of(settings: Settings, name: str) -> Gain:
+    """As V-phi showed it when the channel was last tuned; that of the config where it never was."""
+    measured_a = tunefile.last_measured(settings.data_dir, name, "period_a")
+    if measured_a is not None:
+        return Gain(measured_a, "tune")
+    return Gain(settings.section(Detectors).root[name].feedback_a_per_phi0, "config")
+
+
+def sensor_of(name: str, detector: Detector, gain: Gain) -> Sensor:
+    """What procedures need to know, by config and V-phi."""
     return Sensor(
         at=name,
         r_shunt_ohm=detector.shunt_ohm,
         a_per_phi0=detector.input_a_per_phi0,
-        volts_per_phi0_per_ohm=detector.feedback_a_per_phi0,
+        volts_per_phi0_per_ohm=gain.feedback_a_per_phi0,
         feedback_ohm=detector.sweep_feedback_ohm,
         bias_ohm=detector.bias_ohm,
         heater=Heater(ohm=detector.heater_ohm, attenuation_db=detector.heater_attenuation_db),
@@ -84,8 +96,9 @@ def sensor_of(name: str, detector: Detector) -> Sensor:
     )
 
 
-def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Portrait]:
+def portrait(name: str, detector: Detector, gain: Gain, wanted: Wanted) -> Procedure[Portrait]:
     """IV, then whatever else is wanted; all is as before afterwards."""
+    sensor = sensor_of(name, detector, gain)
     bath = bath_of(detector) if wanted.baths_k else None
     top_a, bottom_a = detector.tes_sweep_a
     work_ohm = (yield from get(sensor.at, "feedback")).number
@@ -104,7 +117,9 @@ def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Po
         conductance, _ = yield from characterize.measure_conductance(
             sensor, bath, wanted.baths_k, top_a=top_a, bottom_a=bottom_a
         )
-    return Portrait(curve=curve, conductance=conductance, points=tuple(points), choice=choice)
+    return Portrait(
+        curve=curve, conductance=conductance, points=tuple(points), choice=choice, gain=gain
+    )
 
 
 def _points(
@@ -135,6 +150,7 @@ def bath_of(detector: Detector) -> Bath:
         setpoint=detector.setpoint,
         thermometer=detector.thermometer,
         most_k=detector.bath_max_k,
+        warmer_k2=detector.bath_warmer_k2,
     )
 
 
@@ -143,7 +159,8 @@ def bath_of(detector: Detector) -> Bath:
 
 def as_json(name: str, found: Portrait) -> dict[str, Any]:  # Any: JSON
     """Everything, in SI units; what has an uncertainty is [value, sigma]."""
-    document: dict[str, Any] = {"channel": name, "iv": _iv(found.curve)}
+    gain = {"feedback_a_per_phi0": found.gain.feedback_a_per_phi0, "from": found.gain.source}
+    document: dict[str, Any] = {"channel": name, "gain": gain, "iv": _iv(found.curve)}
     if found.conductance:
         c = found.conductance
         document["conductance"] = {
@@ -174,8 +191,6 @@ def _iv(curve: Iv) -> dict[str, Any]:
 
 
 def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dict[str, Any]:
-    nep = nep_of_bodies(bodies, current_a, noise.f_hz, noise.psd)
-    inside = {n: b for n, b in NEP_BANDS_HZ.items() if b[1] < noise.f_hz[-1]}
     return {
         "bias_a": bias_a,
         "current_a": current_a,
@@ -184,9 +199,7 @@ def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dic
         "tau_s": bodies.tau_s,
         "tau_eff_s": bodies.tau_eff_s,
         "beta": bodies.beta,
-        "nep_w_rthz": dict(
-            zip(inside, in_bands(noise.f_hz, nep, list(inside.values())).tolist(), strict=True)
-        ),
+        "nep_w_rthz": nep_in_bands(bodies, current_a, noise.f_hz, noise.psd),
     }
 
 

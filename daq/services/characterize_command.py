@@ -23,6 +23,10 @@ def characterize(
     map_fw: Annotated[
         list[float] | None, typer.Option(help="Heater's powers of the search.")
     ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Of a simulated bench: its seconds per second."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="For machines: JSON, SI units.")] = False,
 ) -> None:
     """What a TES is: IV; if asked for also dI/dV and noise, Tc and G, the best working point.
@@ -45,7 +49,7 @@ def characterize(
         map_w=scaled(map_fw, 1e-15),
     )
     with progress(quiet=json_) as watch:
-        found = characterize.measure(load(config), channel, wanted, watch)
+        found = characterize.measure(load(config), channel, wanted, watch, speed=speed)
     if json_:
         typer.echo(json.dumps(characterize.as_json(channel, found)))
         return

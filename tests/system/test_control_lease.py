@@ -33,6 +33,10 @@ def test_one_commands_and_the_others_are_told_who(runtime, tmp_path, monkeypatch
         assert ticket.stat().st_mode & 0o777 == 0o600
         told = by(BEN, "run", "start", monkeypatch=monkeypatch, code=2)
         assert "anna holds the control lease" in told
+        for procedure in ("tune", "characterize"):
+            words = (procedure, config, "--channel", "C11")
+            told = by(BEN, *words, monkeypatch=monkeypatch, code=2)
+            assert "anna holds the control lease for another" in told
         until(
             lambda: "anna" in cli(*heater(0.5)).stderr,
             "the instruments to know of the lease",
