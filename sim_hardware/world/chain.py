@@ -201,6 +201,7 @@ class Chain:
         """The state after a stretch that nobody asks for, where one begins or ends here."""
         stops = self._alone.get(state.sample, ())
         if stops:
+            state = self._changed(state)  # a state that was kept here has seen what begins here
             self._keep(state)
             self._left |= dict.fromkeys(stops, state)
         last = max((stop for stop in stops if stop <= limit), default=state.sample)

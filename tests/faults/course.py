@@ -28,7 +28,7 @@ BUFFER_S = 30.0  # that a digitizer's service holds: a core that is away for lon
 STRETCH_S = 10.0  # as a log file is long: within it buffers come and go
 LIVED_S = 5.0  # a process that was seen so shortly before the end lived to it
 HOUR_S = 3600.0
-LEAK_PER_HOUR, COMES_AND_GOES = 10e6, 8e6  # bytes
+LEAK_PER_HOUR, COMES_AND_GOES = 10e6, 3e6  # bytes
 Floats = npt.NDArray[np.float64]
 
 

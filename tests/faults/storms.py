@@ -12,7 +12,7 @@ from tests.system.chain import until
 FIRST_S, EVERY_S, FOR_S = 100.0, 130.0, 8.0  # of the bench's time; one kind after the other
 SOON_S = 25.0  # about what another fault takes: a storm that is as near is waited for
 FACTOR = 100  # times the usual rate
-MORE = 10  # times as many triggers are a storm, whatever of it is throttled
+MORE = 3  # times as many triggers are a storm: most of its pulses lie in records of others
 STORM_WAIT_S = 2 * EVERY_S + 60.0
 SLIPPING, SLIPS_HZ = "C11", 10.0
 KINDS: dict[str, dict[str, Any]] = {  # Any: an entry of the bench's script
@@ -86,7 +86,13 @@ def _jumps(night: Night) -> int:
 
 
 def _storm(name: str, how: str, inject: Inject, expect: str) -> Fault:
-    return Fault(name=name, how=f"bench: {how}, {FOR_S:g} s", inject=inject, expect=expect)
+    return Fault(
+        name=name,
+        how=f"bench: {how}, {FOR_S:g} s",
+        inject=inject,
+        expect=f"{expect}; a counted gap where the bench is too slow for it",
+        loses=("targets", "vetoes"),
+    )
 
 
 STORMS = (
@@ -94,12 +100,12 @@ STORMS = (
         "trigger storm",
         f"particles {FACTOR} x as often",
         _of_particles,
-        "records or counted drops of all; no sample is lost",
+        "records, or counted drops",
     ),
     _storm(
         "flux-jump storm",
         f"{SLIPPING} slips {SLIPS_HZ:g} times a second",
         _of_jumps,
-        "found and charged, locked anew where need be; no sample is lost",
+        "found and charged; locked anew where need be",
     ),
 )

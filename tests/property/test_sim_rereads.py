@@ -72,6 +72,28 @@ def test_what_nobody_read_for_long_is_in_the_log_and_can_be_had_again(tmp_path: 
         assert all(np.array_equal(found[e], s) for e, s in zip(STRETCHES, seen, strict=True))
 
 
+def test_a_chain_is_left_alone_as_it_is_after_what_it_is_told_at_that_sample(
+    tmp_path: Path,
+) -> None:
+    """A loop is closed, a few samples are read, and then nobody reads for long."""
+    lock = GOOD | {"t_s": 5.0, "samples": {"targets": 5 * RATE_HZ}, "value": True}
+    closed = [lock, lock | {"what": "n_locks", "value": 1}]
+    stretches = [(0, 5 * RATE_HZ + 200), (45 * RATE_HZ, 45 * RATE_HZ + 3_000)]
+
+    def read(folder: Path, lines: list[dict[str, object]], **more: object) -> list[np.ndarray]:
+        log = folder / "told.jsonl"
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with unserved(detuned(folder) | {"commands": str(log)} | more) as sources:
+            return [sources["targets"].samples(*each) for each in stretches]
+
+    seen = read(tmp_path, closed)
+    (left,) = (one for one in commands(tmp_path) if one["what"] == "left alone since sample")
+    assert left["value"] == 5 * RATE_HZ
+    again = read(tmp_path, [*closed, left], pace="flat-out", truth_dir=None)
+    for before, after in zip(seen, again, strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
 def test_what_a_digitizer_cannot_remember_is_refused_by_name(tmp_path: Path) -> None:
     with unserved(detuned(tmp_path)) as sources:
         live = sources["targets"]

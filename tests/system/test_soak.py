@@ -207,16 +207,22 @@ def test_storms_of_particles_and_of_flux_jumps_are_weathered(tmp_path: Path) -> 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("mark", "storm", "what"),
+    ("mark", "storm", "what", "records"),
     [
-        ("storm", trigger_storm, f"particles in a target, {STORM} x the usual rate"),
-        ("flux-jump storm", flux_jump_storm, "flux jumps of C11, 10 /s"),
+        ("storm", trigger_storm, f"particles in a target, {STORM} x the usual rate", 2_000),
+        ("flux-jump storm", flux_jump_storm, "flux jumps of C11, 10 /s", 800),
     ],
 )
 def test_a_long_storm(
-    tmp_path: Path, seed: int, report: Path | None, mark: str, storm: Change, what: str
+    tmp_path: Path,
+    seed: int,
+    report: Path | None,
+    mark: str,
+    storm: Change,
+    what: str,
+    records: int,
 ) -> None:
-    found, peak, rate_hz = weathered(tmp_path, seed, storm, 2_000)
+    found, peak, rate_hz = weathered(tmp_path, seed, storm, records)
     counted = {name: sum(b - a for a, b in spans) for name, spans in found.counted.items()}
     values = {
         "storm": what,
