@@ -13,7 +13,16 @@ from typing import Any
 from daq.errors import ScheeliteError
 from daq.run.quantities import Quantity
 from daq.services.marks import Label
-from daq.settings.nightplan import HeaterStep, NoiseStep, RunStep, StopIf, TuneStep, Wait, WriteStep
+from daq.settings.nightplan import (
+    HeaterStep,
+    IvStep,
+    NoiseStep,
+    RunStep,
+    StopIf,
+    TuneStep,
+    Wait,
+    WriteStep,
+)
 from daq.settings.watch import Condition, Order
 
 NS = 10**9
@@ -88,7 +97,15 @@ class Tune:
     again: bool
 
 
-Ask = Look | Start | Stop | Write | Randomly | Tune
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureIv:
+    """Measure IV curves of these channels, of all where none is named."""
+
+    channels: tuple[str, ...]
+    timeout_s: float
+
+
+Ask = Look | Start | Stop | Write | Randomly | Tune | MeasureIv
 Memory = dict[str, Any]  # Any: each step keeps its own few JSON values
 
 
@@ -98,10 +115,11 @@ class StepError(ScheeliteError):
 
 @dataclass(slots=True)
 class Answer:
-    """What became of an ask: the facts, or what a deed gave."""
+    """What became of an ask: the facts, or what a deed gave or has to say."""
 
     facts: Facts | None = None
     run: int | None = None
+    said: str = ""
     error: ScheeliteError | None = None
 
 
@@ -113,6 +131,8 @@ def step_of(step: object, name: str, memory: Memory) -> Step:
     match step:
         case TuneStep():
             return tune(step, memory)
+        case IvStep():
+            return measure_iv(step)
         case Wait():
             return wait(step, memory)
         case WriteStep():
@@ -131,6 +151,8 @@ def said(step: object) -> str:
     match step:
         case TuneStep():
             return f"tune {', '.join(step.channels) or 'all channels'}"
+        case IvStep():
+            return f"IV curves of {', '.join(step.channels) or 'all channels'}"
         case Wait():
             return f"wait until {_limits(step)} for {step.stable_s:g} s"
         case WriteStep():
@@ -147,7 +169,7 @@ def said(step: object) -> str:
 def expected_s(step: object) -> tuple[float, float | None]:
     """Shortest and longest time of a step [s]; None where only the data can tell."""
     match step:
-        case TuneStep():
+        case TuneStep() | IvStep():
             return 0.0, step.timeout_s
         case Wait():
             return step.stable_s, step.timeout_s
@@ -188,11 +210,14 @@ def tune(step: TuneStep, memory: Memory) -> Step:
     again = "tuning" in memory
     memory["tuning"] = True
     answer = yield Tune(channels=tuple(step.channels), timeout_s=step.timeout_s, again=again)
-    if answer.error is None:
-        return "passed"
-    if step.otherwise == "end":
-        raise StepError(str(answer.error)) from answer.error
-    return f"it goes on: {answer.error}"
+    return "passed" if answer.error is None else _otherwise(step, answer.error)
+
+
+def measure_iv(step: IvStep) -> Step:
+    """Until all curves are there; what a crash ended was put back, and begins anew."""
+    yield from look()
+    answer = yield MeasureIv(channels=tuple(step.channels), timeout_s=step.timeout_s)
+    return answer.said if answer.error is None else _otherwise(step, answer.error)
 
 
 def write(order: Order) -> Step:
@@ -379,6 +404,13 @@ def _was_asked(facts: Facts, memory: Memory) -> bool:
     """Whether the run ended by its duration or because somebody wanted it."""
     reason = facts.last_reason if facts.last_run == memory["run"] else ""
     return reason.endswith(OVER) or "operator" in reason
+
+
+def _otherwise(step: TuneStep | IvStep, error: ScheeliteError) -> str:
+    """What becomes of a step whose program failed."""
+    if step.otherwise == "end":
+        raise StepError(str(error)) from error
+    return f"it goes on: {error}"
 
 
 def _met(step: RunStep, facts: Facts) -> str:

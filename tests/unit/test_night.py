@@ -19,9 +19,25 @@ from daq.errors import (
 from daq.run.quantities import Quantity
 from daq.services import nightkeeper, nightrun
 from daq.services.authority import Notes
-from daq.services.nightkeeper import Deeds, NightKeeper, tune_command
+from daq.services.nightkeeper import (
+    Deeds,
+    NightKeeper,
+    StartNight,
+    iv_command,
+    tune_command,
+)
 from daq.services.nightrun import Journal, NightRun
-from daq.services.nightsteps import Answer, Facts, Randomly, Start, Stop, Tune, Write, expected_s
+from daq.services.nightsteps import (
+    Answer,
+    Facts,
+    MeasureIv,
+    Randomly,
+    Start,
+    Stop,
+    Tune,
+    Write,
+    expected_s,
+)
 from daq.settings.loader import load
 from daq.settings.nightplan import parse_plan, seconds_until
 
@@ -388,6 +404,84 @@ def test_a_tuning_that_a_crash_ended_goes_on(course):
     assert night.outcomes == ["passed"]
 
 
+IV = 'name = "test"\n[[first]]\nkind = "iv"\nchannels = ["C11", "C12"]\ntimeout = "10 min"\n'
+
+
+def test_iv_curves_are_measured_and_what_they_say_is_told(course):
+    night = course(IV)
+    asked = MeasureIv(channels=("C11", "C12"), timeout_s=600.0)
+    night.night._do = lambda ask: Answer(said="Rn C11 200 mohm") if ask == asked else None
+    assert night.to(10).outcomes == ["Rn C11 200 mohm"]
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "outcome"),
+    [('otherwise = "end"\n', "first.0: C12: no transition seen"), ("", "done")],
+)
+def test_an_iv_that_cannot_be_had_ends_the_night_only_where_that_is_asked_for(
+    course, otherwise, outcome
+):
+    night = course(IV + otherwise)
+    night.lab.refusals = [CheckError("C12: no transition seen")]
+    night.to(10)
+    assert night.night.journal.outcome == outcome
+
+
+def test_an_iv_that_a_crash_ended_begins_anew(course):
+    night = course(IV)
+    asked = []
+    night.night._do = lambda ask: [asked.append(ask), Future()][1]  # which is never done
+    night.to(10)
+    night.crash()
+    night.to(20)
+    assert [*asked, *night.lab.asked(MeasureIv)] == 2 * [asked[0]]
+
+
+IV_TOLD = (
+    """print('{"channels": {"C11": {"channel": "C11", "iv": {"r_normal_ohm": [0.2, 0.001]}}}}')"""
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error"),
+    [
+        (IV_TOLD, "Rn C11 200 mohm: iv-first-0-0.json", None),
+        (f"{IV_TOLD}; raise SystemExit('C12: frozen')", "", "the IV: C12: frozen"),
+    ],
+)
+def test_the_curves_are_kept_in_the_nights_folder(tmp_path, monkeypatch, code, said, error):
+    monkeypatch.chdir(tmp_path)  # where the nights would be
+    monkeypatch.setattr(nightkeeper, "iv_command", lambda *_: [sys.executable, "-c", code])
+    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
+    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
+    try:
+        folder = Path(
+            keeper.verbs["night-start"].act(StartNight(IV, "plan.toml", "anna"))["folder"]
+        )
+        answer = keeper._do(MeasureIv(channels=("C11",), timeout_s=60.0)).result(60)
+    finally:
+        keeper.close()
+        keeper._notes.close()
+    assert (answer.said, answer.error and str(answer.error)) == (said, error)
+    assert '"r_normal_ohm": [0.2' in (folder / "iv-first-0-0.json").read_text()
+
+
+def test_a_rehearsal_shows_the_iv():
+    from datetime import UTC, datetime
+
+    from daq.services.night_commands import rehearsal
+
+    (row,) = rehearsal(made(IV), datetime(2026, 11, 26, 22, 0, tzinfo=UTC))
+    assert row["what"] == "IV curves of C11, C12"
+
+
+def test_beside_a_fast_bench_programs_are_told_its_speed(tmp_path):
+    path = tmp_path / "fast.toml"
+    path.write_text(Path("config/bench.toml").read_text() + "\n[night]\nspeed = 8.0\n")
+    command = iv_command(load(path), MeasureIv(channels=(), timeout_s=10.0))
+    assert command[3:] == ["characterize", str(path), "--all", "--speed", "8", "--json"]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_the_command_that_tunes_is_one_that_there_is(again):
     from typer.testing import CliRunner
@@ -457,7 +551,7 @@ kind = "dance"
          "timeout_s = 5.0", "expected until where something is repeated"),
         (PLAN.replace("below = ", "above = ").replace('"OFF"', '"OF"'), "fridge.heater_range"),
         (PLAN.replace(MXC, "fridge.mxc"), "first.0.watch: expected one of"),
-        ('name = "x"\n[[first]]\nkind = "iv"\n', "first.0.kind: expected tune, which measures IV"),
+        ('name = "x"\n[[first]]\nkind = "iv"\nchannels = ["C99"]', "first.0.channels: expected"),
         ('name = "x"\n[[first]]\nkind = "tune"\nchannels = ["C99"]', "first.0.channels: expected"),
         (runs(""), "expected one of duration_s, livetime_s, records"),
         (runs('duration = "1 s"\nstop_if = [{ watch = "run.gapz", above = 1.0 }]'),
