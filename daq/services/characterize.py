@@ -69,16 +69,14 @@ def measure(
         return run(procedure, hands)
 
 
-def ivs(
-    settings: Settings, names: Sequence[str], watch: Watch, *, speed: float | None = None
-) -> dict[str, Outcome[Portrait]]:
+def ivs(settings: Settings, names: Sequence[str], watch: Watch) -> dict[str, Outcome[Portrait]]:
     """IV curves of several channels at once; one that fails does not stop the others."""
     plans = {name: settings.section(Detectors).root[name] for name in tune.chosen(settings, names)}
     curves = {name: portrait(sensor_of(name, of), of, Wanted()) for name, of in plans.items()}
     with (
         tune.services(settings),
         tune.stoppable() as stop,
-        tune.executor(settings, watch, stop, speed) as hands,
+        tune.executor(settings, watch, stop, None) as hands,
     ):
         return run(together(curves), hands)
 

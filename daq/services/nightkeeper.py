@@ -22,7 +22,6 @@ from daq.errors import CheckError, RefusedError, ScheeliteError
 from daq.model.operator import Operator
 from daq.services import nightrun
 from daq.services.authority import Notes
-from daq.services.nightclock import speed_of
 from daq.services.nightrun import Journal, NightRun
 from daq.services.nightsteps import (
     Answer,
@@ -294,10 +293,8 @@ def _chosen(channels: tuple[str, ...]) -> list[str]:
 
 
 def _command(verb: str, settings: Settings, which: list[str]) -> list[str]:
-    """Of what is up; beside a bench that is faster than time, at its speed."""
-    config, speed = str(settings.path.absolute()), speed_of(settings)
-    fast = [] if speed == 1.0 else ["--speed", f"{speed:g}"]
-    return [sys.executable, "-m", "daq.services.cli", verb, config, *which, *fast, "--json"]
+    config = str(settings.path.absolute())
+    return [sys.executable, "-m", "daq.services.cli", verb, config, *which, "--json"]
 
 
 def iv_words(told: str) -> str:

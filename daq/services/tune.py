@@ -22,6 +22,7 @@ from daq.services import system, tunefile
 from daq.services.detectorwires import DetectorWires
 from daq.services.executor import Executor
 from daq.services.journal import Journal
+from daq.services.nightclock import speed_of
 from daq.services.tunefile import (
     BEFORE,
     JOURNAL,
@@ -109,7 +110,7 @@ def tune(
 ) -> Result:
     """Tune channels of what is up; of a config that is not, its services are up meanwhile.
 
-    `speed` is that of a simulated bench which the config does not describe.
+    `speed` is that of a simulated bench which the config, [night] of it as well, does not tell.
     """
     folder, names = _begun(settings, channels, resume)
     steps, begun = Steps(), time.monotonic()
@@ -230,7 +231,7 @@ def _speed(settings: Settings) -> float:
     bench = settings.sections.get("bench")
     if getattr(bench, "pace", "clock") != "clock":
         raise UsageError('expected [bench] with pace = "clock" to tune, found "flat-out"')
-    return float(getattr(bench, "speed", 1.0))
+    return float(getattr(bench, "speed", speed_of(settings)))
 
 
 def _write_before(

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from daq.errors import (
     CheckError,
@@ -18,6 +19,7 @@ from daq.errors import (
 )
 from daq.run.quantities import Quantity
 from daq.services import nightkeeper, nightrun
+from daq.services import tune as tune_service
 from daq.services.authority import Notes
 from daq.services.nightkeeper import (
     Deeds,
@@ -475,17 +477,24 @@ def test_a_rehearsal_shows_the_iv():
     assert row["what"] == "IV curves of C11, C12"
 
 
-def test_beside_a_fast_bench_programs_are_told_its_speed(tmp_path):
+def test_beside_a_fast_bench_procedures_know_its_speed(tmp_path):
+    text = Path("config/bench.toml").read_text().partition("\n[bench]\n")[0]
     path = tmp_path / "fast.toml"
-    path.write_text(Path("config/bench.toml").read_text() + "\n[night]\nspeed = 8.0\n")
-    command = iv_command(load(path), MeasureIv(channels=(), timeout_s=10.0))
-    assert command[3:] == ["characterize", str(path), "--all", "--speed", "8", "--json"]
+    path.write_text(f"{text}\n[night]\nspeed = 8.0\n")
+    assert tune_service._speed(load(path)) == 8.0
+    assert tune_service._speed(BENCH) == 1.0
+
+
+def test_the_command_that_measures_is_one_that_there_is():
+    from daq.services import cli
+
+    command = iv_command(BENCH, MeasureIv(channels=("C11", "C99"), timeout_s=10.0))
+    found = CliRunner().invoke(cli.app, command[3:])
+    assert "expected one of the detectors" in str(found.exception)
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_the_command_that_tunes_is_one_that_there_is(again):
-    from typer.testing import CliRunner
-
     from daq.services import cli
 
     ask = Tune(channels=("C11", "C12"), timeout_s=10.0, again=again)
