@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,14 @@ from daq.readout.circuit import Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
 from daq.readout.noise_model import in_bands, nep_of_bodies
-from daq.readout.procedures import Outcome, get, run, together
-from daq.readout.requests import Procedure
+from daq.readout.procedures import Execute, Outcome, get, run, together
+from daq.readout.requests import Begin, End, Procedure, Say
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import Noise, Pulses, SquareWave
 from daq.readout.thermal import Conductance
 from daq.readout.workingpoint import Choice
 from daq.services import tune
+from daq.services.progress import telling
 from daq.services.tune import Watch
 from daq.settings.detectors import Detector, Detectors
 from daq.settings.loader import Settings
@@ -61,11 +63,7 @@ def measure(
     (name,) = tune.chosen(settings, [name])
     detector = settings.section(Detectors).root[name]
     procedure = portrait(sensor_of(name, detector), detector, wanted)
-    with (
-        tune.services(settings),
-        tune.stoppable() as stop,
-        tune.executor(settings, watch, stop, speed) as hands,
-    ):
+    with _hands(settings, watch, speed) as hands:
         return run(procedure, hands)
 
 
@@ -73,12 +71,25 @@ def ivs(settings: Settings, names: Sequence[str], watch: Watch) -> dict[str, Out
     """IV curves of several channels at once; one that fails does not stop the others."""
     plans = {name: settings.section(Detectors).root[name] for name in tune.chosen(settings, names)}
     curves = {name: portrait(sensor_of(name, of), of, Wanted()) for name, of in plans.items()}
+    with _hands(settings, watch, None) as hands:
+        return run(together(curves), hands)
+
+
+@contextmanager
+def _hands(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Execute]:
+    """What is up at work, stopped by Ctrl-C, and shown to who looks."""
+
+    def told(said: Say | Begin | End) -> None:
+        watch(said)
+        teller.said(said)
+
     with (
         tune.services(settings),
+        telling(settings) as teller,
         tune.stoppable() as stop,
-        tune.executor(settings, watch, stop, None) as hands,
+        tune.executor(settings, told, stop, speed) as hands,
     ):
-        return run(together(curves), hands)
+        yield teller.watching(hands)
 
 
 def sensor_of(name: str, detector: Detector) -> Sensor:

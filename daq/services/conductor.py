@@ -44,6 +44,7 @@ from daq.services.neighbors import Neighbors, service_names
 from daq.services.nightclock import night_clock, speed_of
 from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
+from daq.services.progress import Relay
 from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.stability import HeaterPulses
@@ -156,8 +157,9 @@ class Conductor:
             ticket=lambda: self._ticket,
         )
         self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
+        self._relay = Relay(settings)
         self._cataloguing, self._web = Cataloguing(settings.data_dir), WebPage(settings)
-        verbs |= self._alarming.verbs | self._nights.verbs
+        verbs |= self._alarming.verbs | self._nights.verbs | self._relay.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
             verbs,
@@ -172,7 +174,11 @@ class Conductor:
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
         poller = sockets.poller(
-            self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
+            self._commands.socket,
+            self._beat.socket,
+            self._neighbors.socket,
+            self._relay.socket,
+            self._waker,
         )
         self._relocker.start()
         self._pulses.start()
@@ -186,6 +192,7 @@ class Conductor:
                 self._watch()
                 self._commands.serve()
                 self._beat.serve()
+                self._relay.serve()
                 self._tell()
         finally:
             self._stop.set()
@@ -193,7 +200,9 @@ class Conductor:
             self._pulses.join(JOIN_S)
             for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
                 watcher.close()
-            for part in (self._commands, self._beat, self._neighbors, self._notes):
+            for part in (
+                self._commands, self._beat, self._neighbors, self._notes, self._relay,
+            ):  # fmt: skip
                 part.close()
 
     # --- verbs ---

@@ -23,6 +23,7 @@ from daq.services.detectorwires import DetectorWires
 from daq.services.executor import Executor
 from daq.services.journal import Journal
 from daq.services.nightclock import speed_of
+from daq.services.progress import telling
 from daq.services.tunefile import (
     BEFORE,
     JOURNAL,
@@ -118,10 +119,16 @@ def tune(
     def told(said: Say | Begin | End) -> None:
         steps.watch(said)
         watch(said)
+        teller.said(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
+    with (
+        services(settings),
+        telling(settings) as teller,
+        stoppable() as stop,
+        executor(settings, told, stop, speed) as hands,
+    ):
         plans = {name: settings.section(Detectors).root[name] for name in names}
-        with Journal(folder / JOURNAL, hands, told) as journal:
+        with Journal(folder / JOURNAL, teller.watching(hands), told) as journal:
             before = run(guide.snapshot(plans), journal)
             _write_before(folder / BEFORE, settings, before)
             outcomes = run(guide.tune(plans), journal)
