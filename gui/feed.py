@@ -18,7 +18,7 @@ from daq.errors import ScheeliteError, WireError
 from daq.model.operator import Operator
 from daq.settings import operator
 from daq.wire import sockets
-from daq.wire.schemas import State
+from daq.wire.schemas import Progress, State
 from gui import tuning
 from gui.endpoints import Endpoints
 from gui.model.frames import (
@@ -28,6 +28,7 @@ from gui.model.frames import (
     Stream,
     TraceFrame,
     Trouble,
+    parse_progress,
     parse_pulses,
     parse_state,
     parse_traces,
@@ -40,7 +41,7 @@ DOCTOR_S = 60.0
 _POLL_MS = 100
 
 OPERATOR = object()  # stands for the operator's name, or ticket, in arguments
-Parse = Callable[[Sequence[bytes]], TraceFrame | PulseFrame | State]
+Parse = Callable[[Sequence[bytes]], TraceFrame | PulseFrame | State | Progress]
 
 
 class Feed(QObject):
@@ -121,6 +122,7 @@ def listen(endpoints: Endpoints, inbox: Inbox, over: threading.Event) -> None:
     ears = [
         Ear(endpoints.traces, parse_traces, inbox),
         Ear(endpoints.pulses, parse_pulses, inbox),
+        Ear(endpoints.progress, parse_progress, inbox),
         *(Ear(endpoint, parse_state, inbox) for endpoint in endpoints.states.values()),
     ]
     by_socket = {ear.socket: ear for ear in ears}
@@ -148,7 +150,7 @@ class Ear:
         except WireError as error:
             self._inbox.put(topic, Trouble(f"{topic}: {error}"))
             return
-        if not isinstance(item, State):  # only the last state counts, and it is sent again
+        if not isinstance(item, State | Progress):  # the last one counts, and is sent again
             self._inbox.miss(self._sequences.skipped(topic, item.header.seq))
         self._inbox.put(topic, item)
 

@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from daq.errors import (
     NoNewsError,
@@ -32,6 +33,7 @@ from daq.errors import (
     UsageError,
 )
 from daq.run.lease import Lease
+from daq.run.past import Past
 from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
 from daq.services import processes
@@ -65,6 +67,7 @@ FOLLOWED: dict[str, dict[str, str]] = {
     "running": {"paused-by-disk": "room", "paused": "resume"},
     "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
 }
+MOST_NAMES, MOST_ROWS = 24, 500  # of an answer of history, which is one message
 JOIN_S = 3.0  # a try to lock that is under way ends with the process
 
 
@@ -90,6 +93,12 @@ class ReleaseLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "lease-release"."""
 
     ticket: str
+
+
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "history": quantities as alarms name them."""
+
+    names: Annotated[list[str], Meta(max_length=MOST_NAMES)]
 
 
 class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +142,7 @@ class Conductor:
             "label": Verb(SetLabel, self._label, "act"),
             "lease-take": Verb(TakeLease, self._take_lease),
             "lease-release": Verb(ReleaseLease, self._release_lease),
+            "history": Verb(History, self._history),
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
         }
         endpoint = settings.endpoint
@@ -157,7 +167,7 @@ class Conductor:
             ticket=lambda: self._ticket,
         )
         self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
-        self._relay = Relay(settings)
+        self._relay, self._past = Relay(settings), Past()
         self._cataloguing, self._web = Cataloguing(settings.data_dir), WebPage(settings)
         verbs |= self._alarming.verbs | self._nights.verbs | self._relay.verbs
         self._commands = CommandServer(
@@ -279,6 +289,10 @@ class Conductor:
             self._notes.tell(f"{held.who} gives the control lease back")
         return {}
 
+    def _history(self, asked: History) -> Result:
+        """{"series": {name: [[UTC [s], lowest, highest]]}} since this run control began."""
+        return {"series": self._past.of(asked.names, MOST_ROWS)}
+
     def _ask_core(self, verb: str, **arguments: object) -> Result:
         with sockets.calling(self._settings.endpoint("core.commands"), "core") as core:
             return core.call(verb, CORE_TIMEOUT_S, **arguments)
@@ -397,8 +411,9 @@ class Conductor:
         if self._beat.due(self._state.name):
             body = self._body()
             self._beat.publish(self._state.name, progress=self._progress, body=body)
-            told = {"state": self._state.name, **body}
-            self._web.put(told, self._neighbors.body("core"), self._quantities())
+            told, quantities = {"state": self._state.name, **body}, self._quantities()
+            self._past.add(time.time(), quantities)
+            self._web.put(told, self._neighbors.body("core"), quantities)
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:
