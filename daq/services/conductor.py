@@ -376,10 +376,12 @@ class Conductor:
             last_run=last.get("run"),
             last_reason=str(last.get("reason", "")),
             targets=self._targets,
+            speed=speed_of(self._settings),
         )
 
     def _start_for_night(self, ask: Start) -> int:
         """The number of a run begun; a digitizer that does not stream yet is worth a wait."""
+        self._refuse_silence()
         try:
             arguments = StartRun(
                 ask.comment, ask.duration_s, label=msgspec.convert(ask.label, Label)
@@ -387,6 +389,13 @@ class Conductor:
             return int(self._start(arguments)["number"])
         except (RefusedError, UsageError) as error:
             raise NotConnectedError(str(error)) from error
+
+    def _refuse_silence(self) -> None:
+        """A try in vain uses up a run's number: none where a digitizer is known to send nothing."""
+        rows = (self._neighbors.body("core") or {}).get("digitizers", {})
+        silent = [name for name, row in rows.items() if row["state"] in ("absent", "silent")]
+        if silent:
+            raise NotConnectedError(f"no samples from {', '.join(silent)}")
 
     def _quantities(self) -> dict[str, Quantity]:
         core, instruments = self._neighbors.body("core"), self._neighbors.body("instruments")

@@ -26,7 +26,8 @@ from daq.settings.nightplan import (
 from daq.settings.watch import Condition, Order
 
 NS = 10**9
-PATIENCE_S = 300.0  # for services that are being started again
+PATIENCE_S = 300.0  # by the real clock, for services that are being started again
+AGAIN_S = 2.0  # by the real clock, between two tries to begin a run
 MOST_AGAIN = 20  # runs of one step
 SLACK_S = 1.0  # a run that ended so near its duration has had it
 OVER = "s are over"  # how the core says that a run has had its duration
@@ -45,6 +46,11 @@ class Facts:
     last_reason: str = ""
     targets: tuple[str, ...] = ()
     hurry: str = ""  # why every step must come to its end now
+    speed: float = 1.0  # of the night's clock; services are started again by the real one
+
+    def later(self, began_ns: int, real_s: float) -> bool:
+        """Whether so much real time has passed."""
+        return self.t_ns - began_ns > real_s * self.speed * NS
 
     def value(self, name: str) -> float | None:
         """A quantity that is known and fresh."""
@@ -303,7 +309,7 @@ def insist(ask: Ask) -> Generator[Ask, Answer, Answer]:
         if answer.error is None:
             return answer
         facts = yield from look()
-        if not answer.error.retryable or facts.t_ns - began_ns > PATIENCE_S * NS:
+        if not answer.error.retryable or facts.later(began_ns, PATIENCE_S):
             raise StepError(str(answer.error)) from answer.error
 
 
@@ -373,9 +379,12 @@ def _started(asked: Start) -> Generator[Ask, Answer, int]:
         if answer.error is None and answer.run is not None:
             return answer.run
         facts = yield from look()
+        tried_ns = facts.t_ns
+        while facts.run is None and not facts.later(tried_ns, AGAIN_S):
+            facts = yield from look()
         if facts.run is not None:
             return facts.run
-        if facts.t_ns - began_ns > PATIENCE_S * NS:
+        if facts.later(began_ns, PATIENCE_S):
             raise StepError(str(answer.error)) from answer.error
 
 

@@ -109,7 +109,8 @@ class MainWindow(QMainWindow):
         self.strip.show_console(self.console, now_s)
         self.controls.show_console(self.console, now_s)
         self.log.show_notes(self.console)
-        self._show_counts({type(item) for item in items}, now_s)
+        told = any(isinstance(item, State) and item.service == "core" for item in items)
+        self._show_counts(told, now_s)
         self._show_plots(items, now_s)
         self._ask_what_is_missing(now_s)
         self._show_slow(items, now_s)
@@ -237,10 +238,10 @@ class MainWindow(QMainWindow):
 
     # --- drawing ---
 
-    def _show_counts(self, kinds: set[type], now_s: float) -> None:
+    def _show_counts(self, told: bool, now_s: float) -> None:
         """Fill the list, when the core has spoken or has fallen silent."""
         fresh = self.console.core.is_fresh(now_s)
-        if State not in kinds and fresh == self._fresh:
+        if not told and fresh == self._fresh:
             return
         self._fresh = fresh
         core = self.console.core.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ class TraceView(QFrame):
 
     def say(self, text: str) -> None:
         """Show a sentence in the middle; an empty one takes it away."""
+        if text == self.sentence:
+            return
         self._sentence.setText(text)
         self._sentence.setPos(-self._span_s / 2, max(len(self._order), 1) / 2)
 
@@ -121,10 +124,12 @@ class TraceView(QFrame):
         """Draw the channels of one digitizer that have a lane; their names."""
         ages = np.repeat(stretch.ages_s, 2)
         drawn = set()
-        for name, volts in zip(stretch.channels, stretch.volts, strict=True):
-            low, high = np.fmin.reduce(volts[:, 0]), np.fmax.reduce(volts[:, 1])
-            if name in self._curves and np.isfinite(low):
-                lane = self._lane(name, float(low), float(high), follow, now_s)
+        lows = np.fmin.reduce(stretch.volts[..., 0], axis=1)
+        highs = np.fmax.reduce(stretch.volts[..., 1], axis=1)
+        rows = zip(stretch.channels, stretch.volts, lows.tolist(), highs.tolist(), strict=True)
+        for name, volts, low, high in rows:
+            if name in self._curves and math.isfinite(low):
+                lane = self._lane(name, low, high, follow, now_s)
                 self._curves[name].setData(ages, self._heights(name, lane, volts.reshape(-1)))
                 drawn.add(name)
         return drawn

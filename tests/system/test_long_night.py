@@ -31,12 +31,6 @@ stable = "1 min"
 timeout = "30 min"
 
 [[first]]
-kind = "iv"
-channels = ["C11", "C12"]
-timeout = "1 h"
-otherwise = "end"
-
-[[first]]
 kind = "noise"
 duration_s = {noise_s}
 rate_hz = 2.0

@@ -75,7 +75,7 @@ class Lab:
         self.t_s = 0.0
         self.mxc, self.run, self.last, self.n = 0.010, None, (None, ""), 0
         self.duration_s, self.began_s, self.records = None, 0.0, 0.0
-        self.deeds, self.refusals = [], []
+        self.deeds, self.refusals, self.speed = [], [], 1.0
 
     def facts(self) -> Facts:
         if self.run and self.duration_s and self.t_s - self.began_s >= self.duration_s:
@@ -96,6 +96,7 @@ class Lab:
             last_run=self.last[0],
             last_reason=self.last[1],
             targets=("C11", "C12"),
+            speed=self.speed,
         )
 
     def end(self, reason: str) -> None:
@@ -304,6 +305,17 @@ def test_what_is_away_is_asked_again_and_what_is_refused_is_not(course):
     night.to(100)
     assert night.outcomes == ["run 1: 10 s are over"]
     assert len(night.lab.asked(Start)) == 6
+
+
+def test_patience_with_services_is_by_the_real_clock_and_costs_few_tries(course):
+    night = course(runs('duration = "10 s"'))
+    night.lab.speed = 8.0
+    night.lab.refusals = [NotConnectedError("no samples from targets")] * 10_000
+    night.to(2300)
+    assert not night.night.over
+    night.to(2600)
+    assert night.night.journal.outcome == "first.0: no samples from targets"
+    assert 100 < len(night.lab.asked(Start)) < 160  # one in 16 s of the night, 2 s of ours
 
 
 def test_a_refused_order_ends_the_night(course):
