@@ -35,15 +35,6 @@ kind = "noise"
 duration_s = {noise_s}
 rate_hz = 2.0
 
-[[first]]
-kind = "heater"
-instrument = "pulser"
-height = "output 1.amplitude"
-heights = [0.1, 0.2, 0.4]
-each_s = {heater_s}
-before = [{{ instrument = "pulser", parameter = "output 1.on", value = true }}]
-after = [{{ instrument = "pulser", parameter = "output 1.on", value = false }}]
-
 [[repeat]]
 kind = "wait"
 watch = "{mxc}"
@@ -90,7 +81,7 @@ def test_a_whole_night_needs_nobody(runtime, tmp_path, capsys):
         plan = tmp_path / "plan.toml"
         plan.write_text(
             PLAN.format(hours=HOURS, until=f"{ends:%H:%M}", mxc=MXC, run_s=length_s / 8,
-                        noise_s=length_s / 48, heater_s=length_s / 480),
+                        noise_s=length_s / 48),
             encoding="utf-8",
         )  # fmt: skip
         folder = Path(cli_json("night", plan)["folder"])
