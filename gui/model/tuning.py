@@ -20,9 +20,10 @@ class TuningBook:
         self._rows.setdefault(row.at, {})[row.step] = row
 
     def drawn(self, channel: str, steps: Iterable[str]) -> Progress | None:
-        """The newest of these steps that has curves."""
+        """The one of these steps that goes on now; else the first of them that has curves."""
         rows = [row for step in steps if (row := self._of(channel).get(step)) and row.curves]
-        return max(rows, key=lambda row: row.t_ns, default=None)
+        now = [row for row in rows if row.state == "runs"]
+        return max(now, key=lambda row: row.t_ns, default=rows[0] if rows else None)
 
     def under_way(self, channel: str, utc_ns: int) -> str:
         """The step that a channel is at now, in words; "" where none is."""

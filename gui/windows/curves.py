@@ -11,11 +11,11 @@ from gui.model.text import clock
 from gui.palette import Palette
 from gui.windows.graph import Graph
 
-SIDES = (("v-phi", "proof"), ("iv", "noise"))  # the newest of these is drawn
+SIDES = (("v-phi", "proof"), ("iv", "noise"))  # that which goes on is drawn, else the first
 WORDS = {"runs": "◌", "passed": "✓", "failed": "■ failed", "over": "✓"}
 EMPTY = (
-    "no V-phi of {channel} yet: Tune measures one, or scheelite tune",
-    "no IV of {channel} yet: Tune measures one, or scheelite characterize",
+    "no V-phi of {channel} yet:\nTune measures one",
+    "no IV of {channel} yet:\nTune measures one",
 )
 
 

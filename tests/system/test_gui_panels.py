@@ -537,7 +537,7 @@ def tuned(step: str, y: list[float], state: str = "runs", **more: Any) -> Progre
 def test_v_phi_and_iv_grow_while_somebody_tunes(bench: GuiBench, dark: MainWindow) -> None:
     shown(dark, "SQUID/TES")
     curves = dark.curves
-    assert curves.squid.said == "no V-phi of C11 yet: Tune measures one, or scheelite tune"
+    assert curves.squid.said == "no V-phi of C11 yet:\nTune measures one"
     bench.progress.show("C11 v-phi", tuned("v-phi", [1.0, 3.0]))
     heard = lambda: [bench.serve(), dark.console.tunings.drawn("C11", ["v-phi"])][-1]  # noqa: E731
     wait_until(heard)
@@ -549,6 +549,7 @@ def test_v_phi_and_iv_grow_while_somebody_tunes(bench: GuiBench, dark: MainWindo
     fit = Curve("fit", [0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
     done = tuned("v-phi", [1.0, 3.0, 2.0], "passed")
     dark.receive([msgspec.structs.replace(done, curves=[*done.curves, fit])])
+    dark.receive([tuned("proof", [1.0, 2.0], "passed")])  # the V-phi stays
     dark.receive([tuned("iv", [0.5], "failed")])
     dark.show_panels()
     assert curves.squid.data("fit")[0].size == 3
