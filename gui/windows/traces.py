@@ -33,6 +33,7 @@ class TraceView(QFrame):
         self._lanes: dict[str, Lane] = {}
         self._curves: dict[str, pg.PlotCurveItem] = {}
         self._order: tuple[str, ...] = ()
+        self._floors: dict[str, float] = {}
         self._ticks: list[tuple[float, str]] = []
         self._scales: Mapping[str, tuple[float, str]] = {}
         self._clicks: list[float] = []
@@ -89,6 +90,7 @@ class TraceView(QFrame):
                 self._curves[name] = curve(colors[name])
                 self._plot.addItem(self._curves[name])
         self._order = tuple(shown)
+        self._floors = {name: float(len(shown) - 1 - i) for i, name in enumerate(shown)}
         self._plot.setYRange(0, max(len(shown), 1), padding=0)
         names = [(self._floor(name) + 0.5, name) for name in shown]
         self._plot.getAxis("left").setTicks([names])
@@ -96,8 +98,8 @@ class TraceView(QFrame):
 
     def scale(self, scales: Mapping[str, tuple[float, str]]) -> None:
         """What each channel's volts are multiplied with, and the unit they then have."""
-        self._scales = scales
-        self._ticks = []
+        if scales != self._scales:
+            self._scales, self._ticks = scales, []
 
     def click(self, age_s: float) -> None:
         """Put a cursor; the second tells the time between them."""
@@ -181,7 +183,7 @@ class TraceView(QFrame):
         self._borders.setData(np.tile([-self._span_s, 0.0], len(levels) // 2), levels)
 
     def _floor(self, name: str) -> float:
-        return float(len(self._order) - 1 - self._order.index(name))
+        return self._floors[name]
 
     def _set_up(self) -> None:
         self._plot.scene().sigMouseClicked.connect(self._clicked)
