@@ -58,8 +58,7 @@ def supervise(config: Path) -> None:
     """All services of a config, kept alive."""
     from daq.services.supervisor import Supervisor
 
-    # a second SIGTERM is for a service that hangs; the supervisor must see all of them end
-    _serve(
+    _serve(  # a second SIGTERM is for a service that hangs, and nothing to the supervisor
         config,
         lambda settings, stop, _waker: Supervisor(settings, stop).run(),
         lambda _number: None,

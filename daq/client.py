@@ -212,18 +212,22 @@ class Laboratory:
     # --- SQUIDs and sensors ---------------------------------------------------------------------
 
     def tune(
-        self, *channels: str, resume: bool = False, watch: Watch = _unwatched
+        self,
+        *channels: str,
+        deep: bool = False,
+        resume: bool = False,
+        watch: Watch = _unwatched,
     ) -> tuning.Result:
         """From cold SQUIDs to sensors at their working points, with proof; all where none is named.
 
         A channel that did not pass is in `problems`, and as it was found; `resume` goes on after
-        a crash. Only in the main thread, where Ctrl-C puts everything back.
+        a crash; `deep` adds Tc, G and a map of working points. Only in the main thread, where Ctrl-C puts everything back.
         """
-        return tuning.tune(self._settings, channels, watch, resume=resume)
+        return tuning.tune(self._settings, channels, watch, deep=deep, resume=resume)
 
-    def tune_steps(self, *channels: str) -> dict[str, list[tuple[str, str]]]:
+    def tune_steps(self, *channels: str, deep: bool = False) -> dict[str, list[tuple[str, str]]]:
         """What a tuning would do: the steps of each channel, and what each may drive."""
-        return tuning.dry_run(self._settings, channels)
+        return tuning.dry_run(self._settings, channels, deep=deep)
 
     def undo_tune(self) -> tuning.Result:
         """Bring back what was held before the latest tuning."""

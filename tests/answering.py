@@ -16,11 +16,14 @@ from daq.readout.requests import (
     AnyRequest,
     Average,
     Averaged,
+    Begin,
     Do,
     Done,
+    End,
     Generate,
     Get,
     Held,
+    Meet,
     Procedure,
     Put,
     Say,
@@ -68,8 +71,9 @@ SLICE_S = 20.0  # of the stream, read at once while time passes
 class Answering:
     """The hands of a procedure on a bench at pace flat-out; `said` and `asked` are kept.
 
-    `load` is what the generator is told to drive: anything but "INF" is a mistake of whoever set
-    it up, and all its volts are wrong then. `squids` are others than those that are wired.
+    `load` is what the generator is told to drive at the bias: anything but "INF" is a mistake of
+    whoever set it up, and all volts there are wrong then. `squids` are others than those that
+    are wired.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Answering:
     ) -> None:
         self.bench, self._load = bench, load
         self.asked: list[AnyRequest] = []
+        self.ended: list[End] = []
         wired = list(bench.settings.wiring.squids)
         parts = squids or {c: bench.squid(k % 2 + 1, k // 2) for k, c in enumerate(wired)}
         self._squids = {channel: SquidChannel(part) for channel, part in parts.items()}
@@ -119,8 +124,10 @@ class Answering:
                 self._pass(request.seconds)
             case WaitStable():
                 return self._stable(request)
+            case End():
+                self.ended.append(request)
             case _:
-                assert isinstance(request, Say), request
+                assert isinstance(request, Say | Begin | Meet), request
         return Done()
 
     def _held(self, request: Put | Get) -> Held:
@@ -145,7 +152,7 @@ class Answering:
         output = self._output(wave.line)
         pulse = wave.shape == "pulse"
         output.on.write(False)
-        output.load.write(self._load)
+        output.load.write(self._load if wave.line == "bias" else "INF")
         output.amplitude.write(0.002)
         output.offset.write(0.0)
         output.pulse_width.write(16e-9)

@@ -38,6 +38,7 @@ class Bank:
             self._now = [_at(turns, since) for turns in channels]
             self.engine.with_filters(*self._both(), since)
         self._rows = [Tape(start) for _ in channels]  # what the engine has not yet
+        self._awaited = len(self._rows)  # how many of them are empty
         self._begun: tuple[int, int] | None = (start, start)  # where, while nothing was fed since
 
     def channel(self, i: int) -> Filtered:
@@ -53,16 +54,20 @@ class Bank:
         if first > start:
             self.engine.restart(first)
         self._rows = [Tape(first) for _ in self._rows]
+        self._awaited = len(self._rows)
         self._begun = start, first
 
     def feed(self, i: int, samples: I16) -> None:
         """The next samples of a channel."""
-        self._rows[i].append(samples)
-        start, stop = self._rows[i].start, min(row.stop for row in self._rows)
-        if stop > start:
-            self.engine.feed([row.read(start, stop) for row in self._rows])
-            for row in self._rows:
-                row.forget_before(stop)
+        row = self._rows[i]
+        self._awaited -= row.stop == row.start
+        row.append(samples)
+        if not self._awaited:
+            start, stop = row.start, min(each.stop for each in self._rows)
+            self.engine.feed([each.read(start, stop) for each in self._rows])
+            for each in self._rows:
+                each.forget_before(stop)
+            self._awaited = sum(each.stop == stop for each in self._rows)
             self._begun = None
 
     def change(self, turns: Mapping[int, Turn], since: int) -> None:

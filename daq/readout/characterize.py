@@ -274,18 +274,27 @@ def _measure_conductance(
     for target_k in baths_k:
         yield from put(sensor.at, "tes_bias", 0.0)
         held_k = yield from settle_bath(sensor.at, bath, target_k)
-        first = not found
-        curve = yield from _measure_iv(
-            sensor,
-            falling_biases(top_a, bottom_a if first else bottom_a / 10, to_zero=4 * first),
-            seconds,
-            settle_s,
-            None if first else found[0][1].r_load_ohm,
-            0.0 if first else LEAST_SHARE,
-        )
+        curve = yield from iv_of_series(sensor, found, top_a, bottom_a, seconds, settle_s)
         found.append((held_k, curve))
-        top_a = min(top_a, ONSET_MARGIN * _onset_a(curve))
     return thermal.fit(thermal.power_points(found)), found
+
+
+def iv_of_series(
+    sensor: Sensor,
+    found: Sequence[tuple[Estimate, Iv]],
+    top_a: float,
+    bottom_a: float,
+    seconds: float,
+    settle_s: float,
+) -> Procedure[Iv]:
+    """The next IV of baths that get warmer: as far as it says more than those that were found."""
+    first = not found
+    for _, warmer in found:
+        top_a = min(top_a, ONSET_MARGIN * _onset_a(warmer))
+    biases = falling_biases(top_a, bottom_a if first else bottom_a / 10, to_zero=4 * first)
+    load = None if first else found[0][1].r_load_ohm
+    share = 0.0 if first else LEAST_SHARE
+    return (yield from _measure_iv(sensor, biases, seconds, settle_s, load, share))
 
 
 def _onset_a(curve: Iv) -> float:

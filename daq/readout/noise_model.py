@@ -27,6 +27,7 @@ from daq.readout.thermal import Conductance
 
 BOLTZMANN_J_PER_K = 1.380649e-23
 LEAST_AVERAGES = 4
+NEP_BANDS_HZ = {"10 Hz": (8.0, 14.0), "100 Hz": (80.0, 120.0), "500 Hz": (420.0, 580.0)}
 FOLDED_BANDS = 40  # of half the rate, that are folded back
 
 
@@ -186,6 +187,13 @@ def nep_of_bodies(bodies: Bodies, current_a: float, f_hz: F64, psd: F64) -> F64:
         beta=bodies.beta.value,
     )
     return np.asarray(np.sqrt(psd) / np.abs(response))
+
+
+def nep_in_bands(bodies: Bodies, current_a: float, f_hz: F64, psd: F64) -> dict[str, float]:
+    """The NEP around some frequencies [W/sqrt(Hz)], of those bands that were measured."""
+    inside = {name: band for name, band in NEP_BANDS_HZ.items() if band[1] < f_hz[-1]}
+    found = in_bands(f_hz, nep_of_bodies(bodies, current_a, f_hz, psd), list(inside.values()))
+    return dict(zip(inside, found.tolist(), strict=True))
 
 
 def density(current_a: F64, rate_hz: float, *, lowest_hz: float) -> tuple[F64, F64, int]:

@@ -24,6 +24,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Offered,
     Offers,
     Picture,
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 A = TypeVar("A")
 Execute = Callable[[AnyRequest], AnyAnswer]
+AT_BATHS, AT_MAP, AT_WORK = 0, 10_000, 20_000  # stages at which procedures meet, and from there on
 INITIALIZE = "initialize"  # what brings electronics that cannot be asked into a known state
 
 
@@ -97,6 +99,11 @@ def take(at: str, seconds: float, settle_s: float = 0.0) -> Procedure[Taken]:
 def wait(seconds: float) -> Procedure[Done]:
     """Let time pass."""
     return ask(Wait(seconds), Done)
+
+
+def meet(at: str, stage: int) -> Procedure[Done]:
+    """Let those that run together come to the same stage."""
+    return ask(Meet(at, stage), Done)
 
 
 def wait_stable(
@@ -210,15 +217,27 @@ class _Lane(Generic[R]):
             self.request, self.outcome = None, Outcome(error=_ours(error))
 
 
+def _let_on(lanes: Sequence[_Lane[R]]) -> None:
+    """All wait for each other: those of the least stage go on."""
+    stages = [each.request.stage for each in lanes if isinstance(each.request, Meet)]
+    for lane in lanes:
+        if isinstance(lane.request, Meet) and lane.request.stage == min(stages):
+            lane.answer([Done()])
+
+
 def together(procedures: Mapping[str, Procedure[R]]) -> Procedure[dict[str, Outcome[R]]]:
     """Several procedures in step: the requests of all, at once. One that fails ends alone."""
     lanes = {name: _Lane(procedure) for name, procedure in procedures.items()}
-    while active := [lane for lane in lanes.values() if lane.request is not None]:
+    while there := [lane for lane in lanes.values() if lane.request is not None]:
+        active = [lane for lane in there if not isinstance(lane.request, Meet)]
+        if not active:
+            _let_on(there)
+            continue
         requests = tuple(each for lane in active for each in lane.simple)
         try:
             answers = list((yield from ask(All(requests), Several)).answers)
         except ScheeliteError as error:
-            for lane in active:
+            for lane in there:
                 lane.fail(error)
             continue
         for lane in active:

@@ -187,6 +187,16 @@ class Wait(Request, frozen=True):
     seconds: float
 
 
+class Meet(Request, frozen=True):
+    """Go on when all procedures that run together wait for each other, or are at their ends.
+
+    Then those of the least `stage` go on. Answered by Done.
+    """
+
+    at: str
+    stage: int = 0
+
+
 class WaitStable(Request, frozen=True):
     """Wait until a reading stays within `tolerance` of `target` for `dwell_s`.
 
@@ -257,7 +267,7 @@ class End(Request, frozen=True):
 
 
 Simple: TypeAlias = (
-    Put | Get | Do | Offers | Generate | Silence | Average | Take | Wait | WaitStable
+    Put | Get | Do | Offers | Generate | Silence | Average | Take | Wait | WaitStable | Meet
     | Say | Begin | End
 )  # fmt: skip
 

@@ -29,7 +29,7 @@ from daq.readout.circuit import F64, BiasCircuit, Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
 from daq.readout.noise_model import density
-from daq.readout.procedures import ask, average, putting_back, say, take
+from daq.readout.procedures import AT_MAP, ask, average, meet, putting_back, say, take
 from daq.readout.requests import Generate, Procedure, Silence
 from daq.readout.resolution import Template
 from daq.readout.waves import Response
@@ -264,6 +264,7 @@ def _search(
     n = len(heaters_w) * len(biases_a)
     for heater_w in heaters_w:
         for bias_a in biases_a:
+            yield from meet(sensor.at, AT_MAP + len(candidates))  # they may share the heater
             candidate = yield from _candidate(sensor, circuit, curve, bias_a, heater_w, pulses)
             candidates.append(replace(candidate, heater_w=candidate.heater_w + other_heat_w))
             yield from say(sensor.at, "working point", len(candidates) / n, bias_a=bias_a)

@@ -15,6 +15,7 @@ from daq.readout.steps import Floats, StepFailedError, fail, xy
 from daq.readout.vphi import VPhi
 
 POINT_S, POINT_SETTLE_S = 0.005, 0.002  # of a point of V-phi
+FULL_POINT_S = 0.03  # where its slope must be known within 1 %, also by a slow digitizer
 N_COARSE, N_FINER, N_CURVE, N_FINE = 5, 2, 16, 41  # bias currents; points of a curve
 LEAST_EXPLAINED = 0.98  # of the variance, by a periodic curve
 LEAST_EXPLAINED_COARSE = 0.8  # by few harmonics of a period that is not yet known
@@ -132,7 +133,7 @@ def _full(
     least_a = deepest(coarse).bias_a
     for bias_a in (each.bias_a for each in coarse if each.bias_a >= least_a):
         held = yield from put(at, "bias", bias_a)
-        swept = yield from _sweep(at, flux)
+        swept = yield from _sweep(at, flux, FULL_POINT_S)
         full = Sweep(held.number, *swept, vphi.fit(*swept, chain.feedback_a_per_phi0))
         if full.fit.is_even:
             break
@@ -160,18 +161,18 @@ def _sweeps(
         text = f"V-phi at {bias * 1e6:.3g} uA"
         yield from say(at, text, done + 0.4 * i / len(biases))
         held = yield from put(at, "bias", bias)
-        swept = yield from _sweep(at, flux)
+        swept = yield from _sweep(at, flux, POINT_S)
         fit = vphi.fit_with(*swept, chain.feedback_a_per_phi0)
         found.append(Sweep(held.number, *swept, fit))
     return found
 
 
-def _sweep(at: str, flux_a: Floats) -> Procedure[tuple[Floats, Floats]]:
+def _sweep(at: str, flux_a: Floats, point_s: float) -> Procedure[tuple[Floats, Floats]]:
     """(current held in the flux line, open output), point by point."""
     held, volts = [], []
     for current in flux_a.tolist():
         held.append((yield from put(at, "flux", current)).number)
-        volts.append((yield from average(at, POINT_S, POINT_SETTLE_S)).mean_v)
+        volts.append((yield from average(at, point_s, POINT_SETTLE_S)).mean_v)
     return np.array(held), np.array(volts)
 
 

@@ -20,7 +20,7 @@ SEARCH = 0.35  # of the expected period, to either side
 SCANNED = 141  # periods
 GRID = 2000  # points of a period
 LEAST_POINTS = 12
-NEARLY = 0.99  # of the steepest slope is as good as that
+NEARLY = 0.995  # of the steepest slope is as good as that
 
 
 @dataclass(frozen=True, slots=True)

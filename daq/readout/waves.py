@@ -128,17 +128,22 @@ def mean_period(current_a: F64, rate_hz: float, frequency_hz: float) -> tuple[F6
 
 def refuse_wrong_scale(response: Response, slope: float) -> None:
     """CheckError where the wave's answer at low frequency is not what an IV's slope promises."""
-    found = response.lowest
-    ratio = found.value / abs(slope)
-    if abs(ratio - 1) < WRONG_SCALE + 3 * found.sigma / abs(slope):
-        return
+    if found := wrong_scale(response.lowest, slope, WRONG_SCALE):
+        raise CheckError(
+            f"wrong size of the test wave: expected dI/dIb = {abs(slope):.4g} as in the IV, "
+            f"found {found}"
+        )
+
+
+def wrong_scale(seen: Estimate, slope: float, tolerance: float) -> str:
+    """What was seen of dI/dIb where it is not the slope of an IV, and why that may be; or ""."""
+    ratio = seen.value / abs(slope)
+    if abs(ratio - 1) < tolerance + 3 * seen.sigma / abs(slope):
+        return ""
     reasons = {2.0: "50 ohm but drives high impedance", 0.5: "high impedance but drives 50 ohm"}
-    near = [text for factor, text in reasons.items() if abs(ratio / factor - 1) < WRONG_SCALE]
+    near = [text for factor, text in reasons.items() if abs(ratio / factor - 1) < tolerance]
     why = f": the generator is told of {near[0]}" if near else ": is the bias resistor another one?"
-    raise CheckError(
-        f"wrong size of the test wave: expected dI/dIb = {abs(slope):.4g} as in the IV, found "
-        f"{found.value:.4g}, {ratio:.2f} times that{why}"
-    )
+    return f"{seen.value:.4g}, {ratio:.2f} times that{why}"
 
 
 def _blocks(n: int, rate_hz: float, frequency_hz: float) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
 
 from daq.model.batch import Rows
 from daq.model.channel import Channel
@@ -59,6 +58,8 @@ def noise(channel: Channel, table: Rows, samples: Samples) -> Noise | None:
 
     Hann window, mean removed, the power averaged over the records of some stretches.
     """
+    from scipy import signal  # here: it takes a second, and every command passes by
+
     clean = table["flags"] == 0
     looked_at = [samples[s][clean[s], : channel.pretrigger] for s in stretches(len(table))]
     pretriggers = np.concatenate([np.empty((0, channel.pretrigger)), *looked_at])

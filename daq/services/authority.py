@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from daq.errors import WireError
-from daq.run.lease import Held
+from daq.run.lease import Held, seal
 from daq.wire import codec, sockets
 from daq.wire.schemas import Request, State
 
@@ -21,22 +21,32 @@ FRESH_S = 3.0  # run control says who holds the lease twice a second
 SHOWN = 160  # characters of a command's arguments
 
 
+class _Told(msgspec.Struct):
+    """Of run control's state, what is said of the lease."""
+
+    lease: Held | None = None
+    own_seal: str = ""
+
+
 class LeaseWatch:
     """Knows from run control's state who holds the lease; without run control nobody does.
 
-    For one thread. A stop of run control must not make the instruments unreachable.
+    Run control itself, known by its own seal, may always command: what it marks as dead must be
+    dead whoever commands. For one thread. A stop of run control must not make the instruments
+    unreachable.
     """
 
     def __init__(self, endpoint: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._socket = sockets.subscribe(endpoint)
         self._clock = clock
         self._held: Held | None = None
+        self._own = ""  # seal of run control's ticket
         self._heard_s, self._born_s = -FRESH_S, clock()
 
     def check(self, request: Request) -> None:
         """RefusedError where somebody else holds the lease."""
         held, quiet_s = self.listen()
-        if held is not None and quiet_s < FRESH_S:
+        if held is not None and quiet_s < FRESH_S and seal(request.ticket) != self._own:
             held.check(request.ticket, time.time_ns())
 
     def close(self) -> None:
@@ -51,8 +61,8 @@ class LeaseWatch:
         while self._socket.poll(0):
             try:
                 _, header = sockets.receive(self._socket, 2)
-                told = codec.decode(header, State).body.get("lease")
-                self._held = None if told is None else msgspec.convert(told, Held)
+                told = msgspec.convert(codec.decode(header, State).body, _Told)
+                self._held, self._own = told.lease, told.own_seal
             except (WireError, msgspec.ValidationError) as error:
                 logger.warning("Run control said something odd of the lease: %s", error)
                 continue

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +14,18 @@ from daq.readout.characterize import Bath, Sensor, heated
 from daq.readout.circuit import Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
-from daq.readout.noise_model import in_bands, nep_of_bodies
-from daq.readout.procedures import Execute, Outcome, get, run, together
-from daq.readout.requests import Begin, End, Procedure, Say
+from daq.readout.noise_model import nep_in_bands
+from daq.readout.procedures import Outcome, get, run, together
+from daq.readout.requests import Procedure
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import Noise, Pulses, SquareWave
 from daq.readout.thermal import Conductance
 from daq.readout.workingpoint import Choice
-from daq.services import tune
-from daq.services.progress import telling
+from daq.services import tune, tunefile
 from daq.services.tune import Watch
 from daq.settings.detectors import Detector, Detectors
 from daq.settings.loader import Settings
 
-NEP_BANDS_HZ = {"10 Hz": (8.0, 14.0), "100 Hz": (80.0, 120.0), "500 Hz": (420.0, 580.0)}
 LEAST_OF_TOP = 0.05  # of the top of an IV: how far down it goes with heater
 
 
@@ -43,6 +40,14 @@ class Wanted:
     map_w: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Current of the flux line that is one quantum, and who says so: "tune" or "config"."""
+
+    feedback_a_per_phi0: float
+    source: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portrait:
     """What was measured of a sensor."""
@@ -51,6 +56,7 @@ class Portrait:
     conductance: Conductance | None
     points: tuple[tuple[float, float, Bodies, Noise], ...]  # bias, current, fit, noise
     choice: Choice | None
+    gain: Gain
 
 
 def measure(
@@ -62,43 +68,38 @@ def measure(
     """
     (name,) = tune.chosen(settings, [name])
     detector = settings.section(Detectors).root[name]
-    procedure = portrait(sensor_of(name, detector), detector, wanted)
-    with _hands(settings, watch, speed) as hands:
+    procedure = portrait(name, detector, gain_of(settings, name), wanted)
+    with tune.hands_of(settings, watch, speed) as hands:
         return run(procedure, hands)
 
 
-def ivs(settings: Settings, names: Sequence[str], watch: Watch) -> dict[str, Outcome[Portrait]]:
+def ivs(
+    settings: Settings, names: Sequence[str], watch: Watch, *, speed: float | None = None
+) -> dict[str, Outcome[Portrait]]:
     """IV curves of several channels at once; one that fails does not stop the others."""
     plans = {name: settings.section(Detectors).root[name] for name in tune.chosen(settings, names)}
-    curves = {name: portrait(sensor_of(name, of), of, Wanted()) for name, of in plans.items()}
-    with _hands(settings, watch, None) as hands:
+    curves = {
+        name: portrait(name, of, gain_of(settings, name), Wanted()) for name, of in plans.items()
+    }
+    with tune.hands_of(settings, watch, speed) as hands:
         return run(together(curves), hands)
 
 
-@contextmanager
-def _hands(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Execute]:
-    """What is up at work, stopped by Ctrl-C, and shown to who looks."""
-
-    def told(said: Say | Begin | End) -> None:
-        watch(said)
-        teller.said(said)
-
-    with (
-        tune.services(settings),
-        telling(settings) as teller,
-        tune.stoppable() as stop,
-        tune.executor(settings, told, stop, speed) as hands,
-    ):
-        yield teller.watching(hands)
+def gain_of(settings: Settings, name: str) -> Gain:
+    """As V-phi showed it when the channel was last tuned; that of the config where it never was."""
+    measured_a = tunefile.last_measured(settings.data_dir, name, "period_a")
+    if measured_a is not None:
+        return Gain(measured_a, "tune")
+    return Gain(settings.section(Detectors).root[name].feedback_a_per_phi0, "config")
 
 
-def sensor_of(name: str, detector: Detector) -> Sensor:
-    """What procedures need to know, by the config alone."""
+def sensor_of(name: str, detector: Detector, gain: Gain) -> Sensor:
+    """What procedures need to know, by config and V-phi."""
     return Sensor(
         at=name,
         r_shunt_ohm=detector.shunt_ohm,
         a_per_phi0=detector.input_a_per_phi0,
-        volts_per_phi0_per_ohm=detector.feedback_a_per_phi0,
+        volts_per_phi0_per_ohm=gain.feedback_a_per_phi0,
         feedback_ohm=detector.sweep_feedback_ohm,
         bias_ohm=detector.bias_ohm,
         heater=Heater(ohm=detector.heater_ohm, attenuation_db=detector.heater_attenuation_db),
@@ -107,8 +108,9 @@ def sensor_of(name: str, detector: Detector) -> Sensor:
     )
 
 
-def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Portrait]:
+def portrait(name: str, detector: Detector, gain: Gain, wanted: Wanted) -> Procedure[Portrait]:
     """IV, then whatever else is wanted; all is as before afterwards."""
+    sensor = sensor_of(name, detector, gain)
     bath = bath_of(detector) if wanted.baths_k else None
     top_a, bottom_a = detector.tes_sweep_a
     work_ohm = (yield from get(sensor.at, "feedback")).number
@@ -127,7 +129,9 @@ def portrait(sensor: Sensor, detector: Detector, wanted: Wanted) -> Procedure[Po
         conductance, _ = yield from characterize.measure_conductance(
             sensor, bath, wanted.baths_k, top_a=top_a, bottom_a=bottom_a
         )
-    return Portrait(curve=curve, conductance=conductance, points=tuple(points), choice=choice)
+    return Portrait(
+        curve=curve, conductance=conductance, points=tuple(points), choice=choice, gain=gain
+    )
 
 
 def _points(
@@ -158,6 +162,7 @@ def bath_of(detector: Detector) -> Bath:
         setpoint=detector.setpoint,
         thermometer=detector.thermometer,
         most_k=detector.bath_max_k,
+        warmer_k2=detector.bath_warmer_k2,
     )
 
 
@@ -166,7 +171,8 @@ def bath_of(detector: Detector) -> Bath:
 
 def as_json(name: str, found: Portrait) -> dict[str, Any]:  # Any: JSON
     """Everything, in SI units; what has an uncertainty is [value, sigma]."""
-    document: dict[str, Any] = {"channel": name, "iv": _iv(found.curve)}
+    gain = {"feedback_a_per_phi0": found.gain.feedback_a_per_phi0, "from": found.gain.source}
+    document: dict[str, Any] = {"channel": name, "gain": gain, "iv": _iv(found.curve)}
     if found.conductance:
         c = found.conductance
         document["conductance"] = {
@@ -207,8 +213,6 @@ def _iv(curve: Iv) -> dict[str, Any]:
 
 
 def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dict[str, Any]:
-    nep = nep_of_bodies(bodies, current_a, noise.f_hz, noise.psd)
-    inside = {n: b for n, b in NEP_BANDS_HZ.items() if b[1] < noise.f_hz[-1]}
     return {
         "bias_a": bias_a,
         "current_a": current_a,
@@ -217,9 +221,7 @@ def _point(bias_a: float, current_a: float, bodies: Bodies, noise: Noise) -> dic
         "tau_s": bodies.tau_s,
         "tau_eff_s": bodies.tau_eff_s,
         "beta": bodies.beta,
-        "nep_w_rthz": dict(
-            zip(inside, in_bands(noise.f_hz, nep, list(inside.values())).tolist(), strict=True)
-        ),
+        "nep_w_rthz": nep_in_bands(bodies, current_a, noise.f_hz, noise.psd),
     }
 
 

@@ -28,6 +28,10 @@ def characterize(
     map_fw: Annotated[
         list[float] | None, typer.Option(help="Heater's powers of the search.")
     ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Of a simulated bench: its seconds per second."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="For machines: JSON, SI units.")] = False,
 ) -> None:
     """What a TES is: IV; if asked for also dI/dV and noise, Tc and G, the best working point.
@@ -55,11 +59,11 @@ def characterize(
         if wanted != characterize.Wanted():
             raise UsageError("expected one --channel for more than an IV, found several")
         with progress(quiet=json_) as watch:
-            several = characterize.ivs(load(config), names, watch)
+            several = characterize.ivs(load(config), names, watch, speed=speed)
         _tell_several(several, json_)
         return
     with progress(quiet=json_) as watch:
-        found = characterize.measure(load(config), names[0], wanted, watch)
+        found = characterize.measure(load(config), names[0], wanted, watch, speed=speed)
     if json_:
         typer.echo(json.dumps(characterize.as_json(names[0], found)))
         return

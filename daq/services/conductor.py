@@ -2,18 +2,20 @@
 
 State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"run", "folder",
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
-"until_ns", "seal"} or null, "clock": {"synchronized", "steps", "last_step_s"}, "relock": {channel:
-{"state": "locked", "unlocked" or "given up", "tries", "why", "problem", "next_try_s", "relocks"}},
-"alarms": [{"name", "severity", "state", "watch", "value", "unit", "since_ns", "acknowledged_by",
-"silent_until_ns", "sentence"}] of those that stand, are over unseen or silenced, "night": {"name",
-"folder", "state", "part", "round", "began_ns", "until_ns", "ended_ns", "outcome", "steps" so far,
-"report"} or null, "web" (address of the page, "" without one), "problem"}.
+"until_ns", "seal"} or null, "own_seal" of run control's own ticket, "clock": {"synchronized",
+"steps", "last_step_s"}, "relock": {channel: {"state": "locked", "unlocked" or "given up", "tries",
+"why", "problem", "next_try_s", "relocks"}}, "alarms": [{"name", "severity", "state", "watch",
+"value", "unit", "since_ns", "acknowledged_by", "silent_until_ns", "sentence"}] of those that stand,
+are over unseen or silenced, "night": {"name", "folder", "state", "part", "round", "began_ns",
+"until_ns", "ended_ns", "outcome", "steps" so far, "report"} or null, "web" (address of the page, ""
+without one), "problem"}.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +34,8 @@ from daq.errors import (
     ServiceTimeoutError,
     UsageError,
 )
-from daq.run.lease import Lease
+from daq.model.operator import Operator
+from daq.run.lease import Lease, seal
 from daq.run.past import Past
 from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
@@ -179,7 +182,9 @@ class Conductor:
         self._beat = Beat(endpoint("run.state"), "run")
         states = {name: endpoint(f"{name}.state") for name in service_names(settings)}
         self._neighbors = Neighbors(states)
-        self._relocker, self._pulses = Relocker(settings, stop), HeaterPulses(settings, stop)
+        self._own = Operator("run control", secrets.token_hex(16))
+        self._relocker = Relocker(settings, stop, own=self._own)
+        self._pulses = HeaterPulses(settings, stop)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
@@ -435,6 +440,7 @@ class Conductor:
             "last": self._last,
             "services": {**self._neighbors.table(), "run": self._own_row()},
             "lease": None if held is None else msgspec.to_builtins(held),
+            "own_seal": seal(self._own.ticket),
             "clock": self._clock_health.table(),
             "alarms": self._alarming.table,
             "night": self._nights.body,

@@ -2,15 +2,16 @@
 
 State body: {"run", "folder", "elapsed_s", "n_bytes" (of records, before compression), "last":
 {"run", "folder", "reason"} or null, "channels": {name: {"rate_hz", "records", "livetime_s",
-"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows
-of energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
+"exposure_g_d", "dead_s" by cause, "throttled", "efficiency" by salts ({"half_ev", "curve": rows of
+energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "salts",
 "noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
 (records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
 "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses
 ({"value", "sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch", "gaps",
-"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state",
-"rate_hz", "next", "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
-"problem"}. A channel's records are those no salt reaches into.
+"lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz",
+"next", "begun" (times that blocks came which were asked for anew), "refused"}}, "disk_hours_left":
+number or null, "label" ("" without one), "problem"}. A channel's records are those no salt reaches
+into.
 State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
@@ -793,8 +794,8 @@ class Core:
             "resume": Verb(Nothing, lambda _: self._let_go()),
             "comment": Verb(marks.Comment, self._comment),
             "label": Verb(marks.SetLabel, self._label),
-            "mark_dead": Verb(Dead, self._mark_dead),
-            "mark_alive": Verb(Dead, self._mark_alive),
+            "mark_dead": Verb(Dead, self._mark_dead, "act"),
+            "mark_alive": Verb(Dead, self._mark_alive, "act"),
             "record": Verb(OrderRecord, self._order_record, "act"),
             "rung": Verb(Rung, self._rung),
             "set_triggers": Verb(SetTriggers, self._set_triggers, "act"),

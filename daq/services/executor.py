@@ -35,6 +35,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Offers,
     Put,
     Say,
@@ -176,8 +177,10 @@ class Executor:
             return self._wires.offered(self._detector(request.at))
         if isinstance(request, WaitStable):
             return self._wait_stable(request)
-        assert isinstance(request, Say | Begin | End)
-        self._watch(request)
+        if isinstance(request, Say | Begin | End):
+            self._watch(request)
+        else:
+            assert isinstance(request, Meet)  # alone there is nobody to wait for
         return Done()
 
     # --- instruments

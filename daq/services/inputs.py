@@ -121,6 +121,7 @@ class Inputs:
                 "state": self._state(name),
                 "rate_hz": stream.hello.rate_hz if stream.hello else 0.0,
                 "next": stream.next,
+                "begun": stream.n_begun,
                 "refused": stream.refused,
             }
             for name, stream in self.streams.items()

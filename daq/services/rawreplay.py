@@ -28,6 +28,14 @@ from daq.store.log import LogSettings
 from daq.store.reader import Run, open_run
 
 SLICE_S = 1.0  # of samples that are fed between two commits
+# where an input names digitizers (stop) or channels (the others) that a replay may not have
+NAMED_IN = {
+    "stop": "stops",
+    "dead": "since",
+    "alive": "until",
+    "record": "samples",
+    "filters": "thresholds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +163,11 @@ def _bring_filters(run: Run, recording: Recording, change: Mapping[str, Any]) ->
 # Any: the same
 def _of(change: dict[str, Any], names: list[str], channels: list[str]) -> dict[str, Any]:
     """An input without the digitizers and channels that are not replayed."""
-    if change["input"] == "filters":
-        given = change["thresholds"]
-        return change | {"thresholds": {n: t for n, t in given.items() if n in channels}}
-    if "stops" not in change:
+    replayed = names if change["input"] == "stop" else channels
+    key = NAMED_IN.get(change["input"])
+    if key is None:
         return change
-    return change | {"stops": {n: stop for n, stop in change["stops"].items() if n in names}}
+    return change | {key: {n: told for n, told in change[key].items() if n in replayed}}
 
 
 def _feed(recording: Recording, tapes: list[_Tape], until: Mapping[str, int | None]) -> None:

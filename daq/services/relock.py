@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from daq.errors import CheckError, RefusedError, ScheeliteError
+from daq.model.operator import NOBODY, Operator
 from daq.services import processes
 from daq.services.authority import Notes
 from daq.services.neighbors import Neighbors
@@ -74,10 +75,11 @@ class Relocker(threading.Thread):
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
+        own: Operator = NOBODY,
     ) -> None:
         super().__init__(name="relock", daemon=True)
         self._settings, self._stop_asked = settings, stop
-        self._clock, self._now_ns = clock, now_ns
+        self._clock, self._now_ns, self._own = clock, now_ns, own
         self._how = settings.section(Relock)
         entries, kinds = settings.section(Channels).root, settings.section(Kinds).root
         self._squids = {
@@ -302,7 +304,10 @@ class Relocker(threading.Thread):
             raise CheckError(f"expected a faultless lock, found that {' and that '.join(found)}")
 
     def _ask(self, service: str, verb: str, **arguments: object) -> Result:
-        with sockets.calling(self._settings.endpoint(f"{service}.commands"), service) as caller:
+        # instruments obey who holds the lease; that a lock is lost is so whoever holds it
+        operator = self._own if service == "core" else NOBODY
+        endpoint = self._settings.endpoint(f"{service}.commands")
+        with sockets.calling(endpoint, service, operator) as caller:
             return caller.call(verb, ASK_S, **arguments)
 
 

@@ -26,6 +26,7 @@ class Stream:
     hello: StreamHello | None = None
     wanted: bool = False  # blocks were asked for, and none other may come
     begun: bool = False  # what comes is what was asked for last, not what was under way before
+    n_begun: int = 0  # times that it has come, as from a digitizer's process that was started again
     next: int = 0  # the sample that comes next
     durable: int = 0
     taken: int = 0  # bytes taken since the StreamWant
@@ -93,11 +94,10 @@ class Stream:
     def _begins(self, header: BlockHeader) -> bool:
         """Whether what was asked for last has begun; before it come blocks asked for earlier."""
         gaps = [(gap.start, gap.stop) for gap in header.gaps]
-        self.begun = (
-            self.begun
-            or header.start <= self.next
-            or any(start <= self.next < stop for start, stop in gaps)
-        )
+        if not self.begun and (
+            header.start <= self.next or any(start <= self.next < stop for start, stop in gaps)
+        ):
+            self.begun, self.n_begun = True, self.n_begun + 1
         return self.begun
 
     def acknowledgment(self) -> Message | None:

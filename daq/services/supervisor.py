@@ -58,7 +58,10 @@ def plan(settings: Settings, runtime: Path) -> list[Service]:
 
 
 class Supervisor:
-    """Keeps the services of one config alive until `stop` is set."""
+    """Keeps the services of one config alive until `stop` is set, then sees each of them end.
+
+    A second SIGTERM changes nothing: what hangs at its end is killed here after `STOP_S`.
+    """
 
     def __init__(
         self,

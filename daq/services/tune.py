@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from daq.errors import CheckError, RefusedError, ScheeliteError, UsageError
 from daq.readout import guide
 from daq.readout.guide import Channel
-from daq.readout.procedures import Outcome, run
+from daq.readout.procedures import Execute, Outcome, run
 from daq.readout.requests import Begin, End, Say, Value
 from daq.report.tuning import ChannelPage, Difference, StepRow, TuningPage, write_tuning
 from daq.services import system, tunefile
+from daq.services.commanding import commanding
 from daq.services.detectorwires import DetectorWires
 from daq.services.executor import Executor
 from daq.services.journal import Journal
@@ -35,7 +38,6 @@ from daq.services.tunefile import (
     StepEntry,
     TuneFile,
 )
-from daq.settings import operator
 from daq.settings.detectors import Detectors
 from daq.settings.loader import Settings
 
@@ -106,32 +108,28 @@ def tune(
     channels: Sequence[str],
     watch: Watch,
     *,
+    deep: bool = False,
     resume: bool = False,
     speed: float | None = None,
 ) -> Result:
     """Tune channels of what is up; of a config that is not, its services are up meanwhile.
 
+    `deep` adds Tc and G and a map of working points; who resumes goes on as it was begun.
     `speed` is that of a simulated bench which the config, [night] of it as well, does not tell.
     """
-    folder, names = _begun(settings, channels, resume)
+    folder, plan = _begun(settings, PlanFile(list(channels), settings.text, deep), resume)
     steps, begun = Steps(), time.monotonic()
 
     def told(said: Say | Begin | End) -> None:
         steps.watch(said)
         watch(said)
-        teller.said(said)
 
-    with (
-        services(settings),
-        telling(settings) as teller,
-        stoppable() as stop,
-        executor(settings, told, stop, speed) as hands,
-    ):
-        plans = {name: settings.section(Detectors).root[name] for name in names}
-        with Journal(folder / JOURNAL, teller.watching(hands), told) as journal:
+    with hands_of(settings, told, speed) as hands:
+        plans = {name: settings.section(Detectors).root[name] for name in plan.channels}
+        with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
             _write_before(folder / BEFORE, settings, before)
-            outcomes = run(guide.tune(plans), journal)
+            outcomes = run(guide.tune(plans, deep=plan.deep), journal)
     return _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
 
 
@@ -151,11 +149,13 @@ def undo(settings: Settings, watch: Watch, *, speed: float | None = None) -> Res
     raise UsageError(f"expected a tuning in {settings.data_dir / tunefile.FOLDER}, found none")
 
 
-def dry_run(settings: Settings, channels: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def dry_run(
+    settings: Settings, channels: Sequence[str], *, deep: bool = False
+) -> dict[str, list[tuple[str, str]]]:
     """The steps of each channel, and what each may drive; nothing is asked of any instrument."""
     detectors = settings.section(Detectors).root
     names = chosen(settings, channels)
-    return {name: guide.expected_steps(detectors[name]) for name in names}
+    return {name: guide.expected_steps(detectors[name], deep=deep) for name in names}
 
 
 def chosen(settings: Settings, channels: Sequence[str]) -> list[str]:
@@ -167,22 +167,23 @@ def chosen(settings: Settings, channels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(channels)) or list(known)
 
 
-def _begun(settings: Settings, channels: Sequence[str], resume: bool) -> tuple[Path, list[str]]:
+def _begun(settings: Settings, plan: PlanFile, resume: bool) -> tuple[Path, PlanFile]:
+    """Where what is written goes, and what to do: as it was begun, for who resumes."""
     if not resume:
-        names = chosen(settings, channels)
+        plan = msgspec.structs.replace(plan, channels=chosen(settings, plan.channels))
         folder = tunefile.new_folder(settings.data_dir)
-        tunefile.write(folder / PLAN, PlanFile(names, settings.text))
-        return folder, names
+        tunefile.write(folder / PLAN, plan)
+        return folder, plan
     folder = tunefile.unfinished(settings.data_dir)
-    plan = tunefile.read_plan(folder)
-    if plan.text != settings.text:
+    begun = tunefile.read_plan(folder)
+    if begun.text != plan.text:
         raise RefusedError(f"{folder}: expected the config as it was, found another one")
-    if channels and list(channels) != plan.channels:
+    if plan.channels and plan.channels != begun.channels:
         raise RefusedError(
-            f"{folder}: expected the channels {', '.join(plan.channels)}, "
-            f"found {', '.join(channels)}"
+            f"{folder}: expected the channels {', '.join(begun.channels)}, "
+            f"found {', '.join(plan.channels)}"
         )
-    return folder, plan.channels
+    return folder, begun
 
 
 @contextmanager
@@ -218,19 +219,29 @@ def stoppable() -> Iterator[threading.Event]:
             signal.signal(each, handler)
 
 
-def executor(
-    settings: Settings, watch: Watch, stop: threading.Event, speed: float | None
-) -> Executor:
-    listed = system.ask(settings, "instruments", "list")
-    wires = DetectorWires(settings.section(Detectors).root, listed)
-    return Executor(
-        settings,
-        wires,
-        operator.current(),
-        watch=watch,
-        stop=stop,
-        speed=speed or _speed(settings),
-    )
+@contextmanager
+def hands_of(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Execute]:
+    """What asks for procedures, with the services up and the control lease ours meanwhile; seen
+    by whoever looks.
+
+    RefusedError where a run is recorded or somebody else holds the lease.
+    """
+    with (
+        services(settings),
+        commanding(settings) as mine,
+        telling(settings) as teller,
+        stoppable() as stop,
+    ):
+
+        def told(said: Say | Begin | End) -> None:
+            watch(said)
+            teller.said(said)
+
+        listed = system.ask(settings, "instruments", "list")
+        wires = DetectorWires(settings.section(Detectors).root, listed)
+        speed = speed or _speed(settings)
+        with Executor(settings, wires, mine, watch=told, stop=stop, speed=speed) as hands:
+            yield teller.watching(hands)
 
 
 def _speed(settings: Settings) -> float:
@@ -291,8 +302,8 @@ def _restored(
         steps.watch(said)
         watch(said)
 
-    with services(settings), stoppable() as stop, executor(settings, told, stop, speed) as hands:
-        found = run(guide.restore(wanted), hands)
+    with hands_of(settings, told, speed) as hands:
+        found = run(guide.restore(wanted, settings.section(Detectors).root), hands)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)
         for name, each in found.items()

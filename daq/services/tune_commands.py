@@ -33,6 +33,9 @@ def tune(
     file: Annotated[Path | None, typer.Argument(help="The tune file to load.")] = None,
     channel: Annotated[list[str] | None, typer.Option(help="One of [detectors]; several.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All of [detectors], at once.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also Tc and G, and a map of working points: longer.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after a crash.")] = False,
     config: Annotated[
@@ -61,10 +64,10 @@ def tune(
         raise UsageError("expected either --channel NAME or --all")
     settings, names = load(Path(what)), channel or []
     if dry_run:
-        _tell_plan(tune.dry_run(settings, names), json_)
+        _tell_plan(tune.dry_run(settings, names, deep=deep), json_)
         return
     with progress(quiet=json_) as watch:
-        result = tune.tune(settings, names, watch, resume=resume, speed=speed)
+        result = tune.tune(settings, names, watch, deep=deep, resume=resume, speed=speed)
     _tell(result, json_)
 
 

@@ -53,6 +53,7 @@ class PlanFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     channels: list[str]
     text: str
+    deep: bool = False
 
 
 K = TypeVar("K", TuneFile, PlanFile)
@@ -124,6 +125,18 @@ def last_good(data_dir: Path, but: Path) -> dict[str, ChannelEntry]:
             if channel.passed:
                 found.setdefault(name, channel)
     return found
+
+
+def last_measured(data_dir: Path, channel: str, name: str) -> float | None:
+    """The latest value of that name that a channel's tuning found when it passed."""
+    for folder in folders(data_dir):
+        if not (folder / TUNE).exists():
+            continue
+        entry = read(folder / TUNE).channels.get(channel)
+        for step in entry.steps if entry and entry.passed else ():
+            if name in step.values:
+                return step.values[name]
+    return None
 
 
 def differences(

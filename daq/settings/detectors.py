@@ -19,6 +19,7 @@ from pydantic import (
 from daq.settings.sections import Channels, Name, Section
 
 PAIRS = ("squid_bias_a", "tes_sweep_a")
+LISTS = ("baths_k", "map_shares", "map_heater_w")
 ALL = "all"  # the table whose values every detector has that does not say otherwise
 _SQUID = re.compile(r"\A([^:]+):([0-9]{1,3})\Z")
 _PARAMETER = re.compile(r"\A([^:]+):(.+)\Z")
@@ -86,11 +87,32 @@ class Detector(Section):
         40e-6, gt=0, description="Current of the flux line that is one quantum, by design [A]."
     )
     shunt_ohm: float = Field(20e-3, gt=0, description="The shunt beside the TES [ohm].")
+    inductance_h: float = Field(
+        400e-9, ge=0, description="Input coil and its wiring, by design [H]."
+    )
+    nep_max_w_rthz: float | None = Field(
+        None, gt=0, description="NEP at 100 Hz that a tuned sensor may have; any, without."
+    )
     squid_bias_a: tuple[float, float] = Field(
         (8e-6, 40e-6), description="Bias currents of the SQUID that tuning may try [A]."
     )
     tes_bias_max_a: float = Field(
         40e-6, gt=0, description="TES bias that no procedure goes beyond [A]."
+    )
+    bath_warmer_k2: float = Field(
+        0.0,
+        description="Square of the sensor's plate above that of the thermometer, by a leak [K2].",
+    )
+    baths_k: tuple[float, ...] = Field(
+        (10e-3, 11.5e-3, 12.5e-3, 13.5e-3, 14.2e-3),
+        description="Baths of a deep tuning, for Tc and G [K].",
+    )
+    map_shares: tuple[float, ...] = Field(
+        (0.2, 0.35, 0.5),
+        description="Of the normal resistance: where a deep tuning looks for a better place.",
+    )
+    map_heater_w: tuple[float, ...] = Field(
+        (0.0,), description="The same with these powers of the generator at the heater [W]."
     )
     bath_max_k: float = Field(0.1, gt=0, description="Bath that no procedure goes beyond [K].")
     feedback_ohm: float | None = Field(
@@ -116,10 +138,13 @@ class Detector(Section):
     @model_validator(mode="before")
     @classmethod
     def _pair(cls, given: object) -> object:
-        """TOML has arrays for pairs."""
+        """TOML has arrays for pairs and lists."""
         if not isinstance(given, Mapping):
             return given
-        return {n: tuple(v) if n in PAIRS and isinstance(v, list) else v for n, v in given.items()}
+        several = {*PAIRS, *LISTS}
+        return {
+            n: tuple(v) if n in several and isinstance(v, list) else v for n, v in given.items()
+        }
 
     @model_validator(mode="after")
     def _in_order(self) -> Detector:
@@ -134,6 +159,13 @@ class Detector(Section):
                 f"expected tes_sweep_a as [top, bottom] up to tes_bias_max_a "
                 f"{self.tes_bias_max_a:g}, found {list(self.tes_sweep_a)}"
             )
+        if not all(0 < each <= self.bath_max_k for each in self.baths_k):
+            raise ValueError(
+                f"expected baths_k above 0 up to bath_max_k {self.bath_max_k:g}, "
+                f"found {list(self.baths_k)}"
+            )
+        if not all(0 < each < 1 for each in self.map_shares):
+            raise ValueError(f"expected map_shares from 0 to 1, found {list(self.map_shares)}")
         if self.tes_normal_a > self.tes_bias_max_a:
             raise ValueError(
                 f"expected tes_normal_a up to tes_bias_max_a {self.tes_bias_max_a:g}, "

@@ -82,8 +82,9 @@ def filters_path(folder: Path, digest: str) -> Path:
 
 
 def filters(folder: Path) -> list[Path]:
-    """The files of filters in a run's folder: one, where it has matched triggers."""
-    return sorted(path for path in folder.iterdir() if FILTERS.fullmatch(path.name))
+    """The files of filters in a run's folder: those it began with, and all that were loaded."""
+    found = (path for path in folder.iterdir() if FILTERS.fullmatch(path.name))
+    return sorted(path for path in found if path.is_file())
 
 
 def logs(folder: Path) -> dict[int, Path]:

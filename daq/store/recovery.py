@@ -18,6 +18,7 @@ from daq.store import disk, names
 from daq.store.check import Finding
 from daq.store.checker import TIMEOUT_S, Checker
 from daq.store.contents import facts_of
+from daq.store.keptfilters import filter_sums
 from daq.store.logfile import parse
 from daq.store.owner import Owner
 from daq.store.reader import read_marker, run_folder_of
@@ -26,7 +27,7 @@ from daq.store.salvage import empty
 from daq.store.salvaging import Order, salvaged
 from daq.store.segment import opened, read_facts, segment_image
 from daq.store.start import decode_start
-from daq.store.summary import FileSum, file_sum, read_manifest
+from daq.store.summary import LISTS_FILTERS, FileSum, Manifest, file_sum, read_manifest
 from daq.store.verify import verify
 
 
@@ -84,10 +85,17 @@ def _intact(folder: Path) -> bool:
             hashlib.sha256(path.read_bytes()).hexdigest() == marker.manifest_sha256
             and {path.name for path in names.segments(folder).values()}
             == {file.name for file in manifest.segments}
+            and _lists_filters(manifest, folder)
             and all(_same(folder / file.name, file) for file in listed)
         )
     except FormatError:
         return False
+
+
+def _lists_filters(manifest: Manifest, folder: Path) -> bool:
+    """Whether no filters are there of which the manifest should know; a lost one stays in it."""
+    found = {file.name for file in filter_sums(folder)}
+    return manifest.version < LISTS_FILTERS or found <= {file.name for file in manifest.filters}
 
 
 def _same(path: Path, expected: FileSum) -> bool:

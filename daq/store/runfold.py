@@ -13,6 +13,7 @@ from daq.store import disk, names
 from daq.store.checker import TIMEOUT_S
 from daq.store.contents import Contents, contents_of
 from daq.store.h5file import rfc3339
+from daq.store.keptfilters import filter_sums
 from daq.store.logfile import LogFile, parse
 from daq.store.master import Source, master_image
 from daq.store.owner import HeldError, Owner
@@ -99,7 +100,8 @@ class RunFold:
         yield master
         restricted = [restricted_sum(p) for p in names.restricted(self.folder).values()]
         master_sum = FileSum(**file_sum(master))
-        manifest = manifest_of(parts, master_sum, self._damages(), restricted)
+        filters = filter_sums(self.folder)
+        manifest = manifest_of(parts, master_sum, self._damages(), restricted, filters)
         disk.publish(names.manifest_path(self.folder), encode_manifest(manifest))
         yield names.manifest_path(self.folder)
         self._clear_log(owner)

@@ -47,6 +47,7 @@ class RunStart:
     plan: Plan = field(default_factory=Plan)
     raw: tuple[str, ...] = ()  # channels whose whole stream is recorded
     calibration: str = ""  # the text of the file that energies are by; empty: none
+    filters: str = ""  # SHA-256 of the matched channels' filters, which the run folder has
 
     @property
     def blinds(self) -> bool:

@@ -20,7 +20,9 @@ from daq.store.h5file import rfc3339
 from daq.store.layout import TABLES, dataset_paths, table_path
 from daq.store.segment import opened, read_facts, read_table
 
-MANIFEST, MANIFEST_VERSION = "scheelite-manifest", 2
+MANIFEST, MANIFEST_VERSION = "scheelite-manifest", 3
+LISTS_FILTERS = 3  # the first version that does
+READABLE = (2, MANIFEST_VERSION)
 LEDGER_COLUMNS = ("live", *DEAD_CAUSES)
 
 
@@ -71,6 +73,7 @@ class Manifest:
     segments: list[SegmentSum]
     master: FileSum
     restricted: list[SegmentSum] = field(default_factory=list)
+    filters: list[FileSum] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ def manifest_of(
     master: FileSum,
     problems: Sequence[str],
     restricted: Sequence[SegmentSum] = (),
+    filters: Sequence[FileSum] = (),
 ) -> Manifest:
     """The manifest of a run made of `parts`, in order."""
     start, end = parts[-1].facts.start, parts[-1].facts.end
@@ -137,6 +141,7 @@ def manifest_of(
         segments=[part.file for part in parts],
         master=master,
         restricted=list(restricted),
+        filters=list(filters),
     )
 
 
@@ -153,9 +158,9 @@ def read_manifest(path: Path) -> Manifest:
         raise FormatError(f"{path}: expected the manifest, found nothing") from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{path}: expected a manifest: {error}") from error
-    if (manifest.format, manifest.version) != (MANIFEST, MANIFEST_VERSION):
+    if manifest.format != MANIFEST or manifest.version not in READABLE:
         raise FormatError(
-            f"{path}: expected {MANIFEST} {MANIFEST_VERSION}, "
+            f"{path}: expected {MANIFEST} {' or '.join(map(str, READABLE))}, "
             f"found {manifest.format} {manifest.version}"
         )
     return manifest

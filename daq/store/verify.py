@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,12 +16,14 @@ from daq.store import names
 from daq.store.check import Finding, told_of_run
 from daq.store.checker import TIMEOUT_S, Checker
 from daq.store.consistency import problems_in
+from daq.store.keptfilters import wrong_filters
 from daq.store.layout import TABLES, dataset_paths
 from daq.store.logfile import parse
 from daq.store.parts import KeptPart, Part, SegmentPart, parts_of
 from daq.store.reader import read_marker, run_folder_of
 from daq.store.segment import read_segment, wrong_crcs
 from daq.store.summary import (
+    LISTS_FILTERS,
     FileSum,
     Manifest,
     SegmentSum,
@@ -77,6 +79,7 @@ def _verify_run(folder: Path, timeout_s: float) -> Report:
         problems, parts = [*problems, str(error)], []
     if parts:
         problems += problems_in(parts, whole=True)
+        problems += wrong_filters(folder, parts, manifest.filters if manifest else ())
         problems += [*_view_problems(parts, master.views), *_master_told(parts, master)]
         problems += _totals(parts, manifest) if manifest else []
     return _report(problems, parts)
@@ -112,11 +115,13 @@ def _sums(folder: Path, manifest: Manifest | None) -> Iterator[str]:
     """Files that are not what the manifest says, are missing, or not in it."""
     if manifest is None:
         return
-    listed = [*manifest.segments, *manifest.restricted, manifest.master]
+    listed = [*manifest.segments, *manifest.restricted, *manifest.filters, manifest.master]
     for expected in listed:
         yield from _sum(folder / expected.name, expected)
     known = {file.name for file in listed}
-    for path in (*names.segments(folder).values(), *names.restricted(folder).values()):
+    found = [*names.segments(folder).values(), *names.restricted(folder).values()]
+    found += names.filters(folder) if manifest.version >= LISTS_FILTERS else []
+    for path in found:
         if path.name not in known:
             yield f"{path.name}: not in the manifest"
 
@@ -227,8 +232,8 @@ def _totals(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
         yield f"manifest.json: expected the segments {[part.name for part in parts]}"
         return
     summaries = [_summary(part, sums[part.name]) for part in parts]
-    said = (manifest.master, manifest.problems, manifest.restricted)
-    made = msgspec.to_builtins(manifest_of(summaries, *said))
+    said = (manifest.master, manifest.problems, manifest.restricted, manifest.filters)
+    made = msgspec.to_builtins(replace(manifest_of(summaries, *said), version=manifest.version))
     found = msgspec.to_builtins(manifest)
     for key, expected in made.items():
         yield from _differences(f"manifest.json: {key}", expected, found[key])

@@ -19,7 +19,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from sim_hardware.world.materials import MATERIALS, Crystal
 from sim_hardware.world.physical import UnphysicalError, within
@@ -294,6 +293,8 @@ class _Balance:
 
     def _root(self, u: Floats, before: npt.NDArray[np.bool_]) -> float:
         """Where the excess passes zero, next to the first u that is not `before` it."""
+        from scipy.optimize import brentq  # here: it takes a second, and no crystal alone needs it
+
         i = max(1, int(np.argmin(before)))
         low, high = sorted((float(u[i - 1]), float(u[i])))
         return float(brentq(lambda x: float(self.excess_w(x)), low, high, xtol=1e-13, rtol=1e-14))

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import numpy.typing as npt
+from scipy.stats import theilslopes
 
 from daq.errors import ScheeliteError
 from daq.services import system
@@ -20,10 +22,14 @@ from tests.faults.judge import Judged, Span, judge, replayed_otherwise, the_same
 from tests.faults.night import Night, Snapshot, services_now
 from tests.system.chain import until
 
-RESPAWN_S, WORKS_S = 2.0, 5.0  # what is promised on a machine that is not loaded
+PROMISED_S = {"respawned_s": 2.0, "worked_s": 5.0}  # on a machine that is not loaded
 LAG_S = 1.0  # that a sample may take to the core
 BUFFER_S = 30.0  # that a digitizer's service holds: a core that is away for longer costs samples
-WARM_UP_S, LIFE_S = 60.0, 120.0  # of a process whose memory is judged
+STRETCH_S = 10.0  # as a log file is long: within it buffers come and go
+LIVED_S = 5.0  # a process that was seen so shortly before the end lived to it
+HOUR_S = 3600.0
+LEAK_PER_HOUR, COMES_AND_GOES = 10e6, 8e6  # bytes
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -92,12 +98,12 @@ def _watch_respawn(night: Night, outcome: Outcome, before: Snapshot, ended: floa
 
 
 def _works(night: Night, name: str, before: Snapshot) -> bool:
-    """Whether a new process handles what its kind handles."""
+    """Whether a new process handles what its kind does; of a digitizer, if its first block came."""
     try:
-        if name in ("core", *(f"digitizer.{d}" for d in before.next)):
-            rows = night.core()["digitizers"]
-            mine = [name.removeprefix("digitizer.")] if name != "core" else list(rows)
-            return all(rows[d]["state"] == "streaming" and rows[d]["next"] > 0 for d in mine)
+        if name == "core":  # one that knows of nothing that came to the one before
+            return all(row["begun"] for row in night.core()["digitizers"].values())
+        if (digitizer := name.removeprefix("digitizer.")) in before.begun:
+            return bool(night.core()["digitizers"][digitizer]["begun"] > before.begun[digitizer])
         system.ask(night.settings, name, "status", timeout_s=1.0)
     except ScheeliteError:
         return False
@@ -148,29 +154,65 @@ def _within(spans: Sequence[Span], start: int, stop: int) -> int:
     return sum(b - a for a, b in spans if start <= a < stop)
 
 
+# --- promises and memory ---
+
+
+def late(outcomes: Sequence[Outcome]) -> list[str]:
+    """Faults after which a service was away for longer than is promised, as a rule."""
+    found = []
+    for fault in dict.fromkeys(o.fault for o in outcomes if o.worked_s is not None):
+        mine = [o for o in outcomes if o.fault == fault]
+        for what, promised_s in PROMISED_S.items():
+            times = [t for o in mine if (t := getattr(o, what)) is not None]
+            if times and median(times) > promised_s:
+                found.append(f"{fault.name}: {what} {median(times):.1f}, promised {promised_s:g}")
+    return found
+
+
 @dataclass(frozen=True)
 class Growth:
-    """How the memory of a service grew in its longest life, after it had warmed up."""
+    """What the memory of a process did while nothing was done to it."""
 
     service: str
-    life_s: float
-    rss: int  # at its end
+    watched_s: float
+    first: int  # bytes, as the others
+    last: int
     most: int
-    per_hour: float  # bytes
+    per_hour: float
+    allowed: float  # per hour: a leak, and what buffers that come and go look like
+
+    @property
+    def flat(self) -> bool:
+        """Whether it does not grow, as far as can be told in this time."""
+        return self.per_hour <= self.allowed
 
 
-def growths(night: Night) -> list[Growth]:
-    """One row per service that lived long enough."""
-    best: dict[str, Growth] = {}
-    for (name, _), rows in night.watch.memory.items():
+def growths(night: Night, since_s: float) -> list[Growth]:
+    """One row for each service that lived all the time since then."""
+    found = []
+    for (name, _), rows in sorted(night.watch.memory.items()):
         t, rss = np.array(rows, float).T
-        warm = t > t[0] + WARM_UP_S
-        life = float(t[-1] - t[0])
-        if life < LIFE_S or life < (best[name].life_s if name in best else 0.0):
-            continue
-        slope = float(np.polyfit(t[warm] - t[0], rss[warm], 1)[0]) * 3600.0
-        best[name] = Growth(name, life, int(rss[-1]), int(rss.max()), slope)
-    return [best[name] for name in sorted(best)]
+        seen = t >= since_s
+        if t[0] <= since_s and seen.sum() > 1 and t[-1] > night.watch.last_s - LIVED_S:
+            found.append(_growth(name, t[seen], rss[seen]))
+    return found
+
+
+def _growth(name: str, t: Floats, rss: Floats) -> Growth:
+    """By the least memory of each stretch: what a buffer gives back is no growth."""
+    watched_s = float(t[-1] - t[0])
+    edges = np.searchsorted(t, np.arange(t[0], t[-1], STRETCH_S))
+    least = np.minimum.reduceat(rss, edges)
+    slope = float(theilslopes(least, t[edges]).slope) * HOUR_S
+    return Growth(
+        service=name,
+        watched_s=watched_s,
+        first=int(rss[0]),
+        last=int(rss[-1]),
+        most=int(rss.max()),
+        per_hour=slope,
+        allowed=LEAK_PER_HOUR + COMES_AND_GOES * HOUR_S / watched_s,
+    )
 
 
 # --- the table ---
@@ -211,11 +253,13 @@ def _times(values: Sequence[float | None]) -> str:
 
 def growth_table(found: Sequence[Growth]) -> str:
     """One row of Markdown per service."""
-    head = "| service | longest life [s] | RSS at its end [MB] | most [MB] | slope [MB/h] |"
-    rows = [head, "|---|---|---|---|---|"]
-    rows += [
-        f"| {g.service} | {g.life_s:.0f} | {g.rss / 1e6:.0f} | {g.most / 1e6:.0f} "
-        f"| {g.per_hour / 1e6:.0f} |"
-        for g in found
-    ]
-    return "\n".join(rows)
+    head = (
+        *("service", "watched [s]", "RSS at first [MB]", "at last", "most"),
+        *("slope [MB/h]", "flat up to [MB/h]"),
+    )
+    rows = [head, ("---",) * len(head)]
+    for g in found:
+        megabytes = (g.first, g.last, g.most, g.per_hour, g.allowed)
+        shown = [f"{value / 1e6:.0f}" for value in megabytes]
+        rows.append((g.service, f"{g.watched_s:.0f}", *shown))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -48,6 +48,16 @@ class Watch:
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
 
+    @property
+    def last_s(self) -> float:
+        """When anything was seen last."""
+        return max((rows[-1][0] for rows in self.memory.values()), default=0.0)
+
+    @property
+    def most_rss(self) -> int:
+        """The most memory that any service ever took."""
+        return max(rss for rows in self.memory.values() for _, rss in rows)
+
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
@@ -72,6 +82,7 @@ class Snapshot:
 
     pids: dict[str, int]
     next: dict[str, int]  # by digitizer: the sample that comes next
+    begun: dict[str, int]  # and how often the core's blocks began to come
     safe: dict[str, int]
     run: int
     t_s: float
@@ -172,6 +183,7 @@ class Night:
         return Snapshot(
             pids={name: process.pid for name, process in services_now().items()},
             next={name: row["next"] for name, row in core["digitizers"].items()},
+            begun={name: row["begun"] for name, row in core["digitizers"].items()},
             safe=core["safe"],
             run=core["run"],
             t_s=time.monotonic(),

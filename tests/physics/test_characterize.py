@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from daq.errors import CheckError
-from daq.readout import characterize, impedance, smallsignal
+from daq.readout import characterize, impedance, sensor_steps, smallsignal
 from daq.readout.characterize import Bath, NotColdError
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import NoiseModel, SquidNoise, in_bands
 from daq.readout.procedures import putting_back
 from daq.readout.requests import Procedure
+from daq.readout.sensor_steps import WorkingPoint
 from daq.readout.smallsignal import Pulses, SquareWave
+from daq.readout.steps import StepFailedError
 from daq.readout.waves import Response
+from daq.settings.detectors import Detector
 from drivers.temperature.lakeshore372 import HeaterRange, OutputMode
 from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, OperatingPoint, TesParameters, operating_point
@@ -216,6 +219,48 @@ def test_the_working_point_found_is_as_good_as_the_best_of_the_map(
             assert each.sigma_ev.value == pytest.approx(true_ev[each], rel=0.1)
     assert true_ev[choice.best] <= 1.05 * min(true_ev.values())
     assert choice.explanation.startswith(f"{choice.best.bias_a * 1e6:.4g} uA with")
+    assert left_as_it_was(answering)
+
+
+PLAN = Detector.model_validate({"squid": "squids1:1", "bias": "pulser:2"})
+
+
+def at_work(warm: Iv, plan: Detector) -> Procedure[None]:
+    """The steps of tuning that follow the bias point."""
+    bias_a = yield from characterize.from_normal(SENSOR, WORK_A, 0.5)
+    r_ohm = characterize.resistance_at(warm, bias_a)
+    point = WorkingPoint(bias_a, characterize.current_at(warm, bias_a), r_ohm)
+    sensor = SENSOR.as_in(warm)
+    bodies = yield from sensor_steps.didv(sensor, plan, warm, point)
+    yield from sensor_steps.noise(sensor, plan, point, bodies)
+
+
+def test_tuning_measures_didv_and_the_nep_where_it_works(answering: Answering, warm: Iv) -> None:
+    begun = len(answering.ended)
+    answering.run(characterize.heated(SENSOR, WORK_W, putting_back(at_work(warm, PLAN))))
+    step, noise = answering.ended[begun:]
+    assert (step.step, step.passed, noise.step, noise.passed) == ("dI/dV", True, "noise", True)
+    op, found = truth(WORK_A, WORK_W), step.values
+    assert found["loop_gain"] == pytest.approx(op.loop_gain, rel=0.05)
+    assert found["tau_s"] == pytest.approx(Linear(P, op).tau_s, rel=0.05)
+    assert found["tau_eff_s"] == pytest.approx(Linear(P, op).tau_eff_s, rel=0.05)
+    assert found["didb_low"] == pytest.approx(found["didb_iv"], rel=0.1)
+    expected = analytic_nep(linear(WORK_A, WORK_W), np.array([100.0]))[0]
+    assert noise.values["nep_100hz_w_rthz"] == pytest.approx(expected, rel=0.1)  # of 4 s
+    assert left_as_it_was(answering)
+
+
+def test_tuning_names_a_wrong_load_and_a_sensor_that_is_too_loud(
+    answering: Answering, warm: Iv
+) -> None:
+    mistaken = Answering(answering.bench, load=50.0)
+    found = r"found 0\.1\d+, (1\.9|2\.)\d+ times that: .*told of 50 ohm"
+    with pytest.raises(StepFailedError, match=found):
+        mistaken.run(characterize.heated(SENSOR, WORK_W, putting_back(at_work(warm, PLAN))))
+    assert left_as_it_was(answering)
+    strict = PLAN.model_copy(update={"nep_max_w_rthz": 1e-19})
+    with pytest.raises(StepFailedError, match=r"of up to 1e-19 W/rtHz at 100 Hz, found \d\.\d+e-1"):
+        answering.run(characterize.heated(SENSOR, WORK_W, putting_back(at_work(warm, strict))))
     assert left_as_it_was(answering)
 
 

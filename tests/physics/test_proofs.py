@@ -40,6 +40,13 @@ def course(
         yield Course.taken(home, train_s=120 * times, calibrate_s=180 * times, prove_s=300 * times)
 
 
+@pytest.fixture(scope="module")
+def beam(course: Course) -> Course:
+    """A minute more, with a beam; its filters and calibration are the course's."""
+    proven.beamed(course.home, 60.0)
+    return Course(course.home, "beam")
+
+
 def within_poisson(n: int, expected: float) -> bool:
     low, high = stats.poisson.interval(0.999, expected)
     return bool(low <= n <= high)
@@ -204,6 +211,27 @@ def test_accidentals_come_at_the_computed_rate(course: Course):
         tagged += (course.tags(chain)[flat] > 0).tolist()
     assert len(tagged) > 100
     assert within_binomial(sum(tagged), len(tagged), share), (sum(tagged), len(tagged), share)
+
+
+def test_a_beams_neutrinos_lie_in_its_gate(beam: Course):
+    """A gate of 10 us is far narrower than a small pulse is sure of its time: it widens by 4 sigma
+    of it. All are tagged, and others at the rate of the gates times what it is wide for each."""
+    n, tagged, expected = 0, [], []
+    for chain in beam.chains.values():
+        tags, bit = beam.tags(chain), 1 << [w.name for w in beam.run.windows].index("beam")
+        for row, place in chain.pairs:
+            if row.kind == "beam":
+                assert tags[place] & bit, (chain.name, row)
+                n += 1
+            elif row.kind == "flat":
+                sigma_s = chain.one.time_sigma_s(float(chain.table["amplitude"][place]))
+                wide_s = 2 * (proven.GATE_S + proven.GATE_SIGMAS * sigma_s)
+                expected.append(min(1.0, wide_s * proven.GATE_HZ))
+                tagged.append(bool(tags[place] & bit))
+    assert n > 30
+    assert len(tagged) > 40
+    low, high = stats.norm.interval(0.999, sum(expected), math.sqrt(sum(expected)))
+    assert low < sum(tagged) < high, (sum(tagged), sum(expected), len(tagged))
 
 
 def followed(chain: Scored) -> Iterator[tuple[float, int]]:

@@ -34,6 +34,8 @@ TARGETS, SALTED = ("C11", "C12"), "C13"
 LINES_EV = (112.45, 676.8, 1486.7, 1740.0)
 SALTS_EV = (8.0, 11.0, 13.0, 14.5, 16.0, 18.0, 22.0, 35.0)
 VETO_S = 0.005  # to both sides
+GATE_S, GATE_HZ = 0.25e-3, 150.0  # to both sides: a filter's own idea of when a pulse begins
+GATE_SIGMAS = 4.0  # of a pulse's time, on both sides
 THRESHOLD = 4.0  # sigma
 APART_S = 0.2  # a pulse is isolated where no other is so near
 NONE = {
@@ -63,6 +65,7 @@ sources = ["cwo"]
 tagged = ["C11", "C12", "C13"]
 before_s = {veto_s}
 after_s = {veto_s}
+{gate}
 {filters}
 [kinds.target]
 decimation = 2
@@ -87,7 +90,23 @@ C11 = {{ kind = "target", digitizer = "targets", input = 0, mass_g = 0.75 }}
 C12 = {{ kind = "target", digitizer = "targets", input = 1, mass_g = 0.75 }}
 C13 = {{ kind = "{third}", digitizer = "targets", input = 2, mass_g = 0.75 }}
 CWO = {{ kind = "cwo", digitizer = "vetoes", input = 0 }}
+{line}
 """
+GATE = """
+[events.vetoes.beam]
+kind = "gate"
+sources = ["GATE"]
+tagged = ["target"]
+before_s = {gate_s}
+after_s = {gate_s}
+timing_s_counts = {timing}
+timing_sigmas = {sigmas}
+[kinds.gate]
+record_length = 64
+pretrigger = 16
+triggers = [{{ kind = "level", threshold = 1000.0, rearm = 500.0, holdoff = 16 }}]
+"""
+LINE = 'GATE = { kind = "gate", digitizer = "vetoes", input = 1 }'
 FILTERS = '[filters]\nfile = "{home}/filters"'
 EDGE = '{ kind = "edge", threshold = 45.0, rearm = 22.0, edge_span = 24, holdoff = 4096 }'
 SALTING = """
@@ -130,6 +149,7 @@ def take(home: Path, name: str, spec: dict[str, Any], duration_s: float, **parts
     with simulator("bench", spec, home / f"{name}.log") as told:
         resources = {each["name"]: each["resource"] for each in told}
         config = home / f"{name}.toml"
+        parts = {"gate": "", "line": ""} | parts
         config.write_text(CONFIG.format(data=data, veto_s=VETO_S, **resources, **parts))
         settings = load(config)
         with system.running(settings):
@@ -178,6 +198,23 @@ def proven(home: Path, seconds: float) -> Path:
     )  # fmt: skip
 
 
+def beamed(home: Path, seconds: float) -> Path:
+    """A run by the filters with a beam's gate, its neutrinos, and pulses that are none of it."""
+    sources = {
+        "beam_nu_rate_hz": 2.0, "beam_rate_hz": GATE_HZ,
+        "flat_per_kg_kev_d": per_kg(0.8, 0.6), "flat_max_ev": 600.0,
+    }  # fmt: skip
+    spec = table(home, "beam", SEED + 3, {}, sources)
+    spec["digitizers"]["vetoes"]["channels"] += ["GATE"]
+    timing = max(one.time_sigma_s(1.0) for one in read_filters(home / "filters").values())
+    gate = GATE.format(gate_s=GATE_S, timing=timing, sigmas=GATE_SIGMAS)
+    return take(
+        home, "beam", spec, seconds, pulse=matched(THRESHOLD), random_hz=0.1, third="target",
+        calibration='calibration = "calibration.json"', filters=FILTERS.format(home=home),
+        salting="", gate=gate, line=LINE,
+    )  # fmt: skip
+
+
 def apart(places: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """How far the nearest of `places`, which are in order, is; of those that are one the next."""
     ends = np.concatenate([[-np.inf], places, [np.inf]])
@@ -188,13 +225,14 @@ def apart(places: npt.NDArray[np.float64], at: npt.NDArray[np.float64]) -> npt.N
 
 @dataclass(frozen=True)
 class Course:
-    """The three runs in a folder, each so long [s]; `run` is the last one."""
+    """The runs in a folder; `run` is the one of this name, which proves."""
 
     home: Path
+    name: str = "prove"
 
     @classmethod
     def taken(cls, home: Path, train_s: float, calibrate_s: float, prove_s: float) -> Course:
-        """All three, one after the other."""
+        """Three of them, each so long [s], one after the other."""
         trained(home, train_s)
         calibrated(home, calibrate_s)
         proven(home, prove_s)
@@ -202,8 +240,7 @@ class Course:
 
     @cached_property
     def run(self) -> Run:
-        """The run that proves."""
-        return open_run(next((self.home / "prove").glob("run_*")))
+        return open_run(next((self.home / self.name).glob("run_*")))
 
     @cached_property
     def filters(self) -> dict[str, Filter]:
@@ -213,7 +250,7 @@ class Course:
     @cached_property
     def truth(self) -> list[Row]:
         """What hit the detectors of the proof."""
-        return read_truth(newest_truth(self.home / "truth-prove"))
+        return read_truth(newest_truth(self.home / f"truth-{self.name}"))
 
     @cached_property
     def chains(self) -> dict[str, Scored]:

@@ -33,11 +33,19 @@ def test_one_commands_and_the_others_are_told_who(runtime, tmp_path, monkeypatch
         assert ticket.stat().st_mode & 0o777 == 0o600
         told = by(BEN, "run", "start", monkeypatch=monkeypatch, code=2)
         assert "anna holds the control lease" in told
+        for procedure in ("tune", "characterize"):
+            words = (procedure, config, "--channel", "C11")
+            told = by(BEN, *words, monkeypatch=monkeypatch, code=2)
+            assert "anna holds the control lease for another" in told
         until(
             lambda: "anna" in cli(*heater(0.5)).stderr,
             "the instruments to know of the lease",
         )
         run = Path(json.loads(as_anna("run", "start", "--json", monkeypatch=monkeypatch))["run"])
+        for verb in ("mark_dead", "mark_alive"):
+            with pytest.raises(RefusedError, match="anna holds the control lease"):
+                mark(settings, verb, Operator("ben", "no ticket of hers"))
+            assert mark(settings, verb, Operator("anna", ticket.read_text()))
         by(BEN, "lease", "take", monkeypatch=monkeypatch, code=2)
         by(BEN, "lease", "take", "--over", "anna sleeps", monkeypatch=monkeypatch)
         until(lambda: cli(*heater(0.0)).returncode == 0, "the instruments to obey ben")
@@ -50,6 +58,14 @@ def test_one_commands_and_the_others_are_told_who(runtime, tmp_path, monkeypatch
     assert "ben takes the control lease over from anna: anna sleeps" in said
     assert any(s.startswith("ben to instruments: write(instrument=fridge") for s in said)
     assert any(s.startswith("anna to run control: stop(") for s in said)
+    refused = "ben to the core: mark_dead(cause=unlocked, channels=['C11']): refused: anna holds"
+    assert any(s.startswith(refused) for s in said)
+
+
+def mark(settings, verb, operator):
+    """One channel of the run in progress, by somebody; the sample."""
+    with sockets.calling(settings.endpoint("core.commands"), "core", operator) as caller:
+        return caller.call(verb, 10.0, cause="unlocked", channels=["C11"])
 
 
 def heater(value):

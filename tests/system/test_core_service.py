@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from daq.errors import NotConnectedError, RefusedError, StorageError, UsageError
+from daq.model.operator import Operator
+from daq.run.lease import Held, seal
 from daq.services import system
 from daq.services.core import Core
-from daq.services.service import Waker
+from daq.services.relock import Relocker
+from daq.services.service import Beat, Waker
 from daq.settings.loader import Settings, parse
 from daq.store import names, numbers
 from daq.store.log import recover
@@ -293,6 +297,41 @@ def test_a_core_that_stood_still_itself_does_not_blame_the_digitizer(settings):
         digitizer.go_on.set()
         until(lambda: status(settings)["run"] is None, "the end of the run")
         assert status(settings)["problem"] == ""
+
+
+def test_who_does_not_hold_the_lease_marks_nothing_and_run_control_always_may(settings):
+    own = Operator("run control", "its own")
+    relocker = Relocker(settings, threading.Event(), own=own)
+    held = Held("anna", 0, 2 * time.time_ns(), seal("hers"))
+    lease = {"lease": msgspec.to_builtins(held), "own_seal": seal(own.ticket)}
+    run_control = Beat(settings.endpoint("run.state"), "run")
+    asked = {"cause": "unlocked", "channels": ["A"]}
+
+    def refused() -> bool:
+        run_control.publish("running", progress=0, body=lease)
+        run_control.serve()
+        return "anna" in refusal("mark_dead")
+
+    def refusal(verb: str) -> str:
+        try:
+            system.ask(settings, "core", verb, **asked)
+        except RefusedError as error:
+            return str(error)
+        return ""
+
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=12_000) as digitizer:
+        start(settings)
+        until(lambda: status(settings)["elapsed_s"] >= 12_000 / digitizer.rate_hz, "samples")
+        until(refused, "the core to know of the lease")
+        assert refused()  # and its news are fresh
+        assert "anna holds the control lease" in refusal("mark_alive")
+        assert relocker._ask("core", "mark_dead", **asked) == {"since": {"A": 12_000}}
+        assert relocker._ask("core", "mark_alive", **asked) == {"until": {"A": 12_000}}
+        with sockets.calling(
+            settings.endpoint("core.commands"), "core", Operator("anna", "hers")
+        ) as anna:
+            assert anna.call("mark_dead", 10.0, **asked) == {"since": {"A": 12_000}}
+    run_control.close()
 
 
 def test_what_is_asked_for_in_a_run_enters_with_its_sample_and_is_in_the_records(settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +16,12 @@ import pytest
 from daq.errors import FormatError, RefusedError, ServiceTimeoutError, UsageError
 from daq.services import system
 from daq.services.filterfile import write_filters
+from daq.services.rawreplay import replay_run
 from daq.settings.loader import Settings, load
+from daq.store import names
+from daq.store.folder import Folder
 from daq.store.reader import Run, open_run
+from daq.store.verify import verify
 from tests.system.chain import cli, cli_json, until
 from tests.system.test_core_service import digitizer_of, start, status
 from tests.system.test_matched_run import AT, CONFIG, FILTERS, X
@@ -31,7 +36,8 @@ def settings(runtime: Path, tmp_path: Path) -> Settings:
     write_filters(tmp_path / "filters", FILTERS)
     write_filters(tmp_path / "later", LATER)
     config = tmp_path / "t.toml"
-    config.write_text(CONFIG.format(data=tmp_path / "runs", file=tmp_path / "filters"))
+    text = CONFIG.format(data=tmp_path / "runs", file=tmp_path / "filters")
+    config.write_text(text.replace("[storage]", '[storage]\nraw = "all"'))
     return load(config)
 
 
@@ -66,7 +72,9 @@ def recorded(settings: Settings, *, killed: bool) -> Run:
     return open_run(folder)
 
 
-def test_a_run_takes_filters_and_keeps_them_when_its_core_is_killed(settings):
+def test_a_run_takes_filters_and_keeps_them_when_its_core_is_killed_and_in_a_replay(
+    settings, tmp_path, monkeypatch
+):
     undisturbed, resumed = (recorded(settings, killed=killed) for killed in (False, True))
     for name in FILTERS:
         (table, samples), (again, others) = undisturbed.records(name), resumed.records(name)
@@ -79,6 +87,30 @@ def test_a_run_takes_filters_and_keeps_them_when_its_core_is_killed(settings):
     assert change["since"] == {"A": HELD, "B": HELD}
     expected = {name: pytest.approx(6 * one.sigma) for name, one in LATER.items()}
     assert change["thresholds"] == expected
+    Folder(resumed.folder.parent, time.time_ns).fold()
+    for run in (undisturbed, resumed):
+        replayed_the_same(run.folder, tmp_path / "again")
+    with monkeypatch.context() as patch:  # or the filters would not matter
+        patch.setattr(Run, "inputs", lambda _: [])
+        assert (
+            "channel A: expected" in replay_run(resumed.folder, tmp_path / "other").differences[0]
+        )
+
+
+def replayed_the_same(folder: Path, out: Path) -> None:
+    """Out of its raw streams the run comes once more, with the loaded filters at their samples."""
+    assert verify(folder).problems == []
+    again = replay_run(folder, out)
+    assert again.differences == []
+    assert verify(again.run).problems == []
+    with open_run(folder) as run, open_run(again.run) as copy:
+        assert [one for one in copy.inputs() if one["input"] == "filters"] == [
+            one for one in run.inputs() if one["input"] == "filters"
+        ]
+        assert [path.read_bytes() for path in names.filters(copy.folder)] == [
+            path.read_bytes() for path in names.filters(run.folder)
+        ]
+        assert len(names.filters(copy.folder)) == 2
 
 
 def test_what_does_not_fit_is_refused_in_one_sentence(settings, tmp_path):

@@ -17,6 +17,7 @@ from daq.model.block import Block, Gap
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
+from daq.services import system
 from daq.services.rawreplay import replay_run
 from daq.services.rawstream import raw_channels
 from daq.services.recording import DigitizerFacts, Recording, RunFacts
@@ -89,6 +90,30 @@ def test_nothing_is_twice_or_missing_where_a_core_is_killed(runtime, tmp_path, m
         assert run.raw_channels == ("B",)
         assert np.array_equal(stream(run, "B"), x[1])
     assert replay_run(folder, tmp_path / "again").differences == []
+
+
+def test_inputs_of_channels_without_a_raw_stream_do_not_matter_to_the_others(runtime, tmp_path):
+    config, both = settings_of(tmp_path / "runs", '["B"]'), ["A", "B"]
+    trigger = {"kind": "level", "threshold": 2000.0, "rearm": 15.0}
+
+    def ask(verb: str, **arguments: object) -> None:
+        system.ask(config, "core", verb, **arguments)
+
+    with core_of(config), digitizer_of(config, pulses(), hold_at=12_000) as digitizer:
+        folder = start(config)
+        until(lambda: status(config)["digitizers"]["d"]["next"] == 12_000, "samples")
+        ask("mark_dead", cause="unlocked", channels=both)
+        ask("mark_alive", cause="unlocked", channels=both)
+        ask("record", channels=both)
+        ask("set_triggers", channel="A", triggers=[trigger])
+        digitizer.go_on.set()
+        until(lambda: status(config)["last"] is not None, "the end of the run")
+    folded(folder)
+    again = replay_run(folder, tmp_path / "again")
+    assert again.differences == []
+    with open_run(again.run) as copy:
+        assert copy.n_records() == {"B": len(AT) + 1}
+        assert set(copy.records("B")[0]["epoch"].tolist()) == {0, 1}
 
 
 def test_what_is_lost_to_a_full_disk_replays_as_the_same_gap(runtime, tmp_path, monkeypatch):

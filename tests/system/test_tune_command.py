@@ -16,12 +16,16 @@ from daq.readout import guide
 from daq.services import system, tunefile
 from daq.settings.loader import Settings
 from sim_hardware.world.squid_loop import SquidParameters
-from sim_hardware.world.tes import TesParameters
+from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
+from sim_hardware.world.tes_linear import Linear
 from tests.system.chain import SCHEELITE, cli, cli_json, until
 from tests.tuning_bench import NINE, tuning_bench
 
 SQUID, TES = SquidParameters(), TesParameters()
+HEATER_W = 23.51e-15  # that holds the simulated sensors at their working point
 TUNE_S = 600.0
+DEEP_SPEED, SETPOINT_K = 5.0, 10e-3
+COLD = {"tes": {"all": {"heater_w": 0.0}}, "cryostat": {"plate_setpoint_k": 0.0}}
 V_PHI_BYTES = 20_000  # of a journal: well within the sweeps of one channel
 
 
@@ -54,7 +58,12 @@ def check_against_truth(steps: Mapping[str, Mapping[str, float]]) -> None:
     assert slope_share(curve["bias_a"], steps["lock point"]["offset_v"]) > 0.98
     assert steps["proof"]["volts_per_phi0"] == pytest.approx(30e3 * 40e-6, rel=0.02)
     assert steps["iv"]["r_normal_ohm"] == pytest.approx(TES.r_normal_ohm, rel=0.02)
-    assert steps["bias point"]["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
+    point = steps["bias point"]
+    assert point["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
+    op = operating_point(TES, bias_a=point["tes_bias_a"], bath_k=BATH_K, heater_w=HEATER_W)
+    assert steps["dI/dV"]["loop_gain"] == pytest.approx(op.loop_gain, rel=0.05)
+    assert steps["dI/dV"]["tau_eff_s"] == pytest.approx(Linear(TES, op).tau_eff_s, rel=0.05)
+    assert 0 < steps["noise"]["nep_100hz_w_rthz"] < 1e-17
 
 
 def slope_share(bias_a: float, lock_v: float) -> float:
@@ -118,7 +127,7 @@ def test_a_channel_is_tuned_although_the_program_is_killed(runtime: Path, tmp_pa
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_dead_squid_is_named_and_nothing_is_left_biased(runtime: Path, tmp_path: Path) -> None:
-    """C12 is dead, C11 passes beside it; what another holds the lease of is left alone."""
+    """C12 is dead, C11 passes beside it."""
     del runtime
     dead = {"C12": {"critical_current_a": 1e-7}}
     with tuning_bench(tmp_path, ("C11", "C12"), speed=0.5, squid=dead) as settings:
@@ -154,10 +163,11 @@ def test_a_stopped_tuning_puts_everything_back(runtime: Path, tmp_path: Path) ->
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_all_nine_reach_pass_without_a_human(runtime: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [7, 23])
+def test_all_nine_reach_pass_without_a_human(runtime: Path, tmp_path: Path, seed: int) -> None:
     del runtime
     speed, rate_hz = 0.3, 10e3
-    with tuning_bench(tmp_path, NINE, rate_hz=rate_hz, speed=speed) as settings:
+    with tuning_bench(tmp_path, NINE, rate_hz=rate_hz, speed=speed, seed=seed) as settings:
         begun, before = time.monotonic(), newest(settings)
         told = cli_json("tune", settings.path, "--all", "--speed", speed, timeout_s=3 * TUNE_S)
         wall_s, bench_s = time.monotonic() - begun, (newest(settings) - before) / rate_hz
@@ -183,3 +193,42 @@ def test_a_star_cryo_is_tuned_as_well_although_it_never_answers(
         assert list(steps) == [*guide.SQUID_STEPS, "verify"]
         assert steps["identify"]["n_shadows"] > 5
         assert steps["v-phi"]["period_a"] == pytest.approx(SQUID.feedback_a_per_phi0, rel=5e-3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_deep_tuning_finds_tc_and_g_and_works_where_its_map_is_best(
+    runtime: Path, tmp_path: Path
+) -> None:
+    del runtime
+    with tuning_bench(tmp_path, ("C11",), rate_hz=10e3, speed=DEEP_SPEED, **COLD) as settings:
+        regulate(settings)
+        told = cli_json(
+            "tune", settings.path, "--all", "--deep", "--speed", DEEP_SPEED, timeout_s=3 * TUNE_S
+        )
+        steps = steps_of(told, "C11")
+        assert list(steps) == [
+            *guide.SQUID_STEPS, "iv", *guide.DEEP_STEPS, *guide.TES_STEPS[1:], "verify"
+        ]  # fmt: skip
+        assert steps["Tc and G"]["tc_k"] == pytest.approx(TES.tc_k, abs=0.2e-3)
+        best, point = steps["working point"], steps["bias point"]
+        assert point["tes_bias_a"] == pytest.approx(best["best_bias_a"], rel=1e-3)
+        assert 0 < best["sigma_ev"] < 10
+        assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
+        assert not held(settings, "output 1.on", "pulser")
+
+
+def regulate(settings: Settings) -> None:
+    """The fridge holds its mixing chamber by its own heater, which the setpoint then moves."""
+
+    def tell(parameter: str, value: Any) -> None:
+        system.ask(
+            settings, "instruments", "write",
+            instrument="fridge", parameter=parameter, value=value,
+        )  # fmt: skip
+
+    tell("scan", {"input": 6, "auto": False})
+    output = held(settings, "output", "fridge")
+    tell("output", output | {"mode": "CLOSED_LOOP", "input": 6})
+    tell("setpoint", SETPOINT_K)
+    tell("heater_range", "MA_1")

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -17,9 +19,22 @@ import psutil
 import pytest
 
 from daq.services import processes, system
+from daq.settings.loader import Settings
 from daq.store.reader import open_run
 from daq.store.verify import verify
-from tests.system.chain import SCHEELITE, bench, cli, cli_json, core, kill, pid_of, services, until
+from tests.faults.night import died
+from tests.system.chain import (
+    DEADLINE_S,
+    SCHEELITE,
+    bench,
+    cli,
+    cli_json,
+    core,
+    kill,
+    pid_of,
+    services,
+    until,
+)
 from tests.truth import newest_truth, read_truth
 
 INSTRUMENTS = {"fridge", "pulser", *(f"squids{n}" for n in range(1, 6))}  # of the default bench
@@ -150,19 +165,6 @@ def _after_truth_ns(folder: Path, channel: str, t_ns: np.ndarray) -> np.ndarray:
     return distances[np.arange(len(t_ns)), np.abs(distances).argmin(axis=1)]
 
 
-def test_a_live_run_can_be_read_while_it_is_written(runtime, tmp_path):
-    with bench(tmp_path) as config, services(config) as settings:
-        started = system.start_run(settings)
-        until(lambda: core(settings)["safe"]["records"] > 5, "some records")
-        with open_run(Path(started["run"])) as run:
-            assert not run.complete
-            assert sum(run.n_records().values()) > 0
-        system.stop_run(settings, "enough")
-        with open_run(Path(started["run"])) as run:
-            assert run.complete
-            assert run.reason == "enough"
-
-
 @pytest.mark.soak  # the fault table of the gate kills each of them, too
 @pytest.mark.parametrize("name", ["folder", "run", "instruments", "digitizer.vetoes"])
 def test_any_service_can_be_killed_and_the_run_goes_on_whole(runtime, tmp_path, name):
@@ -180,21 +182,61 @@ def test_any_service_can_be_killed_and_the_run_goes_on_whole(runtime, tmp_path, 
     assert verify(Path(started["run"])).problems == []
 
 
-def test_sigterm_to_the_supervisor_ends_the_run_cleanly(runtime, tmp_path):
+@pytest.mark.timeout(240)
+def test_sigterm_ends_runs_cleanly_however_long_the_core_is_away_and_however_often_it_comes(
+    runtime, tmp_path
+):
+    """To the core alone, which is away for longer than a buffer; then to all, by the impatient."""
     with bench(tmp_path) as config:
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("buffer_s = 30.0", "buffer_s = 2.0"), encoding="utf-8")
         assert cli("up", config).returncode == 0
         settings = system.settings_of_what_is_up()
-        system.wait_until_streaming(settings, 30.0)
-        started = system.start_run(settings)
-        until(lambda: core(settings)["safe"]["records"] > 3, "some records")
-        found = processes.remembered(runtime)
-        assert found is not None
-        os.kill(found.supervisor.pid, signal.SIGTERM)
-        until(lambda: not processes.still_alive(found), "the end of all services")
-    assert verify(Path(started["run"])).problems == []
-    with open_run(Path(started["run"])) as run:
-        assert run.complete
-        assert run.reason == "services go down"
+        first = begun(settings)
+        supervisor = remembered(runtime).supervisor
+        os.kill(supervisor.pid, signal.SIGSTOP)  # nobody starts another core for now
+        ended = pid_of("core")
+        os.kill(ended, signal.SIGTERM)
+        until(lambda: died(ended), "the core's end")
+        until(lambda: lost_samples(settings) > 0, "more than the buffer holds")
+        os.kill(supervisor.pid, signal.SIGCONT)
+        until(lambda: system.status()["state"] == "idle", "the first run to be complete")
+        second = begun(settings)
+        found = remembered(runtime)
+        while processes.alive(supervisor):
+            with suppress(ProcessLookupError):
+                os.kill(supervisor.pid, signal.SIGTERM)
+            time.sleep(0.1)
+        assert processes.still_alive(found) == []
+        assert processes.remembered(runtime) is None  # it came to its own end
+    reasons = {first: "core terminated", second: "services go down"}
+    for folder, reason in reasons.items():
+        assert verify(folder).problems == []
+        with open_run(folder) as run:
+            assert (run.complete, run.reason, run.gaps().size) == (True, reason, 0)
+
+
+def begun(settings: Settings) -> Path:
+    """A run that has something to lose."""
+    system.wait_until_streaming(settings, DEADLINE_S)
+    started = system.start_run(settings)
+    until(lambda: core(settings)["safe"]["records"] > 3, "some records")
+    with open_run(Path(started["run"])) as run:  # as it is written
+        assert not run.complete
+        assert sum(run.n_records().values()) > 0
+    return Path(started["run"])
+
+
+def remembered(runtime: Path) -> processes.Up:
+    """What is up."""
+    found = processes.remembered(runtime)
+    assert found is not None
+    return found
+
+
+def lost_samples(settings: Settings) -> int:
+    """What the service of a digitizer had to drop."""
+    return int(system.ask(settings, "digitizer.targets", "status")["lost_samples"])
 
 
 def test_ctrl_c_ends_a_demo_cleanly_with_a_verified_run(runtime, tmp_path):

@@ -22,6 +22,7 @@ from daq.readout.requests import (
     Generate,
     Get,
     Held,
+    Meet,
     Put,
     Say,
     Settled,
@@ -66,12 +67,12 @@ class Paper:
         self.sent: set[str] = set()
         self.asked: list[AnyRequest] = []
         self.coldest_k = 9e-3
-        self._trouble, self._rng = trouble, np.random.default_rng(1)
+        self.trouble, self._rng = trouble, np.random.default_rng(1)
         self._t_e_k, self.bath_k = 10e-3, BATH_K
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
         self.asked.append(request)
-        if self._trouble and (answer := self._trouble(request, len(self.asked))) is not None:
+        if self.trouble and (answer := self.trouble(request, len(self.asked))) is not None:
             return answer
         match request:
             case Put(_, name, value):
@@ -91,7 +92,7 @@ class Paper:
             case Silence():
                 self.sent.discard(request.line)
             case _:
-                assert isinstance(request, Say)
+                assert isinstance(request, Say | Meet)
         return Done()
 
     @property

@@ -6,7 +6,7 @@ import pytest
 
 from daq.errors import NotConnectedError, OutOfRangeError, ScheeliteError
 from daq.readout import procedures
-from daq.readout.procedures import Outcome, putting_back, run, together, undone_if_failed
+from daq.readout.procedures import Execute, Outcome, putting_back, run, together, undone_if_failed
 from daq.readout.requests import (
     All,
     AnyAnswer,
@@ -109,6 +109,54 @@ def test_of_procedures_together_several_requests_of_one_stay_together() -> None:
     assert both == {"a": Outcome(result=[1.0, 2.0]), "b": Outcome(result=5.0)}
 
 
+def stopped_where_it_waits(bench: Bench) -> Execute:
+    def stopping(request: AnyRequest) -> AnyAnswer:
+        if isinstance(request, All) and Wait(9.0) in request.requests:
+            raise StoppedError("enough")
+        return bench(request)
+
+    return stopping
+
+
+def meeting(at: str, *before: float, stage: int = 0) -> Procedure[float]:
+    total = yield from ramp(at, *before)
+    yield from procedures.meet(at, stage)
+    return total + (yield from ramp(at, 99.0))
+
+
+def test_procedures_that_meet_wait_for_the_slowest_but_not_for_one_that_ended() -> None:
+    bench = Bench()
+    bench.refused = {Put("C13", "bias", 7.0)}
+    lanes = {"a": meeting("C11", 1.0), "b": meeting("C12", 1.0, 2.0), "c": meeting("C13", 7.0)}
+    found = run(together(lanes), bench)
+    assert (found["a"].result, found["b"].result) == (100.0, 102.0)
+    assert bench.asked[-2:] == [Put("C11", "bias", 99.0), Put("C12", "bias", 99.0)]
+
+
+def test_who_is_at_a_later_stage_waits_for_those_who_are_not_there_yet() -> None:
+    def two(at: str) -> Procedure[float]:
+        yield from procedures.meet(at, 1)
+        yield from ramp(at, 1.0, 2.0, 3.0)
+        return (yield from meeting(at, 4.0, stage=2))
+
+    bench = Bench()
+    run(together({"a": meeting("C11", stage=2), "b": two("C12")}), bench)
+    assert bench.asked[-2:] == [Put("C11", "bias", 99.0), Put("C12", "bias", 99.0)]
+
+
+def test_a_stop_reaches_those_that_wait_for_others_too() -> None:
+    bench = Bench(**{"C11.bias": 1.0, "C12.bias": 2.0})
+
+    def slow(at: str) -> Procedure[float]:
+        yield from patient(at)
+        return (yield from meeting(at))
+
+    lanes = {"a": undone_if_failed(meeting("C11", 5.0)), "b": undone_if_failed(slow("C12"))}
+    found = run(together(lanes), stopped_where_it_waits(bench))
+    assert {type(each.error) for each in found.values()} == {StoppedError}
+    assert bench.held == {"C11.bias": 1.0, "C12.bias": 2.0}
+
+
 def test_what_was_written_is_put_back_the_latest_first() -> None:
     def rise() -> Procedure[None]:
         yield from procedures.put("C11", "bias", 5.0)
@@ -140,13 +188,7 @@ def test_a_procedure_that_fails_leaves_things_as_they_were_and_one_that_does_not
 def test_stopped_in_the_middle_of_several_each_puts_its_own_back() -> None:
     bench = Bench(**{"C11.bias": 1.0, "C12.bias": 2.0})
     lanes = {at: undone_if_failed(patient(at)) for at in ("C11", "C12")}
-
-    def stopping(request: AnyRequest) -> AnyAnswer:
-        if isinstance(request, All) and Wait(9.0) in request.requests:
-            raise StoppedError("enough")
-        return bench(request)
-
-    found = run(together(lanes), stopping)
+    found = run(together(lanes), stopped_where_it_waits(bench))
     assert {type(each.error) for each in found.values()} == {StoppedError}
     assert bench.held == {"C11.bias": 1.0, "C12.bias": 2.0}
 

@@ -14,6 +14,7 @@ from daq.readout.procedures import run, undone_if_failed
 from daq.readout.requests import Offer, Offered
 from daq.readout.squid import Tuned
 from daq.readout.steps import StepFailedError
+from daq.settings.detectors import Detector
 from sim_hardware.world.squid_loop import SquidParameters
 from tests.squid_answering import OFFERS, Answering, SquidDevice
 
@@ -175,7 +176,8 @@ def test_what_was_kept_is_brought_back() -> None:
     tuned(device)
     kept = dict(device.held)
     other = Answering({"C11": SquidDevice()})
-    held = run(guide.restore({"C11": kept}), other)["C11"].result
+    plans = {"C11": Detector.model_validate({"squid": "squids:1"})}
+    held = run(guide.restore({"C11": kept}, plans), other)["C11"].result
     assert held == kept
     assert other.devices["C11"].held["mode"] == "LOCKED"
 

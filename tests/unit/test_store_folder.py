@@ -384,8 +384,8 @@ def test_a_damaged_manifest_is_refused(folder: Path, folding: Folder) -> None:
     folding.fold()
     path = names.manifest_path(folder)
     manifest = msgspec.json.decode(path.read_bytes())
-    path.write_bytes(msgspec.json.encode(manifest | {"version": 3}))
-    with pytest.raises(FormatError, match=r"expected scheelite-manifest 2, found .* 3"):
+    path.write_bytes(msgspec.json.encode(manifest | {"version": 4}))
+    with pytest.raises(FormatError, match=r"expected scheelite-manifest 2 or 3, found .* 4"):
         read_manifest(path)
     path.write_bytes(b"{}")
     with pytest.raises(FormatError, match=r"manifest\.json: expected a manifest"):

@@ -259,6 +259,10 @@ def test_a_segment_with_a_fault_is_named(
     assert any(re.search(words, problem) for problem in problems), problems
 
 
+def is_whole(finding: Finding) -> bool:
+    return not finding.problems and not finding.foreign and finding.start != b""
+
+
 def test_a_file_that_cannot_be_read_is_foreign(tmp_path: Path) -> None:
     assert "No such file" in check_file(tmp_path / "gone.h5").foreign
 
@@ -274,7 +278,7 @@ def test_no_bit_flipped_in_the_data_of_a_segment_goes_unnoticed(folder: Path) ->
             flip(path, start + rng.randrange(length))
             assert checker.check(path).problems
             path.write_bytes(original)
-        assert checker.check(path) == Finding()
+        assert is_whole(checker.check(path))
 
 
 def chunks(path: Path) -> list[tuple[int, int]]:
@@ -306,7 +310,7 @@ def test_random_damage_never_ends_the_verification(folder: Path) -> None:
             path.write_bytes(content)
             checker.check(path)
         path.write_bytes(original)
-        assert checker.check(path) == Finding()
+        assert is_whole(checker.check(path))
 
 
 # --- the child process ---
@@ -342,7 +346,7 @@ def test_a_file_that_kills_or_stalls_its_reader_cannot_be_read(
         assert problem.startswith("segment_000001.h5: cannot be read: ")
         assert words in problem
     with Checker(20.0) as checker:
-        assert checker.check(path) == Finding()
+        assert is_whole(checker.check(path))
 
 
 def test_a_run_with_a_file_that_cannot_be_read_is_reported(
@@ -364,7 +368,7 @@ def test_the_child_finds_our_packages_from_anywhere(folder: Path, tmp_path: Path
         cwd=tmp_path,
         check=True,
     )
-    assert msgspec.json.decode(answer.stdout, type=Finding) == Finding()
+    assert is_whole(msgspec.json.decode(answer.stdout, type=Finding))
 
 
 # --- the run as a whole ---

@@ -53,6 +53,19 @@ def test_a_block_is_handed_on_with_its_gaps_and_anchors_and_cannot_be_changed():
         taken.samples[0, 0] = 1
 
 
+def test_it_is_told_when_what_was_asked_for_began_to_come():
+    stream = Stream("d")
+    assert stream.greet(b"d", hello())
+    assert stream.n_begun == 0
+    for peer, n_begun in ((b"d", 1), (b"another process", 2)):
+        stream.greet(peer, hello())
+        stream.want(100, now_s=1.0)
+        assert stream.n_begun == n_begun - 1  # asked for, and nothing came yet
+        for start in (100, 105):
+            stream.take(peer, *block(start, 5), now_s=2.0)
+            assert stream.n_begun == n_begun
+
+
 def test_a_known_hello_is_no_news_and_a_new_epoch_is():
     stream = streaming()
     assert not stream.greet(b"d", hello())
