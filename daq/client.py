@@ -221,7 +221,8 @@ class Laboratory:
         """From cold SQUIDs to sensors at their working points, with proof; all where none is named.
 
         A channel that did not pass is in `problems`, and as it was found; `resume` goes on after
-        a crash; `deep` adds Tc, G and a map of working points. Only in the main thread, where Ctrl-C puts everything back.
+        a crash; `deep` adds Tc, G and a map of working points. Only in the main thread, where
+        Ctrl-C puts everything back.
         """
         return tuning.tune(self._settings, channels, watch, deep=deep, resume=resume)
 
