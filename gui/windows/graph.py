@@ -196,6 +196,7 @@ class Graph(QFrame):
                 axis.setLabel(f"{what} [{unit}]" if unit else what)
             else:
                 axis.setLabel(what, units=unit or None)
+            axis.resizeEvent()  # else another text stands where the last one's middle was
 
     def _set_up(self) -> None:
         self.plot.addItem(self._sentence, ignoreBounds=True)
