@@ -29,7 +29,7 @@ from tests.system.chain import until
 from tests.truth import Row, newest_truth, read_truth
 
 RATE_HZ = 50_000.0  # of every channel: what a night records
-MEMORY_S = 4.0  # of ours: what the digitizers hold, and integrate in vain where they are too slow
+MEMORY_S = 2.0  # of ours: what the digitizers hold, and integrate in vain where they are too slow
 AWAY_S = 20.0  # of ours: for so long a core may be away, without a sample lost
 UNDECIMATED = 2.2  # times the noise of samples that are the mean of five
 MXC, FOUR_K = "fridge.input 6.temperature", "fridge.input 2.temperature"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -451,6 +453,18 @@ def test_an_iv_that_a_crash_ended_begins_anew(course):
     assert [*asked, *night.lab.asked(MeasureIv)] == 2 * [asked[0]]
 
 
+@contextmanager
+def a_keeper() -> Iterator[NightKeeper]:
+    """Run control's night without a run control."""
+    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
+    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
+    try:
+        yield keeper
+    finally:
+        keeper.close()
+        keeper._notes.close()
+
+
 IV_TOLD = (
     """print('{"channels": {"C11": {"channel": "C11", "iv": {"r_normal_ohm": [0.2, 0.001]}}}}')"""
 )
@@ -466,16 +480,10 @@ IV_TOLD = (
 def test_the_curves_are_kept_in_the_nights_folder(tmp_path, monkeypatch, code, said, error):
     monkeypatch.chdir(tmp_path)  # where the nights would be
     monkeypatch.setattr(nightkeeper, "iv_command", lambda *_: [sys.executable, "-c", code])
-    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
-    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
-    try:
-        folder = Path(
-            keeper.verbs["night-start"].act(StartNight(IV, "plan.toml", "anna"))["folder"]
-        )
+    with a_keeper() as keeper:
+        begun = keeper.verbs["night-start"].act(StartNight(IV, "plan.toml", "anna"))
+        folder = Path(begun["folder"])
         answer = keeper._do(MeasureIv(channels=("C11",), timeout_s=60.0)).result(60)
-    finally:
-        keeper.close()
-        keeper._notes.close()
     assert (answer.said, answer.error and str(answer.error)) == (said, error)
     assert '"r_normal_ohm": [0.2' in (folder / "iv-first-0-0.json").read_text()
 
@@ -527,15 +535,10 @@ def test_the_command_that_tunes_is_one_that_there_is(again):
 def test_what_becomes_of_the_process_that_tunes(tmp_path, monkeypatch, code, timeout_s, said):
     monkeypatch.chdir(tmp_path)  # where the nights would be
     monkeypatch.setattr(nightkeeper, "tune_command", lambda *_: [sys.executable, "-c", code])
-    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
-    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
-    try:
+    with a_keeper() as keeper:
         done = keeper._do(Tune(channels=(), timeout_s=timeout_s, again=False))
         assert isinstance(done, Future)
         error = done.result(60).error
-    finally:
-        keeper.close()
-        keeper._notes.close()
     assert (None if error is None else str(error)) == said
 
 
