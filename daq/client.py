@@ -1,4 +1,4 @@
-"""From a notebook or a script: all that the command line does to what is up, and the runs.
+"""From a notebook or a script: all that the command line does.
 
     from daq.client import Laboratory, runs
 
@@ -8,6 +8,7 @@
     table, samples = run.read().records("C11")
     for row in runs(lab.data_dir, label="A"):
         print(row.run, row.exposure_g_d)
+    print(lab.characterize("C11", Wanted(biases_a=(0.93e-6,))).points)
 
 Every call speaks to the services anew: an object may be kept for weeks. What is refused raises an
 error of `daq.errors` with one sentence.
@@ -23,20 +24,47 @@ from pathlib import Path
 from typing import Any
 
 from daq.errors import RefusedError
+from daq.readout.procedures import Outcome
 from daq.report.show import RunSummary, summary
-from daq.services import doctor, system
+from daq.services import characterize, doctor, levels, livelevels, system
+from daq.services import tune as tuning
+from daq.services.calibrate import Known, calibrate_file
 from daq.services.cataloguing import rebuild
+from daq.services.characterize import Portrait, Wanted
 from daq.services.doctor import Finding
+from daq.services.filterfile import read_filters
+from daq.services.inspect import verify_all
+from daq.services.levels import Level
+from daq.services.livefilters import load_filters
 from daq.services.marks import Label
+from daq.services.night_commands import rehearsal
+from daq.services.offline import check, installed_unit, replayed, simulated_run, thresholds
 from daq.services.report_command import write
+from daq.services.train import Heights, train_file
+from daq.services.tune import Watch
 from daq.settings import operator
 from daq.settings.loader import Settings, load
+from daq.settings.nightplan import load_plan
+from daq.settings.watch import quantities_of
 from daq.store.catalogue import Catalogue, RunRow, Search
 from daq.store.names import run_folder
 from daq.store.reader import Run, open_run
+from daq.store.recovery import recover_run
 from daq.store.verify import Report, verify
+from daq.wire import keys
+
+__all__ = [
+    "Alarm", "Channel", "Heights", "Known", "Laboratory", "OfRun", "Reading", "Status", "Wanted",
+    "calibrate_file", "check", "down", "installed_unit", "keys", "read_filters",
+    "rebuild_catalogue", "recover_run", "replayed", "report", "runs", "simulated_run", "thresholds",
+    "train_file", "up", "verify_all",
+]  # fmt: skip
 
 Value = bool | int | float | str | dict[str, bool | int | float | str]
+
+
+def _unwatched(_: object) -> None:
+    """What procedures say is heard by nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +204,67 @@ class Laboratory:
         """Have an instrument act."""
         self._ask("instruments", "act", instrument=instrument, action=action)
 
+    # Any: {"model", "resource", "parameters", "actions"} of each
+    def instruments(self) -> dict[str, Any]:
+        """Every instrument with its parameters: unit, range, and whether they can be written."""
+        return dict(self._ask("instruments", "list")["instruments"])
+
+    # --- SQUIDs and sensors ---------------------------------------------------------------------
+
+    def tune(
+        self,
+        *channels: str,
+        deep: bool = False,
+        resume: bool = False,
+        watch: Watch = _unwatched,
+    ) -> tuning.Result:
+        """From cold SQUIDs to sensors at their working points, with proof; all where none is named.
+
+        A channel that did not pass is in `problems`, and as it was found; `resume` goes on after
+        a crash; `deep` adds Tc, G and a map of working points. Only in the main thread, where
+        Ctrl-C puts everything back.
+        """
+        return tuning.tune(self._settings, channels, watch, deep=deep, resume=resume)
+
+    def tune_steps(self, *channels: str, deep: bool = False) -> dict[str, list[tuple[str, str]]]:
+        """What a tuning would do: the steps of each channel, and what each may drive."""
+        return tuning.dry_run(self._settings, channels, deep=deep)
+
+    def undo_tune(self) -> tuning.Result:
+        """Bring back what was held before the latest tuning."""
+        return tuning.undo(self._settings, _unwatched)
+
+    def load_tune(self, file: Path | str) -> tuning.Result:
+        """Bring back what a tune file holds."""
+        return tuning.load(self._settings, Path(file), _unwatched)
+
+    def characterize(
+        self, channel: str, wanted: Wanted | None = None, watch: Watch = _unwatched
+    ) -> Portrait:
+        """What a TES is: an IV, and whatever else is wanted. Its SQUID must be tuned."""
+        return characterize.measure(self._settings, channel, wanted or Wanted(), watch)
+
+    def ivs(self, *channels: str, watch: Watch = _unwatched) -> dict[str, Outcome[Portrait]]:
+        """IV curves of several channels at once, of all where none is named."""
+        return characterize.ivs(self._settings, channels, watch)
+
+    # --- triggers of the run in progress --------------------------------------------------------
+
+    # Any: {"epoch", "since": {channel: sample}}
+    def load_filters(self, file: Path | str, *channels: str) -> dict[str, Any]:
+        """Other optimum filters from now on, of these channels or of all that the file has."""
+        return load_filters(self._settings, Path(file), channels)
+
+    def levels(
+        self, *, sigmas: float | None = None, noise_hz: float | None = None, set_: bool = False
+    ) -> list[Level]:
+        """Thresholds by the noise so far; `set_` sets them, but for channels that are too noisy."""
+        wanted = levels.Wanted(sigmas=sigmas, noise_hz=noise_hz)
+        found = livelevels.live_levels(self._settings, wanted)
+        if set_:
+            livelevels.set_live(self._settings, found, levels.hyperactive(found))
+        return found
+
     # --- runs -----------------------------------------------------------------------------------
 
     def start(
@@ -243,6 +332,15 @@ class Laboratory:
         """Tell nobody of it for so long; 0 ends a silence."""
         system.silence(self._settings, alarm, seconds)
 
+    def quantities(self) -> dict[str, str]:
+        """Everything that alarms and plans can watch, with its unit."""
+        return dict(quantities_of(self._settings.sections))
+
+    def rehearse(self, plan: Path | str) -> list[dict[str, str]]:
+        """What a night would do when, if it began now."""
+        now = datetime.now().astimezone()
+        return rehearsal(load_plan(Path(plan), self._settings), now)
+
     def start_night(self, plan: Path | str) -> Path:
         """Begin a night by its plan; its folder. SettingsError lists all mistakes of the plan."""
         return Path(system.start_night(self._settings, Path(plan))["folder"])
@@ -266,6 +364,12 @@ class Laboratory:
     def release_lease(self) -> None:
         """Give it back."""
         system.release_lease()
+
+    # Any: {"who", "since_ns", "until_ns", "seal"}
+    def lease(self) -> dict[str, Any] | None:
+        """Who holds it; None for nobody."""
+        held: dict[str, Any] | None = self._ask("run", "status")["lease"]
+        return held
 
     # --- past runs ------------------------------------------------------------------------------
 
@@ -313,6 +417,17 @@ def rebuild_catalogue(data_dir: Path | str) -> list[str]:
 def report(folders: list[Path], out: Path, title: str = "") -> Path:
     """One page about several runs."""
     return Path(write(folders, out, title)["report"])
+
+
+def down() -> list[str]:
+    """End everything that is up, a run in progress first; what was ended."""
+    return system.down()
+
+
+def up(config: Path | str) -> Laboratory:
+    """Start all services of a config, and its bench where it has one; they outlive the notebook."""
+    system.up(load(Path(config)))
+    return Laboratory()
 
 
 def _channel(row: Mapping[str, Any]) -> Channel:  # Any: as the core says it

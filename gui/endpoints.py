@@ -14,6 +14,7 @@ class Endpoints:
     traces: str
     pulses: str
     raw: str
+    progress: str
     states: Mapping[str, str]
     commands: Mapping[str, str]
     config: Path = field(default_factory=Path)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from daq.errors import ScheeliteError, WireError
 from daq.model.operator import Operator
 from daq.settings import operator
 from daq.wire import sockets
-from daq.wire.schemas import State
+from daq.wire.schemas import Progress, State
 from gui import tuning
 from gui.endpoints import Endpoints
 from gui.model.frames import (
@@ -28,19 +28,20 @@ from gui.model.frames import (
     Stream,
     TraceFrame,
     Trouble,
+    parse_progress,
     parse_pulses,
     parse_state,
     parse_traces,
 )
 from gui.model.inbox import Inbox, Sequences
 
-FRAME_MS = 33  # as often as an eye can tell, and no more often than a window can draw
+FRAME_MS = 30  # as often as an eye can tell: 30 times a second, also where some come late
 ANSWER_S = 30.0  # a run's end may take this long; nothing but its answer waits
 DOCTOR_S = 60.0
 _POLL_MS = 100
 
 OPERATOR = object()  # stands for the operator's name, or ticket, in arguments
-Parse = Callable[[Sequence[bytes]], TraceFrame | PulseFrame | State]
+Parse = Callable[[Sequence[bytes]], TraceFrame | PulseFrame | State | Progress]
 
 
 class Feed(QObject):
@@ -59,7 +60,7 @@ class Feed(QObject):
         self._listener = threading.Thread(
             target=listen, args=(endpoints, self._inbox, self._over), name="feed", daemon=True
         )
-        self._timer = QTimer(self, interval=FRAME_MS)
+        self._timer = QTimer(self, interval=FRAME_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._deliver)
         self._asking: dict[str, threading.Thread] = {}
 
@@ -121,6 +122,7 @@ def listen(endpoints: Endpoints, inbox: Inbox, over: threading.Event) -> None:
     ears = [
         Ear(endpoints.traces, parse_traces, inbox),
         Ear(endpoints.pulses, parse_pulses, inbox),
+        Ear(endpoints.progress, parse_progress, inbox),
         *(Ear(endpoint, parse_state, inbox) for endpoint in endpoints.states.values()),
     ]
     by_socket = {ear.socket: ear for ear in ears}
@@ -148,7 +150,7 @@ class Ear:
         except WireError as error:
             self._inbox.put(topic, Trouble(f"{topic}: {error}"))
             return
-        if not isinstance(item, State):  # only the last state counts, and it is sent again
+        if not isinstance(item, State | Progress):  # the last one counts, and is sent again
             self._inbox.miss(self._sequences.skipped(topic, item.header.seq))
         self._inbox.put(topic, item)
 

@@ -37,6 +37,7 @@ def endpoints_of(settings: Settings) -> Endpoints:
         traces=settings.endpoint("core.traces"),
         pulses=settings.endpoint("core.pulses"),
         raw=settings.endpoint("core.raw"),
+        progress=settings.endpoint("run.progress"),
         states={name: settings.endpoint(f"{name}.state") for name in services},
         commands={name: settings.endpoint(f"{name}.commands") for name in services},
         config=settings.path,

@@ -55,12 +55,13 @@ class GuiBench:
     asked: list[Request] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)  # by verb
     refusal: str = ""
-    quiet: tuple[str, ...] = ("list", "spectra")  # what a window asks by itself
+    quiet: tuple[str, ...] = ("list", "spectra", "history")  # what a window asks by itself
 
     def __post_init__(self) -> None:
         self.traces = sockets.publish(self.endpoint("core.traces"))
         self.pulses = sockets.publish(self.endpoint("core.pulses"))
         self.raw = sockets.serve_requests(self.endpoint("core.raw"))
+        self.progress = sockets.LatestPublisher(self.endpoint("run.progress"))
         self.states: dict[str, sockets.StatePublisher] = {}
         for name in SERVICES:
             self.begin(name)
@@ -78,6 +79,7 @@ class GuiBench:
             traces=self.endpoint("core.traces"),
             pulses=self.endpoint("core.pulses"),
             raw=self.endpoint("core.raw"),
+            progress=self.endpoint("run.progress"),
             states={name: self.endpoint(f"{name}.state") for name in SERVICES},
             commands={name: self.endpoint(f"{name}.commands") for name in COMMANDED},
             config=self.folder / "none.toml",
@@ -140,7 +142,7 @@ class GuiBench:
 
     def serve(self) -> bool:
         """Do what the services' loops do, without waiting; true once a command was answered."""
-        for publisher in self.states.values():
+        for publisher in (self.progress, *self.states.values()):
             publisher.serve()
         for commands in self.commands.values():
             while commands.poll(0):
@@ -170,7 +172,7 @@ class GuiBench:
         return Reply(id=request.id, result=self.results.get(request.verb, {}))
 
     def close(self) -> None:
-        states = [publisher.socket for publisher in self.states.values()]
+        states = [publisher.socket for publisher in (self.progress, *self.states.values())]
         for socket in (self.traces, self.pulses, self.raw, *self.commands.values(), *states):
             socket.close(0)
 

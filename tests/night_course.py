@@ -29,8 +29,10 @@ from tests.system.chain import until
 from tests.truth import Row, newest_truth, read_truth
 
 RATE_HZ = 50_000.0  # of every channel: what a night records
+MEMORY_S = 2.0  # of ours: what the digitizers hold, and integrate in vain where they are too slow
+AWAY_S = 20.0  # of ours: for so long a core may be away, without a sample lost
 UNDECIMATED = 2.2  # times the noise of samples that are the mean of five
-MXC = "fridge.input 6.temperature"
+MXC, FOUR_K = "fridge.input 6.temperature", "fridge.input 2.temperature"
 
 WATCH = """
 [night]
@@ -46,6 +48,14 @@ above = "{warm_k} K"
 hysteresis = "1 mK"
 severity = "critical"
 tell = ["shift"]
+
+[alarms.compressor]
+watch = "{four_k}"
+above = "3.8 K"
+hysteresis = "50 mK"
+severity = "critical"
+tell = ["shift"]
+advice = "is the pulse tube's compressor running?"
 
 [alarms.deaf]
 watch = "{mxc}"
@@ -104,7 +114,7 @@ def course(
     spec = bench_of(given) | {"speed": speed, "scenario": scenario, "control_port": 0}
     for digitizer in spec["digitizers"].values():
         digitizer["sample_rate_hz"] = RATE_HZ
-        digitizer["memory_s"] = 30.0 * speed
+        digitizer["memory_s"] = MEMORY_S
     keep_truth(spec, folder / "runs")
     with simulator("bench", spec, folder / "bench.log") as told:
         config = folder / "night.toml"
@@ -126,12 +136,15 @@ def _config(text: str, folder: Path, speed: float, warm_k: float) -> str:
         for trigger in kind["triggers"]:
             for level in {"threshold", "rearm"} & set(trigger):
                 trigger[level] *= UNDECIMATED
+    for digitizer in document["digitizers"].values():
+        digitizer["buffer_s"] = max(digitizer["buffer_s"], AWAY_S * speed)
     watch = WATCH.format(
         speed=speed,
         python=sys.executable,
         told=str(folder / "told"),
         pulse=str(folder / "pulse"),
         mxc=MXC,
+        four_k=FOUR_K,
         warm_k=warm_k,
     )
     return tomlkit.dumps(document) + watch
@@ -154,6 +167,7 @@ class Morning:
 def judge(folder: Path, told: dict[str, Any], home: Path) -> Morning:
     """Compare the report of a night with the runs' own log, the catalogue and the bench's truth."""
     numbers = [run for row in told["steps"] for run in row["runs"]]
+    by_chance = {n for row in told["steps"] if row["what"].startswith("noise") for n in row["runs"]}
     page = (folder / "report.html").read_text(encoding="utf-8")
     report = write([folder], home / "again.html")
     assert report["whole"], "a run is not whole"
@@ -171,6 +185,8 @@ def judge(folder: Path, told: dict[str, Any], home: Path) -> Morning:
         with open_run(run_folder(home / "runs", number)) as run:
             said += [row["text"].decode() for row in run.messages()]
             assert all(file.sha256 in page for file in run.files())
+            if number in by_chance:
+                continue  # pulses do not trigger there
             for channel, (n, n_found) in matched(run, hits).items():
                 isolated[channel] = isolated.get(channel, 0) + n
                 found[channel] = found.get(channel, 0) + n_found

@@ -27,8 +27,8 @@ BINS_PER_SIGMA = 2.0
 class Known:
     """Energies [eV] that pulses of the runs have: of lines, and of the heater's ladder."""
 
-    lines_ev: Sequence[float]
-    heater_ev: Sequence[float]
+    lines_ev: Sequence[float] = ()
+    heater_ev: Sequence[float] = ()
     bin_counts: float | None = None  # of the histograms; None: by the noise
 
 
@@ -56,6 +56,19 @@ def calibrate_runs(
     if not any(one.curve for one in found):
         told = "; ".join(f"{one.channel}: {one.problem}" for one in found)
         raise CheckError(f"no channel could be calibrated: {told}")
+    return found
+
+
+def calibrate_file(
+    runs: Sequence[Path], out: Path, known: Known, *, channel: str | None = None
+) -> list[Calibrated]:
+    """Calibrate by runs, and write the curves into a file, whose other times are kept."""
+    found = calibrate_runs(runs, channel, known)
+    calibration = read_calibration(out) if out.exists() else Calibration([])
+    for one in found:
+        if one.curve is not None:
+            calibration = calibration.with_curve(one.curve)
+    write_calibration(out, calibration)
     return found
 
 

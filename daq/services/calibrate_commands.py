@@ -23,16 +23,10 @@ def calibrate(
     """Curves from pulse heights to energies, valid from the first run on."""
     from rich.console import Console
 
-    from daq.readout.calibration import Calibration
-    from daq.services.calibrate import Known, calibrate_runs, read_calibration, write_calibration
+    from daq.services.calibrate import Known, calibrate_file
 
     known = Known(lines_ev=line or [], heater_ev=_ladder(heater), bin_counts=bin_counts)
-    found = calibrate_runs(runs, channel, known)
-    calibration = read_calibration(out) if out.exists() else Calibration([])
-    for one in found:
-        if one.curve is not None:
-            calibration = calibration.with_curve(one.curve)
-    write_calibration(out, calibration)
+    found = calibrate_file(runs, out, known, channel=channel)
     if json_:
         curves = {
             one.channel: {"counts_per_ev": c.counts_per_ev, "chi2": c.chi2, "ndf": c.ndf}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from daq.readout.circuit import Estimate
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv
 from daq.readout.noise_model import nep_in_bands
-from daq.readout.procedures import get, run
+from daq.readout.procedures import Outcome, get, run, together
 from daq.readout.requests import Procedure
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import Noise, Pulses, SquareWave
@@ -71,6 +71,18 @@ def measure(
     procedure = portrait(name, detector, gain_of(settings, name), wanted)
     with tune.hands_of(settings, watch, speed) as hands:
         return run(procedure, hands)
+
+
+def ivs(
+    settings: Settings, names: Sequence[str], watch: Watch, *, speed: float | None = None
+) -> dict[str, Outcome[Portrait]]:
+    """IV curves of several channels at once; one that fails does not stop the others."""
+    plans = {name: settings.section(Detectors).root[name] for name in tune.chosen(settings, names)}
+    curves = {
+        name: portrait(name, of, gain_of(settings, name), Wanted()) for name, of in plans.items()
+    }
+    with tune.hands_of(settings, watch, speed) as hands:
+        return run(together(curves), hands)
 
 
 def gain_of(settings: Settings, name: str) -> Gain:
@@ -176,6 +188,16 @@ def as_json(name: str, found: Portrait) -> dict[str, Any]:  # Any: JSON
             "sigma_ev": best.sigma_ev, "explanation": found.choice.explanation,
         }  # fmt: skip
     return document
+
+
+def several_as_json(found: Mapping[str, Outcome[Portrait]]) -> dict[str, Any]:
+    """Of each channel what `as_json` says, or the error."""
+    return {
+        "channels": {
+            name: as_json(name, each.result) if each.result else {"error": str(each.error)}
+            for name, each in found.items()
+        }
+    }
 
 
 def _iv(curve: Iv) -> dict[str, Any]:

@@ -395,7 +395,7 @@ def _load(config: Path) -> Any:  # Any: naming Settings would import pydantic fo
 
 
 def _replay_run(files: list[Path], more: bool, out: Path, json_: bool) -> None:
-    from daq.errors import CheckError, UsageError
+    from daq.errors import UsageError
     from daq.services.rawreplay import replay_run
 
     if len(files) != 1 or more:
@@ -403,8 +403,7 @@ def _replay_run(files: list[Path], more: bool, out: Path, json_: bool) -> None:
     again = replay_run(files[0], out.absolute())
     if json_:
         _print_json({"run": str(again.run), "differences": again.differences})
-    if again.differences:
-        raise CheckError("\n".join([f"{again.run} differs:", *again.differences]))
+    again.check()
     if not json_:
         _console().print(f"{again.run}: the same records, events, gaps and live time")
 

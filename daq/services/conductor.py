@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from daq.errors import (
     NoNewsError,
@@ -35,6 +36,7 @@ from daq.errors import (
 )
 from daq.model.operator import Operator
 from daq.run.lease import Lease, seal
+from daq.run.past import Past
 from daq.run.quantities import Quantity, gathered
 from daq.run.states import RunState
 from daq.services import processes
@@ -47,6 +49,7 @@ from daq.services.neighbors import Neighbors, service_names
 from daq.services.nightclock import night_clock, speed_of
 from daq.services.nightkeeper import Deeds, NightKeeper
 from daq.services.nightsteps import Facts, Start
+from daq.services.progress import Relay
 from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.stability import HeaterPulses
@@ -67,6 +70,7 @@ FOLLOWED: dict[str, dict[str, str]] = {
     "running": {"paused-by-disk": "room", "paused": "resume"},
     "paused": {"paused-by-disk": "room in a pause", "running": "pause"},
 }
+MOST_NAMES, MOST_ROWS = 24, 500  # of an answer of history, which is one message
 JOIN_S = 3.0  # a try to lock that is under way ends with the process
 
 
@@ -92,6 +96,12 @@ class ReleaseLease(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of "lease-release"."""
 
     ticket: str
+
+
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of "history": quantities as alarms name them."""
+
+    names: Annotated[list[str], Meta(max_length=MOST_NAMES)]
 
 
 class StopRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +145,7 @@ class Conductor:
             "label": Verb(SetLabel, self._label, "act"),
             "lease-take": Verb(TakeLease, self._take_lease),
             "lease-release": Verb(ReleaseLease, self._release_lease),
+            "history": Verb(History, self._history),
             "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
         }
         endpoint = settings.endpoint
@@ -159,8 +170,9 @@ class Conductor:
             ticket=lambda: self._ticket,
         )
         self._nights = NightKeeper(settings, self._notes, deeds, now_ns)
+        self._relay, self._past = Relay(settings), Past()
         self._cataloguing, self._web = Cataloguing(settings.data_dir), WebPage(settings)
-        verbs |= self._alarming.verbs | self._nights.verbs
+        verbs |= self._alarming.verbs | self._nights.verbs | self._relay.verbs
         self._commands = CommandServer(
             endpoint("run.commands"),
             verbs,
@@ -177,7 +189,11 @@ class Conductor:
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
         poller = sockets.poller(
-            self._commands.socket, self._beat.socket, self._neighbors.socket, self._waker
+            self._commands.socket,
+            self._beat.socket,
+            self._neighbors.socket,
+            self._relay.socket,
+            self._waker,
         )
         self._relocker.start()
         self._pulses.start()
@@ -191,6 +207,7 @@ class Conductor:
                 self._watch()
                 self._commands.serve()
                 self._beat.serve()
+                self._relay.serve()
                 self._tell()
         finally:
             self._stop.set()
@@ -198,7 +215,9 @@ class Conductor:
             self._pulses.join(JOIN_S)
             for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
                 watcher.close()
-            for part in (self._commands, self._beat, self._neighbors, self._notes):
+            for part in (
+                self._commands, self._beat, self._neighbors, self._notes, self._relay,
+            ):  # fmt: skip
                 part.close()
 
     # --- verbs ---
@@ -274,6 +293,10 @@ class Conductor:
         if held is not None:
             self._notes.tell(f"{held.who} gives the control lease back")
         return {}
+
+    def _history(self, asked: History) -> Result:
+        """{"series": {name: [[UTC [s], lowest, highest]]}} since this run control began."""
+        return {"series": self._past.of(asked.names, MOST_ROWS)}
 
     def _ask_core(self, verb: str, **arguments: object) -> Result:
         with sockets.calling(self._settings.endpoint("core.commands"), "core") as core:
@@ -358,10 +381,12 @@ class Conductor:
             last_run=last.get("run"),
             last_reason=str(last.get("reason", "")),
             targets=self._targets,
+            speed=speed_of(self._settings),
         )
 
     def _start_for_night(self, ask: Start) -> int:
         """The number of a run begun; a digitizer that does not stream yet is worth a wait."""
+        self._refuse_silence()
         try:
             arguments = StartRun(
                 ask.comment, ask.duration_s, label=msgspec.convert(ask.label, Label)
@@ -369,6 +394,13 @@ class Conductor:
             return int(self._start(arguments)["number"])
         except (RefusedError, UsageError) as error:
             raise NotConnectedError(str(error)) from error
+
+    def _refuse_silence(self) -> None:
+        """A try in vain uses up a run's number: none where a digitizer is known to send nothing."""
+        rows = (self._neighbors.body("core") or {}).get("digitizers", {})
+        silent = [name for name, row in rows.items() if row["state"] in ("absent", "silent")]
+        if silent:
+            raise NotConnectedError(f"no samples from {', '.join(silent)}")
 
     def _quantities(self) -> dict[str, Quantity]:
         core, instruments = self._neighbors.body("core"), self._neighbors.body("instruments")
@@ -393,8 +425,9 @@ class Conductor:
         if self._beat.due(self._state.name):
             body = self._body()
             self._beat.publish(self._state.name, progress=self._progress, body=body)
-            told = {"state": self._state.name, **body}
-            self._web.put(told, self._neighbors.body("core"), self._quantities())
+            told, quantities = {"state": self._state.name, **body}, self._quantities()
+            self._past.add(time.time(), quantities)
+            self._web.put(told, self._neighbors.body("core"), quantities)
 
     # Any: the body's shape is documented at the top of this module
     def _body(self) -> dict[str, Any]:

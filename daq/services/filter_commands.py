@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +26,10 @@ def train(
     """Template and noise of each channel from runs, into a filter file."""
     from rich.console import Console
 
-    from daq.services.filterfile import write_filters
-    from daq.services.train import Heights, filter_row, filter_table, train_runs
+    from daq.services.train import Heights, filter_row, filter_table, train_file
 
-    trained = train_runs(runs, channel, Heights(least=least, most=most))
+    trained = train_file(runs, out, channel=channel, heights=Heights(least=least, most=most))
     filters = {one.channel: one.filter for one in trained if one.filter is not None}
-    write_filters(out, filters)
     rows = [filter_row(name, one, sigmas) for name, one in filters.items()]
     left = {one.channel: one.problem for one in trained if one.filter is None}
     if json_:
@@ -58,19 +55,10 @@ def filters_load(
     json_: AsJson = False,
 ) -> None:
     """Other filters for the run in progress, from now on, without losing a sample."""
-    from daq.services import system
-    from daq.services.filterfile import read_filters
+    from daq.services.livefilters import load_filters
     from daq.settings.loader import load
 
-    read_filters(file)  # what is no filter file is said here, before anybody is asked
-    told = system.ask(
-        load(config),
-        "core",
-        "set_filters",
-        file=str(file.absolute()),
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        channels=channel or [],
-    )
+    told = load_filters(load(config), file, channel or [])
     if json_:
         typer.echo(json.dumps(told))
         return

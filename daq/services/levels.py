@@ -18,6 +18,7 @@ from daq.model.channel import Channel, TriggerSettings
 from daq.model.record import PULSES, Cause, mask_of
 from daq.settings.loader import Settings
 from daq.settings.sections import Channels
+from daq.settings.writer import replace_text
 from daq.store.reader import Run, open_run
 
 HYPERACTIVE = 3.0  # times the median noise of the kind
@@ -81,6 +82,11 @@ def levels(settings: Settings, path: Path, wanted: Wanted) -> list[Level]:
             f"trigger, found none"
         )
     return judged(found)
+
+
+def write_levels(settings: Settings, found: Sequence[Level], disable: Sequence[str] = ()) -> None:
+    """Write thresholds into a config; SettingsError where that would be none, and nothing is."""
+    replace_text(settings.path, with_levels(settings.text, found, disable))
 
 
 def levels_of(run: Run, channel: Channel, kind: str, wanted: Wanted) -> list[Level]:

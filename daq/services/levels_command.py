@@ -37,7 +37,6 @@ def levels(
     from daq.services import levels as wizard
     from daq.services.livelevels import live_levels, set_live
     from daq.settings.loader import load
-    from daq.settings.writer import replace_text
 
     settings, wanted = load(config), wizard.Wanted(sigmas=sigmas, noise_hz=noise_hz)
     if live == (run is not None) or (set_ and not live) or (write and live):
@@ -49,8 +48,7 @@ def levels(
     if set_:
         set_live(settings, found, noisy)
     if write:
-        text = wizard.with_levels(settings.text, found, noisy if disable else [])
-        replace_text(config, text)
+        wizard.write_levels(settings, found, noisy if disable else [])
     if json_:
         rows = [asdict(one) for one in found]
         told = {"levels": rows, "hyperactive": noisy, "written": write, "set": set_}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -22,10 +23,21 @@ from daq.model.operator import Operator
 from daq.services import nightrun
 from daq.services.authority import Notes
 from daq.services.nightrun import Journal, NightRun
-from daq.services.nightsteps import Answer, Ask, Facts, Randomly, Start, Stop, Tune, Write
+from daq.services.nightsteps import (
+    Answer,
+    Ask,
+    Facts,
+    MeasureIv,
+    Randomly,
+    Start,
+    Stop,
+    Tune,
+    Write,
+)
 from daq.services.service import Result, Verb
 from daq.settings.loader import Settings
 from daq.settings.nightplan import parse_plan, seconds_until
+from daq.store import disk
 from daq.wire import sockets
 
 logger = logging.getLogger(__name__)
@@ -70,7 +82,7 @@ class NightKeeper:
         self._home = settings.data_dir / NIGHTS
         self._writing = ThreadPoolExecutor(1, "night-writes")
         self._reporting: subprocess.Popen[bytes] | None = None
-        self._tuning: subprocess.Popen[str] | None = None  # set by the writing thread
+        self._program: subprocess.Popen[str] | None = None  # set by the writing thread
         self._night: NightRun | None = None
         self.problem = ""
         self._take_up()
@@ -109,7 +121,7 @@ class NightKeeper:
 
     def close(self) -> None:
         """The night goes on with the next run control, which makes a missing report as well."""
-        for child in (self._tuning, self._reporting):
+        for child in (self._program, self._reporting):
             if child is not None and child.poll() is None:
                 child.terminate()
                 child.wait()
@@ -171,6 +183,8 @@ class NightKeeper:
                     self._randomly(ask)
                 case Tune():
                     return self._writing.submit(partial(self._tune, ask))
+                case MeasureIv():
+                    return self._writing.submit(partial(self._measure_iv, ask, self._iv_file()))
                 case Write():
                     return self._writing.submit(partial(self._write, ask, self._deeds.ticket()))
         except RefusedError as error:  # such as a stop of what has just ended by itself
@@ -185,30 +199,55 @@ class NightKeeper:
             self._deeds.ask_core("set_triggers", channel=channel, triggers=[trigger])
 
     def _tune(self, ask: Tune) -> Answer:
-        """In a process of its own that does not outlive us: another of us would begin a second."""
-        command = ["setpriv", "--pdeathsig", "TERM", *tune_command(self._settings, ask)]
+        _, error = self._run(tune_command(self._settings, ask), ask.timeout_s, "the tuning")
+        return Answer(error=error)
+
+    def _measure_iv(self, ask: MeasureIv, path: Path) -> Answer:
+        """The curves go into the night's folder, also where one of them failed."""
+        told, error = self._run(iv_command(self._settings, ask), ask.timeout_s, "the IV")
+        try:
+            if told:
+                disk.publish(path, told.encode())
+        except ScheeliteError as problem:
+            return Answer(error=error or problem)
+        return Answer(error=error, said=f"{iv_words(told)}: {path.name}" if error is None else "")
+
+    def _iv_file(self) -> Path:
+        """A file of its own for each step and round of the night."""
+        assert self._night is not None
+        journal = self._night.journal
+        name = f"iv-{journal.part}-{journal.index}-{journal.round}.json"
+        return self._night.folder / name
+
+    def _run(
+        self, command: list[str], timeout_s: float, what: str
+    ) -> tuple[str, CheckError | None]:
+        """What a program of ours said, and why it failed.
+
+        It does not outlive us: another of us would begin a second.
+        """
         who = self._night.journal.who if self._night else ""
         try:
-            child = self._tuning = subprocess.Popen(
-                command,
+            child = self._program = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
                 env={**os.environ, "SCHEELITE_OPERATOR": who},
             )
         except OSError as error:
-            return Answer(error=CheckError(f"the tuning could not begin: {error}"))
+            return "", CheckError(f"{what} could not begin: {error}")
         try:
-            _, said = child.communicate(timeout=ask.timeout_s)
+            told, said = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             child.terminate()
             child.communicate()
-            return Answer(error=CheckError(f"the tuning took longer than {ask.timeout_s:g} s"))
-        code, words = child.returncode, said.strip().splitlines()
-        last = words[-1] if words else f"it ended with {code}"
-        return Answer(error=CheckError(f"the tuning: {last}")) if code else Answer()
+            return "", CheckError(f"{what} took longer than {timeout_s:g} s")
+        words = said.strip().splitlines()
+        last = words[-1] if words else f"it ended with {child.returncode}"
+        return told, CheckError(f"{what}: {last}") if child.returncode else None
 
     def _write(self, ask: Write, ticket: str) -> Answer:
         """In a thread of its own: an instrument may take its time."""
@@ -240,10 +279,30 @@ class NightKeeper:
 
 def tune_command(settings: Settings, ask: Tune) -> list[str]:
     """`scheelite tune` of what is up; --resume takes its channels from the tuning before."""
-    named = [part for name in ask.channels for part in ("--channel", name)] or ["--all"]
-    which = ["--resume"] if ask.again else named
+    which = ["--resume"] if ask.again else _chosen(ask.channels)
+    return _command("tune", settings, which)
+
+
+def iv_command(settings: Settings, ask: MeasureIv) -> list[str]:
+    """`scheelite characterize` of what is up, IV curves alone."""
+    return _command("characterize", settings, _chosen(ask.channels))
+
+
+def _chosen(channels: tuple[str, ...]) -> list[str]:
+    return [part for name in channels for part in ("--channel", name)] or ["--all"]
+
+
+def _command(verb: str, settings: Settings, which: list[str]) -> list[str]:
     config = str(settings.path.absolute())
-    return [sys.executable, "-m", "daq.services.cli", "tune", config, *which, "--json"]
+    return [sys.executable, "-m", "daq.services.cli", verb, config, *which, "--json"]
+
+
+def iv_words(told: str) -> str:
+    """The normal resistances of what `characterize --json` said."""
+    document = json.loads(told)
+    found = document.get("channels") or {document["channel"]: document}
+    rows = [(n, each["iv"]["r_normal_ohm"][0]) for n, each in found.items() if "iv" in each]
+    return "Rn " + ", ".join(f"{name} {1e3 * ohm:.4g}" for name, ohm in rows) + " mohm"
 
 
 def _order(ask: Write) -> dict[str, Any]:

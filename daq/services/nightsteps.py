@@ -13,11 +13,21 @@ from typing import Any
 from daq.errors import ScheeliteError
 from daq.run.quantities import Quantity
 from daq.services.marks import Label
-from daq.settings.nightplan import HeaterStep, NoiseStep, RunStep, StopIf, TuneStep, Wait, WriteStep
+from daq.settings.nightplan import (
+    HeaterStep,
+    IvStep,
+    NoiseStep,
+    RunStep,
+    StopIf,
+    TuneStep,
+    Wait,
+    WriteStep,
+)
 from daq.settings.watch import Condition, Order
 
 NS = 10**9
-PATIENCE_S = 300.0  # for services that are being started again
+PATIENCE_S = 300.0  # by the real clock, for services that are being started again
+AGAIN_S = 2.0  # by the real clock, between two tries to begin a run
 MOST_AGAIN = 20  # runs of one step
 SLACK_S = 1.0  # a run that ended so near its duration has had it
 OVER = "s are over"  # how the core says that a run has had its duration
@@ -36,6 +46,11 @@ class Facts:
     last_reason: str = ""
     targets: tuple[str, ...] = ()
     hurry: str = ""  # why every step must come to its end now
+    speed: float = 1.0  # of the night's clock; services are started again by the real one
+
+    def later(self, began_ns: int, real_s: float) -> bool:
+        """Whether so much real time has passed."""
+        return self.t_ns - began_ns > real_s * self.speed * NS
 
     def value(self, name: str) -> float | None:
         """A quantity that is known and fresh."""
@@ -88,7 +103,15 @@ class Tune:
     again: bool
 
 
-Ask = Look | Start | Stop | Write | Randomly | Tune
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureIv:
+    """Measure IV curves of these channels, of all where none is named."""
+
+    channels: tuple[str, ...]
+    timeout_s: float
+
+
+Ask = Look | Start | Stop | Write | Randomly | Tune | MeasureIv
 Memory = dict[str, Any]  # Any: each step keeps its own few JSON values
 
 
@@ -98,10 +121,11 @@ class StepError(ScheeliteError):
 
 @dataclass(slots=True)
 class Answer:
-    """What became of an ask: the facts, or what a deed gave."""
+    """What became of an ask: the facts, or what a deed gave or has to say."""
 
     facts: Facts | None = None
     run: int | None = None
+    said: str = ""
     error: ScheeliteError | None = None
 
 
@@ -113,6 +137,8 @@ def step_of(step: object, name: str, memory: Memory) -> Step:
     match step:
         case TuneStep():
             return tune(step, memory)
+        case IvStep():
+            return measure_iv(step)
         case Wait():
             return wait(step, memory)
         case WriteStep():
@@ -131,6 +157,8 @@ def said(step: object) -> str:
     match step:
         case TuneStep():
             return f"tune {', '.join(step.channels) or 'all channels'}"
+        case IvStep():
+            return f"IV curves of {', '.join(step.channels) or 'all channels'}"
         case Wait():
             return f"wait until {_limits(step)} for {step.stable_s:g} s"
         case WriteStep():
@@ -147,7 +175,7 @@ def said(step: object) -> str:
 def expected_s(step: object) -> tuple[float, float | None]:
     """Shortest and longest time of a step [s]; None where only the data can tell."""
     match step:
-        case TuneStep():
+        case TuneStep() | IvStep():
             return 0.0, step.timeout_s
         case Wait():
             return step.stable_s, step.timeout_s
@@ -188,11 +216,14 @@ def tune(step: TuneStep, memory: Memory) -> Step:
     again = "tuning" in memory
     memory["tuning"] = True
     answer = yield Tune(channels=tuple(step.channels), timeout_s=step.timeout_s, again=again)
-    if answer.error is None:
-        return "passed"
-    if step.otherwise == "end":
-        raise StepError(str(answer.error)) from answer.error
-    return f"it goes on: {answer.error}"
+    return "passed" if answer.error is None else _otherwise(step, answer.error)
+
+
+def measure_iv(step: IvStep) -> Step:
+    """Until all curves are there; what a crash ended was put back, and begins anew."""
+    yield from look()
+    answer = yield MeasureIv(channels=tuple(step.channels), timeout_s=step.timeout_s)
+    return answer.said if answer.error is None else _otherwise(step, answer.error)
 
 
 def write(order: Order) -> Step:
@@ -278,7 +309,7 @@ def insist(ask: Ask) -> Generator[Ask, Answer, Answer]:
         if answer.error is None:
             return answer
         facts = yield from look()
-        if not answer.error.retryable or facts.t_ns - began_ns > PATIENCE_S * NS:
+        if not answer.error.retryable or facts.later(began_ns, PATIENCE_S):
             raise StepError(str(answer.error)) from answer.error
 
 
@@ -348,9 +379,12 @@ def _started(asked: Start) -> Generator[Ask, Answer, int]:
         if answer.error is None and answer.run is not None:
             return answer.run
         facts = yield from look()
+        tried_ns = facts.t_ns
+        while facts.run is None and not facts.later(tried_ns, AGAIN_S):
+            facts = yield from look()
         if facts.run is not None:
             return facts.run
-        if facts.t_ns - began_ns > PATIENCE_S * NS:
+        if facts.later(began_ns, PATIENCE_S):
             raise StepError(str(answer.error)) from answer.error
 
 
@@ -379,6 +413,13 @@ def _was_asked(facts: Facts, memory: Memory) -> bool:
     """Whether the run ended by its duration or because somebody wanted it."""
     reason = facts.last_reason if facts.last_run == memory["run"] else ""
     return reason.endswith(OVER) or "operator" in reason
+
+
+def _otherwise(step: TuneStep | IvStep, error: ScheeliteError) -> str:
+    """What becomes of a step whose program failed."""
+    if step.otherwise == "end":
+        raise StepError(str(error)) from error
+    return f"it goes on: {error}"
 
 
 def _met(step: RunStep, facts: Facts) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from daq.errors import FormatError, ScheeliteError, UsageError
+from daq.errors import CheckError, FormatError, ScheeliteError, UsageError
 from daq.model.batch import Rows
 from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel
@@ -44,6 +44,11 @@ class Replayed:
 
     run: Path
     differences: list[str]
+
+    def check(self) -> None:
+        """CheckError that says what differs."""
+        if self.differences:
+            raise CheckError("\n".join([f"{self.run} differs:", *self.differences]))
 
 
 def replay_run(source: Path, out: Path, now_ns: Callable[[], int] = time.time_ns) -> Replayed:

@@ -19,6 +19,7 @@ from daq.errors import CheckError, UsageError
 from daq.model.batch import Rows
 from daq.model.channel import Channel
 from daq.model.record import PULSES, Cause, mask_of
+from daq.services.filterfile import write_filters
 from daq.store.reader import Run, open_run
 
 MOST = 1000  # records of a kind that are used, evenly over the runs
@@ -33,6 +34,9 @@ class Heights:
 
     least: float = 0.0
     most: float = float("inf")
+
+
+ALL_HEIGHTS = Heights()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,15 @@ def train_runs(paths: Sequence[Path], only: str | None, heights: Heights) -> lis
         told = "; ".join(f"{one.channel}: {one.problem}" for one in found)
         raise CheckError(f"no channel could be trained: {told}")
     return found
+
+
+def train_file(
+    runs: Sequence[Path], out: Path, *, channel: str | None = None, heights: Heights = ALL_HEIGHTS
+) -> list[Trained]:
+    """Train by runs, and write the filters that came out into a file."""
+    trained = train_runs(runs, channel, heights)
+    write_filters(out, {one.channel: one.filter for one in trained if one.filter is not None})
+    return trained
 
 
 def _train(runs: Sequence[Run], name: str, heights: Heights) -> Trained:

@@ -17,7 +17,7 @@ import msgspec
 from daq.errors import CheckError, RefusedError, ScheeliteError, UsageError
 from daq.readout import guide
 from daq.readout.guide import Channel
-from daq.readout.procedures import Outcome, run
+from daq.readout.procedures import Execute, Outcome, run
 from daq.readout.requests import Begin, End, Say, Value
 from daq.report.tuning import ChannelPage, Difference, StepRow, TuningPage, write_tuning
 from daq.services import system, tunefile
@@ -25,6 +25,8 @@ from daq.services.commanding import commanding
 from daq.services.detectorwires import DetectorWires
 from daq.services.executor import Executor
 from daq.services.journal import Journal
+from daq.services.nightclock import speed_of
+from daq.services.progress import telling
 from daq.services.tunefile import (
     BEFORE,
     JOURNAL,
@@ -113,7 +115,7 @@ def tune(
     """Tune channels of what is up; of a config that is not, its services are up meanwhile.
 
     `deep` adds Tc and G and a map of working points; who resumes goes on as it was begun.
-    `speed` is that of a simulated bench which the config does not describe.
+    `speed` is that of a simulated bench which the config, [night] of it as well, does not tell.
     """
     folder, plan = _begun(settings, PlanFile(list(channels), settings.text, deep), resume)
     steps, begun = Steps(), time.monotonic()
@@ -218,17 +220,28 @@ def stoppable() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def hands_of(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Executor]:
-    """What asks for procedures, with the services up and the control lease ours meanwhile.
+def hands_of(settings: Settings, watch: Watch, speed: float | None) -> Iterator[Execute]:
+    """What asks for procedures, with the services up and the control lease ours meanwhile; seen
+    by whoever looks.
 
     RefusedError where a run is recorded or somebody else holds the lease.
     """
-    with services(settings), commanding(settings) as mine, stoppable() as stop:
+    with (
+        services(settings),
+        commanding(settings) as mine,
+        telling(settings) as teller,
+        stoppable() as stop,
+    ):
+
+        def told(said: Say | Begin | End) -> None:
+            watch(said)
+            teller.said(said)
+
         listed = system.ask(settings, "instruments", "list")
         wires = DetectorWires(settings.section(Detectors).root, listed)
         speed = speed or _speed(settings)
-        with Executor(settings, wires, mine, watch=watch, stop=stop, speed=speed) as hands:
-            yield hands
+        with Executor(settings, wires, mine, watch=told, stop=stop, speed=speed) as hands:
+            yield teller.watching(hands)
 
 
 def _speed(settings: Settings) -> float:
@@ -236,7 +249,7 @@ def _speed(settings: Settings) -> float:
     bench = settings.sections.get("bench")
     if getattr(bench, "pace", "clock") != "clock":
         raise UsageError('expected [bench] with pace = "clock" to tune, found "flat-out"')
-    return float(getattr(bench, "speed", 1.0))
+    return float(getattr(bench, "speed", speed_of(settings)))
 
 
 def _write_before(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -123,18 +123,9 @@ def parse(text: str, path: Path) -> Settings:
 
 
 # Any: what a TOML file holds
-def checked(
-    kind: type[S], text: str, path: Path, strange: Callable[[dict[str, Any]], Iterable[str]]
-) -> tuple[S | None, list[str]]:
-    """A TOML text as one section, and its problems, each with its place and line.
-
-    `strange` says what is wrong in a way that a sentence tells better than the section would.
-    """
-    document = _document(text, path)
-    problems = list(strange(document))
-    if problems:
-        return None, [_with_line(p, text) for p in problems]
-    section, found = _section(kind, document, "")
+def checked(kind: type[S], text: str, path: Path) -> tuple[S | None, list[str]]:
+    """A TOML text as one section, and its problems, each with its place and line."""
+    section, found = _section(kind, _document(text, path), "")
     return section, [_with_line(p.removeprefix("."), text) for p in found]
 
 

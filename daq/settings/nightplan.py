@@ -11,10 +11,10 @@ until = "07:00"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -137,8 +137,20 @@ class TuneStep(Section):
     )
 
 
+class IvStep(Section):
+    """Measure IV curves of tuned channels, all at once; every channel is left as it was."""
+
+    kind: Literal["iv"]
+    channels: list[Name] = Field([], description="Empty: all of [detectors].")
+    timeout_s: float = Field(3600.0, ge=10, le=DAY_S, description="Longest [s], by ours.")
+    otherwise: Literal["end", "go-on"] = Field(
+        "go-on", description="Where a curve cannot be had: the night ends, or goes on."
+    )
+
+
 Step = Annotated[
-    TuneStep | Wait | WriteStep | RunStep | NoiseStep | HeaterStep, Field(discriminator="kind")
+    TuneStep | IvStep | Wait | WriteStep | RunStep | NoiseStep | HeaterStep,
+    Field(discriminator="kind"),
 ]
 
 
@@ -188,23 +200,12 @@ def load_plan(path: Path, settings: Settings) -> NightPlan:
 
 def parse_plan(text: str, path: Path, settings: Settings) -> NightPlan:
     """The plan in a text; `path` is what the errors name."""
-    plan, problems = checked(NightPlan, text, path, foreign)
+    plan, problems = checked(NightPlan, text, path)
     if plan is not None:
         problems += plan_problems(plan, settings)
     if problems or plan is None:
         raise SettingsError(str(path), problems)
     return plan
-
-
-# Any: what a TOML file holds
-def foreign(document: Mapping[str, Any]) -> Iterable[str]:
-    """Steps that this version cannot do, said in a sentence rather than as an unknown kind."""
-    for part in PARTS:
-        steps = document.get(part)
-        for i, step in enumerate(steps if isinstance(steps, list) else []):
-            kind = step.get("kind") if isinstance(step, Mapping) else None
-            if kind == "iv":
-                yield f"{part}.{i}.kind: expected tune, which measures IV curves, found iv"
 
 
 def plan_problems(plan: NightPlan, settings: Settings) -> list[str]:
@@ -218,7 +219,7 @@ def _of(place: str, step: BaseModel, settings: Settings, names: Mapping[str, str
     match step:
         case Wait():
             yield from condition_problems(f"{place}.", step, names)
-        case TuneStep():
+        case TuneStep() | IvStep():
             yield from _tunable(place, step, settings)
         case WriteStep():
             yield from order_problems(place, [step], settings.sections)
@@ -234,10 +235,10 @@ def _of(place: str, step: BaseModel, settings: Settings, names: Mapping[str, str
             yield from order_problems(place, orders, settings.sections)
 
 
-def _tunable(place: str, step: TuneStep, settings: Settings) -> Iterator[str]:
+def _tunable(place: str, step: TuneStep | IvStep, settings: Settings) -> Iterator[str]:
     detectors = settings.sections.get("detectors")
     known = detectors.root if isinstance(detectors, Detectors) else {}
     if not known:
-        yield f"{place}: expected [detectors] in the config to tune, found none"
+        yield f"{place}: expected [detectors] in the config to {step.kind}, found none"
     for name in [each for each in step.channels if known and each not in known]:
         yield f"{place}.channels: expected one of {', '.join(known)}, found {name!r}"

@@ -51,7 +51,7 @@ def _place(endpoint: str) -> str:
 Endpoint = Annotated[str, AfterValidator(_place)]
 SOCKETS = re.compile(
     r"\A(core\.(blocks|commands|raw|state|traces|pulses)|folder\.(commands|state)"
-    r"|run\.(commands|state)|instruments\.(commands|state)"
+    r"|run\.(commands|state|progress)|instruments\.(commands|state)"
     r"|digitizer\.[A-Za-z][A-Za-z0-9_-]*\.(commands|state))\Z"
 )
 

@@ -6,7 +6,7 @@ Arrays travel as their own frame after the header, never inside it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -206,6 +206,34 @@ class Traces(Message, frozen=True, tag="traces"):
     rate_hz: Finite
     t_ns: Count
     triggers: list[tuple[Count, Count]] = []
+
+
+class Curve(msgspec.Struct, frozen=True):
+    """One curve of a picture, in the units of its axes; `points` where it was measured so."""
+
+    name: Text
+    x: Annotated[list[Finite], Meta(max_length=2048)]
+    y: Annotated[list[Finite], Meta(max_length=2048)]
+    points: bool = False
+
+
+class Progress(Message, frozen=True, tag="progress"):
+    """How far a procedure has come at one detector: run control shows what is told to it.
+
+    `step` such as "v-phi"; `fraction` of it is done, of which `text` tells. It "runs", or has
+    "passed" or "failed", or is "over" without a verdict. The curves are all of the step so far.
+    """
+
+    at: Name
+    step: Name
+    state: Literal["runs", "passed", "failed", "over"]
+    t_ns: Count
+    text: Text = ""
+    fraction: Finite = 0.0
+    title: Text = ""
+    x_label: Text = ""
+    y_label: Text = ""
+    curves: Annotated[list[Curve], Meta(max_length=16)] = []
 
 
 class Pulses(Message, frozen=True, tag="pulses"):

@@ -17,7 +17,7 @@ from daq.errors import ScheeliteError, ServiceTimeoutError, UsageError, WireErro
 from daq.model.operator import NOBODY, Operator
 from daq.wire import codec, keys
 from daq.wire.keys import Endpoint
-from daq.wire.schemas import RawReply, RawRequest, Reply, Request, State
+from daq.wire.schemas import Message, RawReply, RawRequest, Reply, Request, State
 
 MAX_HEADER = 1 << 20  # bytes of one frame on the sockets that carry no samples
 RAW_LOOK_MS = 100
@@ -107,10 +107,10 @@ def subscribe(*endpoints: str, topics: tuple[bytes, ...] = (b"",), hwm: int = 50
     return socket
 
 
-class StatePublisher:
-    """The latest state of one service, sent at once also to a subscriber who comes late.
+class LatestPublisher:
+    """The latest message of each topic, sent at once also to a subscriber who comes late.
 
-    Frames are [service name, State header]. Call `serve` when `socket` can be read.
+    Frames are [topic, header]. Call `serve` when `socket` can be read.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -119,19 +119,28 @@ class StatePublisher:
         self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         _bind(self.socket, endpoint)
         self._seq = itertools.count(1)
-        self._last: list[bytes] | None = None
+        self._last: dict[str, list[bytes]] = {}
+
+    def show(self, topic: str, message: Message) -> None:
+        """Send a message to whoever listens, and keep it for who comes later."""
+        numbered = msgspec.structs.replace(message, seq=next(self._seq))
+        self._last[topic] = [topic.encode(), codec.encode(numbered)]
+        self.socket.send_multipart(self._last[topic])
+
+    def serve(self) -> None:
+        """Answer new subscriptions with the last values."""
+        while self.socket.poll(0):
+            if self.socket.recv()[:1] == b"\x01":
+                for frames in self._last.values():
+                    self.socket.send_multipart(frames)
+
+
+class StatePublisher(LatestPublisher):
+    """The latest state of one service, by its name."""
 
     def publish(self, state: State) -> None:
         """Send a new state to whoever listens, and keep it for who comes later."""
-        numbered = _renumbered(state, next(self._seq))
-        self._last = [state.service.encode(), codec.encode(numbered)]
-        self.socket.send_multipart(self._last)
-
-    def serve(self) -> None:
-        """Answer new subscriptions with the last value."""
-        while self.socket.poll(0):
-            if self.socket.recv()[:1] == b"\x01" and self._last is not None:
-                self.socket.send_multipart(self._last)
+        self.show(state.service, state)
 
 
 class Caller:
@@ -302,7 +311,3 @@ def _connect(socket: Socket, endpoint: str) -> None:
     except ScheeliteError:
         socket.close(0)
         raise
-
-
-def _renumbered(state: State, seq: int) -> State:
-    return msgspec.structs.replace(state, seq=seq)

@@ -21,9 +21,11 @@ def merged(values: Floats, first: int, per_column: int) -> tuple[int, Floats]:
     after = -(before + n_bins) % per_column
     padded = np.pad(values, ((0, 0), (before, after), (0, 0)), constant_values=np.nan)
     grouped = padded.reshape(n_channels, -1, per_column, 2)
-    lows = np.fmin.reduce(grouped[..., 0], axis=2)
-    highs = np.fmax.reduce(grouped[..., 1], axis=2)
-    return column, np.stack([lows, highs], axis=-1)
+    found = grouped[:, :, 0].copy()
+    for i in range(1, per_column):  # few, and much faster than a reduction of so short an axis
+        np.fmin(found[..., 0], grouped[:, :, i, 0], out=found[..., 0])
+        np.fmax(found[..., 1], grouped[:, :, i, 1], out=found[..., 1])
+    return column, found
 
 
 def of_samples(samples: npt.NDArray[np.int16], per_column: int) -> npt.NDArray[np.float64]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daq.errors import WireError
-from daq.wire.schemas import State
+from daq.wire.schemas import Progress, State
 from gui.model.alarms import AlarmWatch
+from gui.model.cryostat import heaters, pressures, stages
 from gui.model.forms import Forms
 from gui.model.frames import (
     Answer,
@@ -28,6 +29,7 @@ from gui.model.rolling import Rolling
 from gui.model.scales import Scales
 from gui.model.services import AnyBody, CoreBody, InstrumentsBody, RunBody, Service
 from gui.model.spectra import SpectraBook
+from gui.model.tuning import TuningBook
 
 SPAN_S = 4.0
 MAX_NOTES = 2000
@@ -39,6 +41,8 @@ DONE = {
     "comment": "comment written",
     "label": "label set",
 }
+RATE = "channels.{}.rate_hz"  # as run control names it
+PAST_AT_ONCE = 24  # quantities: as many as run control answers in one message
 OHMS = {"ohm": 1.0, "kohm": 1e3, "Mohm": 1e6}
 AnyService = Service[RunBody] | Service[CoreBody] | Service[InstrumentsBody] | Service[AnyBody]
 
@@ -88,13 +92,14 @@ class Console:
         self.streams: dict[str, Density] = {}  # noise as measured from the stream
         self.pulses: dict[str, PulseFrame] = {}
         self.diagnosis: Examined | None = None
-        self.alarms = AlarmWatch()
+        self.alarms, self.tunings = AlarmWatch(), TuningBook()
         self.tuning, self.tune_said = "", ""  # the channel that is tuned now; the last line of it
         self.n_missed = 0
         self.pending = ""  # the verb that waits for its answer
         self.notes: deque[Note] = deque(maxlen=MAX_NOTES)
         self.n_notes = 0
         self._utc_ns = utc_ns
+        self._past_boot, self._past_asked = "", set[str]()
         self._said: dict[str, str] = {}
         self._silent: set[str] = set()
 
@@ -121,6 +126,8 @@ class Console:
                 self.scales.volts_per_count[item.header.channel] = item.header.volts_per_count
             case State():
                 self._hear(item, now_s)
+            case Progress():
+                self.tunings.take(item)
             case Missed():
                 self.n_missed += item.n_messages
             case Trouble():
@@ -155,6 +162,27 @@ class Console:
     def may(self, verb: str, now_s: float) -> bool:
         """Whether a command can be given now: the service allows it, and none is on its way."""
         return not self.pending and self.run.is_fresh(now_s) and verb in self.run.body.verbs
+
+    def past_to_ask(self, now_s: float) -> list[str]:
+        """Quantities whose past is still to be asked of run control, a few at a time.
+
+        Once for each start of run control, which knows nothing of before it.
+        """
+        if self._past_boot != self.run.boot:
+            self._past_boot, self._past_asked = self.run.boot, set()
+        if not self.run.is_fresh(now_s) or not self.instruments.is_fresh(now_s):
+            return []
+        readings = self.instruments.body.readings
+        drawn = [*(s.reading for s in stages(readings)), *pressures(readings), *heaters(readings)]
+        names = [*(RATE.format(name) for name in self.channels), *drawn]
+        left = [name for name in names if name not in self._past_asked][:PAST_AT_ONCE]
+        self._past_asked |= set(left)
+        return left
+
+    def _take_past(self, series: Mapping[str, list[list[float]]]) -> None:
+        rates = {RATE.format(name): f"rate {name}" for name in self.channels}
+        for name, rows in series.items():
+            self.history.put_before(rates.get(name, name), rows)
 
     def note(self, sentence: str, tone: str, topic: str = "") -> None:
         """Add a line to the log."""
@@ -219,6 +247,8 @@ class Console:
             self._refused(answer)
         elif answer.verb == "list":
             self.forms.take(answer.result.get("instruments", {}))
+        elif answer.verb == "history":
+            self._take_past(answer.result.get("series", {}))
         elif answer.verb == "spectra":
             self.spectra.take(answer.result.get("spectra", {}), now_s)
         else:
@@ -235,7 +265,7 @@ class Console:
 
     def _refused(self, answer: Answer) -> None:
         """A question of our own that nobody answered is no alarm: its service's silence is."""
-        if answer.verb not in ("list", "spectra"):
+        if answer.verb not in ("list", "spectra", "history"):
             self.note(f"{answer.verb}: {answer.refusal}", "alarm")
 
     def _say_once(self, topic: str, sentence: str, tone: str) -> None:

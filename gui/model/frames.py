@@ -12,7 +12,7 @@ import numpy.typing as npt
 from daq.errors import WireError
 from daq.model.record import RECORD, plain
 from daq.wire import codec
-from daq.wire.schemas import Pulses, State, Traces
+from daq.wire.schemas import Progress, Pulses, State, Traces
 
 ROW: Final = plain(RECORD)
 MIN_RATE_HZ = 1e-3  # slower than this is no digitizer, and times would overflow
@@ -85,7 +85,10 @@ class TuneLine:
     text: str
 
 
-Item = TraceFrame | PulseFrame | State | Missed | Trouble | Answer | Stream | Examined | TuneLine
+Item = (
+    TraceFrame | PulseFrame | State | Progress | Missed | Trouble | Answer | Stream | Examined
+    | TuneLine
+)  # fmt: skip
 
 
 def parse_traces(frames: Sequence[bytes]) -> TraceFrame:
@@ -127,6 +130,16 @@ def parse_state(frames: Sequence[bytes]) -> State:
     """The state of [service, header]; WireError for anything else."""
     _, head = _exactly(frames, 2)
     return codec.decode(head, State)
+
+
+def parse_progress(frames: Sequence[bytes]) -> Progress:
+    """The progress of [topic, header]; WireError for anything else."""
+    _, head = _exactly(frames, 2)
+    row = codec.decode(head, Progress)
+    for curve in row.curves:
+        if len(curve.x) != len(curve.y):
+            raise WireError(f"expected {len(curve.x)} values of a curve, found {len(curve.y)}")
+    return row
 
 
 def _exactly(frames: Sequence[bytes], n_frames: int) -> Sequence[bytes]:

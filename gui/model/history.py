@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,12 @@ class Series:
         else:
             self._coarse.append((slot, value, value))
 
+    def put_before(self, rows: Sequence[Sequence[float]]) -> None:
+        """What was before we began to listen: (time, lowest, highest) of a minute or more each."""
+        first = self._coarse[0][0] if self._coarse else math.inf
+        older = [(t, low, high) for t, low, high in rows if t + COARSE_S <= first]
+        self._coarse = deque([*older, *self._coarse], maxlen=COARSE_KEPT)
+
     def since(self, t_s: float) -> tuple[F64, F64]:
         """Times and values from then on; what is old has two values a minute, the extremes."""
         if self._fine and self._fine[0][0] <= t_s:
@@ -59,6 +66,10 @@ class History:
     def add(self, name: str, t_s: float, value: float) -> None:
         """Take in one value."""
         self._series.setdefault(name, Series()).add(t_s, value)
+
+    def put_before(self, name: str, rows: Sequence[Sequence[float]]) -> None:
+        """What a quantity was before we began to listen."""
+        self._series.setdefault(name, Series()).put_before(rows)
 
     def names(self) -> list[str]:
         """What there is."""

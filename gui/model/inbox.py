@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from daq.wire.schemas import State
+from daq.wire.schemas import Progress, State
 from gui.model.frames import (
     Answer,
     Examined,
@@ -23,6 +23,7 @@ KEEP: dict[type, int] = {
     TraceFrame: 64,
     PulseFrame: 8,
     State: 1,
+    Progress: 1,
     Missed: 1,
     Trouble: 1,
     Answer: 64,

@@ -25,7 +25,7 @@ class Lane:
     def follow(self, low: float, high: float, now_s: float) -> None:
         """Grow to hold [low, high]; shrink to what was seen once `hold_s` have gone by."""
         self._seen = min(self._seen[0], low), max(self._seen[1], high)
-        if low < self.low or high > self.high:
+        if self.height == 0 or low < self.low or high > self.high:
             self.low, self.high = around(*self._seen)
             self._since_s = now_s
         elif now_s - self._since_s >= self._hold_s:

@@ -62,7 +62,7 @@ class Strip:
 
     def levels_v(self) -> dict[str, float]:
         """Each channel's median over what is shown; nothing for a channel without samples."""
-        middles = self._values.mean(axis=2)
+        middles = 0.5 * (self._values[..., 0] + self._values[..., 1])
         return {
             name: float(np.median(known))
             for name, row in zip(self.channels, middles, strict=True)

@@ -90,8 +90,10 @@ class FormsPanel(QFrame):
         for button in (self.tune_button, self.undo_button):
             button.setEnabled(not console.tuning)
         prefix = f"◌ {console.tuning}: " if console.tuning else ""
+        others = "" if console.tuning else console.tunings.under_way(channel, console.utc_ns)
         tone = "alarm" if console.tune_said.startswith("■") else "normal"
-        put(self.tune_said, f"{prefix}{console.tune_said}", tone)
+        said = f"◌ {channel}: {others}" if others else f"{prefix}{console.tune_said}"
+        put(self.tune_said, said, "normal" if others else tone)
         self.tune_said.setToolTip(console.tune_said)
 
     def show_console(self, console: Console, now_s: float) -> None:

@@ -147,7 +147,7 @@ class FridgePanel(QWidget):
         graphs = QSplitter(Qt.Orientation.Vertical)
         graphs.addWidget(self.temperatures)
         graphs.addWidget(self.others)
-        graphs.setSizes([340, 200])
+        graphs.setSizes([300, 240])
         left = QWidget()
         box = QVBoxLayout(left)
         box.setContentsMargins(0, 0, 0, 0)

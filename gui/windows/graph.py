@@ -56,6 +56,15 @@ class Graph(QFrame):
         self._data[name] = (x, y)
         self._curves[name].setData(_scaled(x, self.log_x), _scaled(y, self.log_y))
 
+    def dots(self, name: str, x: F64, y: F64, color: str) -> None:
+        """Points by name."""
+        if name not in self._curves:
+            self._curves[name] = pg.ScatterPlotItem(size=5, pen=None)
+            self.plot.addItem(self._curves[name])
+        self._curves[name].setBrush(color)
+        self._data[name] = (x, y)
+        self._curves[name].setData(_scaled(x, self.log_x), _scaled(y, self.log_y))
+
     def steps(self, name: str, edges: F64, counts: F64, color: str) -> None:
         """A histogram as a line by name."""
         self.draw(name, np.repeat(edges, 2)[1:-1], np.repeat(counts, 2), color)
@@ -187,6 +196,7 @@ class Graph(QFrame):
                 axis.setLabel(f"{what} [{unit}]" if unit else what)
             else:
                 axis.setLabel(what, units=unit or None)
+            axis.resizeEvent()  # else another text stands where the last one's middle was
 
     def _set_up(self) -> None:
         self.plot.addItem(self._sentence, ignoreBounds=True)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from PySide6.QtCore import QSettings, Signal
+from PySide6.QtCore import QSettings, Qt, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
-from PySide6.QtWidgets import QLabel, QMainWindow, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from daq.wire.schemas import State
+from daq.wire.schemas import Progress, State
 from gui.feed import Feed
 from gui.keys import KEYS, PANELS
 from gui.model.console import SPAN_S, About, Console
@@ -25,6 +25,7 @@ from gui.windows.array import ArrayMap
 from gui.windows.channel import ChannelPanel
 from gui.windows.channels import ChannelTable
 from gui.windows.controls import Controls
+from gui.windows.curves import CurvesPanel
 from gui.windows.docks import Docks
 from gui.windows.forms import FormsPanel
 from gui.windows.fridge import FridgePanel
@@ -41,6 +42,7 @@ from gui.windows.spectrum import SpectrumPanel
 from gui.windows.strip import Strip, put
 from gui.windows.traces import TraceView
 
+NEWS = (State, Progress, Answer, Stream, Examined, TuneLine)  # what does not stream
 SLOW_S = 0.5  # between two drawings of what does not stream
 SPECTRA_S = 2.0
 STALL_S = 0.5
@@ -87,6 +89,7 @@ class MainWindow(QMainWindow):
             RunPanel(palette),
         )
         self.log_panel, self.channel = LogPanel(), ChannelPanel()
+        self.curves = CurvesPanel(palette)
         self.docks = Docks(self, self._lay_out(), settings or QSettings("scheelite", "console"))
         self._connect()
         self._bind()
@@ -106,7 +109,8 @@ class MainWindow(QMainWindow):
         self.strip.show_console(self.console, now_s)
         self.controls.show_console(self.console, now_s)
         self.log.show_notes(self.console)
-        self._show_counts({type(item) for item in items}, now_s)
+        told = any(isinstance(item, State) and item.service == "core" for item in items)
+        self._show_counts(told, now_s)
         self._show_plots(items, now_s)
         self._ask_what_is_missing(now_s)
         self._show_slow(items, now_s)
@@ -120,9 +124,7 @@ class MainWindow(QMainWindow):
 
     def _show_slow(self, items: Sequence[Item], now_s: float) -> None:
         """Draw the panels that can be seen and do not stream, now and then."""
-        self._dirty = self._dirty or any(
-            isinstance(item, State | Answer | Stream | Examined | TuneLine) for item in items
-        )
+        self._dirty = self._dirty or any(isinstance(item, NEWS) for item in items)
         if now_s - self._slow_s < SLOW_S or not self._dirty:
             return
         self._slow_s, self._dirty = now_s, False
@@ -148,6 +150,8 @@ class MainWindow(QMainWindow):
             return
         if "Noise" in front:
             self.noise.show_channel(self.console, channel, color)
+        if "SQUID/TES" in front:
+            self.curves.show_channel(self.console, channel, color)
         if "Spectrum" in front:
             self.spectrum.show_channel(self.console, channel, color, now_s)
         if "Rates" in front:
@@ -164,6 +168,8 @@ class MainWindow(QMainWindow):
         if self.console.core.is_fresh(now_s) and now_s - self._spectra_s >= SPECTRA_S:
             self._spectra_s = now_s
             self._feed.ask_once("spectra", "core")
+            if names := self.console.past_to_ask(now_s):
+                self._feed.send("history", names=names)
 
     # --- what the operator wants ---
 
@@ -180,7 +186,8 @@ class MainWindow(QMainWindow):
         """Let the ranges follow the data, beginning with a fit, or hold them."""
         if follow:
             self.traces.fit()
-        for graph in (self.pulse, self.noise, self.spectrum, self.rates, self.fridge):
+        graphs = (self.pulse, self.noise, self.spectrum, self.rates, self.fridge, self.curves)
+        for graph in graphs:
             graph.follow(follow)
         self._draw_traces()
         self._draw_pulse()
@@ -231,10 +238,10 @@ class MainWindow(QMainWindow):
 
     # --- drawing ---
 
-    def _show_counts(self, kinds: set[type], now_s: float) -> None:
+    def _show_counts(self, told: bool, now_s: float) -> None:
         """Fill the list, when the core has spoken or has fallen silent."""
         fresh = self.console.core.is_fresh(now_s)
-        if State not in kinds and fresh == self._fresh:
+        if not told and fresh == self._fresh:
             return
         self._fresh = fresh
         core = self.console.core.body
@@ -374,8 +381,12 @@ class MainWindow(QMainWindow):
         column.addWidget(self.array)
         column.addWidget(modest(self.table), 1)
         column.addWidget(self.digitizers)
+        squid = QSplitter(Qt.Orientation.Vertical)
+        squid.addWidget(self.forms)
+        squid.addWidget(self.curves)
+        squid.setSizes([330, 230])
         middle: tuple[QWidget, ...] = (
-            self.traces, self.pulse, self.noise, self.spectrum, self.rates, self.forms,
+            self.traces, self.pulse, self.noise, self.spectrum, self.rates, squid,
             self.fridge, self.run_panel, self.log_panel,
         )  # fmt: skip
         panels: dict[str, QWidget] = dict(zip(PANELS, middle, strict=True))

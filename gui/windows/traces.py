@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class TraceView(QFrame):
         self._lanes: dict[str, Lane] = {}
         self._curves: dict[str, pg.PlotCurveItem] = {}
         self._order: tuple[str, ...] = ()
+        self._floors: dict[str, float] = {}
         self._ticks: list[tuple[float, str]] = []
         self._scales: Mapping[str, tuple[float, str]] = {}
         self._clicks: list[float] = []
@@ -70,6 +72,8 @@ class TraceView(QFrame):
 
     def say(self, text: str) -> None:
         """Show a sentence in the middle; an empty one takes it away."""
+        if text == self.sentence:
+            return
         self._sentence.setText(text)
         self._sentence.setPos(-self._span_s / 2, max(len(self._order), 1) / 2)
 
@@ -86,6 +90,7 @@ class TraceView(QFrame):
                 self._curves[name] = curve(colors[name])
                 self._plot.addItem(self._curves[name])
         self._order = tuple(shown)
+        self._floors = {name: float(len(shown) - 1 - i) for i, name in enumerate(shown)}
         self._plot.setYRange(0, max(len(shown), 1), padding=0)
         names = [(self._floor(name) + 0.5, name) for name in shown]
         self._plot.getAxis("left").setTicks([names])
@@ -93,8 +98,8 @@ class TraceView(QFrame):
 
     def scale(self, scales: Mapping[str, tuple[float, str]]) -> None:
         """What each channel's volts are multiplied with, and the unit they then have."""
-        self._scales = scales
-        self._ticks = []
+        if scales != self._scales:
+            self._scales, self._ticks = scales, []
 
     def click(self, age_s: float) -> None:
         """Put a cursor; the second tells the time between them."""
@@ -121,10 +126,12 @@ class TraceView(QFrame):
         """Draw the channels of one digitizer that have a lane; their names."""
         ages = np.repeat(stretch.ages_s, 2)
         drawn = set()
-        for name, volts in zip(stretch.channels, stretch.volts, strict=True):
-            low, high = np.fmin.reduce(volts[:, 0]), np.fmax.reduce(volts[:, 1])
-            if name in self._curves and np.isfinite(low):
-                lane = self._lane(name, float(low), float(high), follow, now_s)
+        lows = np.fmin.reduce(stretch.volts[..., 0], axis=1)
+        highs = np.fmax.reduce(stretch.volts[..., 1], axis=1)
+        rows = zip(stretch.channels, stretch.volts, lows.tolist(), highs.tolist(), strict=True)
+        for name, volts, low, high in rows:
+            if name in self._curves and math.isfinite(low):
+                lane = self._lane(name, low, high, follow, now_s)
                 self._curves[name].setData(ages, self._heights(name, lane, volts.reshape(-1)))
                 drawn.add(name)
         return drawn
@@ -176,7 +183,7 @@ class TraceView(QFrame):
         self._borders.setData(np.tile([-self._span_s, 0.0], len(levels) // 2), levels)
 
     def _floor(self, name: str) -> float:
-        return float(len(self._order) - 1 - self._order.index(name))
+        return self._floors[name]
 
     def _set_up(self) -> None:
         self._plot.scene().sigMouseClicked.connect(self._clicked)

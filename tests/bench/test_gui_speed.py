@@ -25,11 +25,11 @@ pytestmark = [
     pytest.mark.skipif(bool(qt_missing()), reason=qt_missing()),
 ]
 CHANNELS, SECONDS, LONG_S = 16, 15.0, 300.0
-# a process of its own, as for an operator: frames that were drawn and how long each took
+# a process of its own, as for an operator; a frame is a painting of the plot with newer traces
 WATCH = """
 import sys, time
 from pathlib import Path
-from PySide6.QtCore import QCoreApplication, QEventLoop, QSettings
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, QSettings
 from PySide6.QtWidgets import QApplication
 from daq.settings.loader import load
 from gui.model.frames import TraceFrame
@@ -39,13 +39,19 @@ config, seconds, scratch = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
 app, settings = QApplication([]), load(config)
 kept = QSettings(scratch, QSettings.Format.IniFormat)
 window = opened(app, endpoints_of(settings), setup_of(settings), "dark", kept)
-frames = 0
-def count(items):
-    global frames
-    if any(isinstance(item, TraceFrame) for item in items):
-        window.repaint()
-        frames += 1
-window._feed.arrived.connect(count)
+frames, fresh = 0, False
+def arrived(items):
+    global fresh
+    fresh = fresh or any(isinstance(item, TraceFrame) for item in items)
+class Painted(QObject):
+    def eventFilter(self, _, event):
+        global frames, fresh
+        if event.type() == QEvent.Type.Paint and fresh:
+            frames, fresh = frames + 1, False
+        return False
+window._feed.arrived.connect(arrived)
+painted = Painted()
+window.traces._plot.viewport().installEventFilter(painted)
 began = time.monotonic()
 while not window.traces.drawn and time.monotonic() - began < 60:
     app.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from daq.errors import UsageError
+from daq.services import cli
 from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from tests.tuning_bench import tuning_bench
@@ -26,6 +29,16 @@ def scheelite(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=DEADLINE_S,
         check=False,
     )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_ivs_of_several_at_once(tmp_path: Path) -> None:
+    with tuning_bench(tmp_path, ["C11", "C12"], rate_hz=20e3, initial="tuned") as settings:
+        done = scheelite("characterize", str(settings.path), "--all", "--json")
+        assert done.returncode == 0, done.stderr
+    for found in json.loads(done.stdout)["channels"].values():
+        assert found["iv"]["r_normal_ohm"][0] == pytest.approx(P.r_normal_ohm, rel=0.01)
 
 
 @pytest.mark.soak
@@ -49,7 +62,15 @@ def test_a_heated_sensor_is_measured_by_the_command(tmp_path: Path) -> None:
     assert point["tau_eff_s"][0] == pytest.approx(Linear(P, op).tau_eff_s, rel=0.05)
 
 
-def test_a_map_needs_both_its_axes(tmp_path: Path) -> None:
-    done = scheelite("characterize", str(tmp_path / "x.toml"), "--channel", "C1", "--map-ua", "1")
-    assert done.returncode == 2
-    assert "expected --map-ua and --map-fw together" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--channel", "C1", "--map-ua", "1"), "expected --map-ua and --map-fw together"),
+        ((), "expected either --channel NAME or --all"),
+        (("--all", "--bath-mk", "10"), "expected one --channel for more than an IV"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(cli.app, ["characterize", "config/bench.toml", *options])
+    assert isinstance(done.exception, UsageError)
+    assert said in str(done.exception)

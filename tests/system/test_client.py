@@ -7,8 +7,8 @@ import re
 import httpx
 import pytest
 
-from daq.client import Laboratory, rebuild_catalogue, report, runs
-from daq.errors import OutOfRangeError, RefusedError, UsageError
+from daq.client import Laboratory, check, rebuild_catalogue, report, runs, verify_all
+from daq.errors import CheckError, OutOfRangeError, RefusedError, UsageError
 from tests.system.chain import bench, services, until
 
 WATCH = """
@@ -56,6 +56,21 @@ def test_a_notebook_does_all_that_the_command_line_does(runtime, tmp_path):
                 assert lab.read("fridge", "setpoint") == 0.01
                 with pytest.raises(OutOfRangeError):
                     lab.write("fridge", "setpoint", 300.0)
+                assert lab.instruments()["fridge"]["model"] == "lakeshore372"
+                assert lab.quantities()["fridge.input 6.temperature"] == "K"
+                lab.take_lease(0.1)
+                held = lab.lease()
+                assert held is not None
+                lab.release_lease()
+                assert lab.lease() is None
+                with pytest.raises(UsageError, match="expected a tuning in"):
+                    lab.undo_tune()
+                for busy in (lab.tune, lab.ivs):
+                    with pytest.raises(RefusedError, match="is being recorded"):
+                        busy()
+                assert lab.tune_steps("C11")["C11"][0][0] == "identify"
+                with pytest.raises(CheckError, match="random records so far, found none"):
+                    lab.levels(sigmas=5.0)
                 assert all(f.ok for f in lab.why() if f.link.startswith("service"))
                 url = lab._ask("run", "status")["web"]
                 told = httpx.get(f"{url}metrics").text
@@ -68,6 +83,8 @@ def test_a_notebook_does_all_that_the_command_line_does(runtime, tmp_path):
     assert (row.run, row.labels) == (run.number, "A B")
     assert abs(row.exposure_g_d - sum(c.exposure_g_d for c in run.summary().channels)) < 1e-12
     assert rebuild_catalogue(lab.data_dir) == []
+    assert verify_all([run.folder]).ok
+    assert check(lab._settings.path) == []
     assert runs(lab.data_dir) == [row]
     table, samples = run.read().records("C11")
     assert len(table) == len(samples)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from daq.wire.schemas import Curve, Progress
 from gui.keys import KEYS, PANELS, table
 from gui.model.console import About
 from gui.model.frames import Answer, Examined, TuneLine
@@ -521,3 +523,38 @@ def test_both_themes_have_all_tones() -> None:
 
 def test_channels_are_those_of_the_config(dark: MainWindow) -> None:
     assert tuple(dark.console.channels) == CHANNELS
+
+
+def tuned(step: str, y: list[float], state: str = "runs", **more: Any) -> Progress:
+    """A step of C11 with what was measured so far."""
+    curves = [Curve("measured", [float(i) for i in range(len(y))], y, points=True)]
+    return Progress(
+        at="C11", step=step, state=state, t_ns=T0_NS, title="V-phi at 12 uA", fraction=0.4,
+        x_label="current in the flux line [uA]", y_label="output [mV]", curves=curves, **more,
+    )  # fmt: skip
+
+
+def test_v_phi_and_iv_grow_while_somebody_tunes(bench: GuiBench, dark: MainWindow) -> None:
+    shown(dark, "SQUID/TES")
+    curves = dark.curves
+    assert curves.squid.said == "no V-phi of C11 yet:\nTune measures one"
+    bench.progress.show("C11 v-phi", tuned("v-phi", [1.0, 3.0]))
+    heard = lambda: [bench.serve(), dark.console.tunings.drawn("C11", ["v-phi"])][-1]  # noqa: E731
+    wait_until(heard)
+    dark.show_panels()
+    assert curves.squid.data("measured")[1].tolist() == [1.0, 3.0]
+    assert curves.squid.title.text() == "C11  V-phi at 12 uA  ◌  40 %"
+    assert curves.squid.plot.getAxis("bottom").labelText == "current in the flux line [uA]"
+    assert dark.forms.tune_said.text() == "◌ C11: v-phi 40 %"
+    fit = Curve("fit", [0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+    done = tuned("v-phi", [1.0, 3.0, 2.0], "passed")
+    dark.receive([msgspec.structs.replace(done, curves=[*done.curves, fit])])
+    dark.receive([tuned("proof", [1.0, 2.0], "passed")])  # the V-phi stays
+    dark.receive([tuned("iv", [0.5], "failed")])
+    dark.show_panels()
+    assert curves.squid.data("fit")[0].size == 3
+    assert "✓" in curves.squid.title.text()
+    assert "■ failed" in curves.sensor.title.text()
+    dark.choose("C12")
+    assert curves.squid.data("measured")[0].size == 0
+    assert curves.squid.said.startswith("no V-phi of C12")

@@ -100,3 +100,9 @@ def test_counts_rates_durations_and_times_read_well() -> None:
     assert (duration(8049.9), duration(-1)) == ("2:14:09", "0:00:00")
     assert clock(1_789_000_000_123_456_789) == "00:26:40"
     assert clock(1_789_000_000_123_456_789, 3) == "00:26:40.123"
+
+
+def test_a_channel_that_is_nothing_but_zero_has_a_range() -> None:
+    lane = Lane()
+    lane.follow(0.0, 0.0, 0.0)
+    assert lane.low < 0.0 < lane.high

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from daq.errors import VersionError, WireError
 from daq.wire import codec
-from daq.wire.schemas import Pulses, State, Traces
+from daq.wire.schemas import Curve, Progress, Pulses, State, Traces
 from gui.model.frames import (
     ROW,
     Answer,
@@ -15,6 +16,7 @@ from gui.model.frames import (
     PulseFrame,
     TraceFrame,
     Trouble,
+    parse_progress,
     parse_pulses,
     parse_state,
     parse_traces,
@@ -194,3 +196,11 @@ def test_each_topic_counts_for_itself() -> None:
     sequences = Sequences()
     found = [sequences.skipped(t, s) for t, s in [("a", 1), ("b", 10), ("a", 2), ("b", 12)]]
     assert found == [0, 0, 0, 1]
+
+
+def test_progress_has_as_many_values_as_places() -> None:
+    row = Progress(at="C11", step="iv", state="runs", t_ns=0, curves=[Curve("a", [1.0], [2.0])])
+    assert parse_progress([b"C11 iv", codec.encode(row)]) == row
+    odd = msgspec.structs.replace(row, curves=[Curve("a", [1.0], [])])
+    with pytest.raises(WireError, match="expected 1 values of a curve, found 0"):
+        parse_progress([b"C11 iv", codec.encode(odd)])

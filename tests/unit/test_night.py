@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from daq.errors import (
     CheckError,
@@ -18,10 +21,27 @@ from daq.errors import (
 )
 from daq.run.quantities import Quantity
 from daq.services import nightkeeper, nightrun
+from daq.services import tune as tune_service
 from daq.services.authority import Notes
-from daq.services.nightkeeper import Deeds, NightKeeper, tune_command
+from daq.services.nightkeeper import (
+    Deeds,
+    NightKeeper,
+    StartNight,
+    iv_command,
+    tune_command,
+)
 from daq.services.nightrun import Journal, NightRun
-from daq.services.nightsteps import Answer, Facts, Randomly, Start, Stop, Tune, Write, expected_s
+from daq.services.nightsteps import (
+    Answer,
+    Facts,
+    MeasureIv,
+    Randomly,
+    Start,
+    Stop,
+    Tune,
+    Write,
+    expected_s,
+)
 from daq.settings.loader import load
 from daq.settings.nightplan import parse_plan, seconds_until
 
@@ -57,7 +77,7 @@ class Lab:
         self.t_s = 0.0
         self.mxc, self.run, self.last, self.n = 0.010, None, (None, ""), 0
         self.duration_s, self.began_s, self.records = None, 0.0, 0.0
-        self.deeds, self.refusals = [], []
+        self.deeds, self.refusals, self.speed = [], [], 1.0
 
     def facts(self) -> Facts:
         if self.run and self.duration_s and self.t_s - self.began_s >= self.duration_s:
@@ -78,6 +98,7 @@ class Lab:
             last_run=self.last[0],
             last_reason=self.last[1],
             targets=("C11", "C12"),
+            speed=self.speed,
         )
 
     def end(self, reason: str) -> None:
@@ -288,6 +309,17 @@ def test_what_is_away_is_asked_again_and_what_is_refused_is_not(course):
     assert len(night.lab.asked(Start)) == 6
 
 
+def test_patience_with_services_is_by_the_real_clock_and_costs_few_tries(course):
+    night = course(runs('duration = "10 s"'))
+    night.lab.speed = 8.0
+    night.lab.refusals = [NotConnectedError("no samples from targets")] * 10_000
+    night.to(2300)
+    assert not night.night.over
+    night.to(2600)
+    assert night.night.journal.outcome == "first.0: no samples from targets"
+    assert 100 < len(night.lab.asked(Start)) < 160  # one in 16 s of the night, 2 s of ours
+
+
 def test_a_refused_order_ends_the_night(course):
     text = 'name = "test"\n[[first]]\nkind = "write"\ninstrument = "fridge"\n'
     night = course(text + 'parameter = "heater_range"\nvalue = "OFF"\n')
@@ -388,10 +420,101 @@ def test_a_tuning_that_a_crash_ended_goes_on(course):
     assert night.outcomes == ["passed"]
 
 
+IV = 'name = "test"\n[[first]]\nkind = "iv"\nchannels = ["C11", "C12"]\ntimeout = "10 min"\n'
+
+
+def test_iv_curves_are_measured_and_what_they_say_is_told(course):
+    night = course(IV)
+    asked = MeasureIv(channels=("C11", "C12"), timeout_s=600.0)
+    night.night._do = lambda ask: Answer(said="Rn C11 200 mohm") if ask == asked else None
+    assert night.to(10).outcomes == ["Rn C11 200 mohm"]
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "outcome"),
+    [('otherwise = "end"\n', "first.0: C12: no transition seen"), ("", "done")],
+)
+def test_an_iv_that_cannot_be_had_ends_the_night_only_where_that_is_asked_for(
+    course, otherwise, outcome
+):
+    night = course(IV + otherwise)
+    night.lab.refusals = [CheckError("C12: no transition seen")]
+    night.to(10)
+    assert night.night.journal.outcome == outcome
+
+
+def test_an_iv_that_a_crash_ended_begins_anew(course):
+    night = course(IV)
+    asked = []
+    night.night._do = lambda ask: [asked.append(ask), Future()][1]  # which is never done
+    night.to(10)
+    night.crash()
+    night.to(20)
+    assert [*asked, *night.lab.asked(MeasureIv)] == 2 * [asked[0]]
+
+
+@contextmanager
+def a_keeper() -> Iterator[NightKeeper]:
+    """Run control's night without a run control."""
+    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
+    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
+    try:
+        yield keeper
+    finally:
+        keeper.close()
+        keeper._notes.close()
+
+
+IV_TOLD = (
+    """print('{"channels": {"C11": {"channel": "C11", "iv": {"r_normal_ohm": [0.2, 0.001]}}}}')"""
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error"),
+    [
+        (IV_TOLD, "Rn C11 200 mohm: iv-first-0-0.json", None),
+        (f"{IV_TOLD}; raise SystemExit('C12: frozen')", "", "the IV: C12: frozen"),
+    ],
+)
+def test_the_curves_are_kept_in_the_nights_folder(tmp_path, monkeypatch, code, said, error):
+    monkeypatch.chdir(tmp_path)  # where the nights would be
+    monkeypatch.setattr(nightkeeper, "iv_command", lambda *_: [sys.executable, "-c", code])
+    with a_keeper() as keeper:
+        begun = keeper.verbs["night-start"].act(StartNight(IV, "plan.toml", "anna"))
+        folder = Path(begun["folder"])
+        answer = keeper._do(MeasureIv(channels=("C11",), timeout_s=60.0)).result(60)
+    assert (answer.said, answer.error and str(answer.error)) == (said, error)
+    assert '"r_normal_ohm": [0.2' in (folder / "iv-first-0-0.json").read_text()
+
+
+def test_a_rehearsal_shows_the_iv():
+    from datetime import UTC, datetime
+
+    from daq.services.night_commands import rehearsal
+
+    (row,) = rehearsal(made(IV), datetime(2026, 11, 26, 22, 0, tzinfo=UTC))
+    assert row["what"] == "IV curves of C11, C12"
+
+
+def test_beside_a_fast_bench_procedures_know_its_speed(tmp_path):
+    text = Path("config/bench.toml").read_text().partition("\n[bench]\n")[0]
+    path = tmp_path / "fast.toml"
+    path.write_text(f"{text}\n[night]\nspeed = 8.0\n")
+    assert tune_service._speed(load(path)) == 8.0
+    assert tune_service._speed(BENCH) == 1.0
+
+
+def test_the_command_that_measures_is_one_that_there_is():
+    from daq.services import cli
+
+    command = iv_command(BENCH, MeasureIv(channels=("C11", "C99"), timeout_s=10.0))
+    found = CliRunner().invoke(cli.app, command[3:])
+    assert "expected one of the detectors" in str(found.exception)
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_the_command_that_tunes_is_one_that_there_is(again):
-    from typer.testing import CliRunner
-
     from daq.services import cli
 
     ask = Tune(channels=("C11", "C12"), timeout_s=10.0, again=again)
@@ -412,15 +535,10 @@ def test_the_command_that_tunes_is_one_that_there_is(again):
 def test_what_becomes_of_the_process_that_tunes(tmp_path, monkeypatch, code, timeout_s, said):
     monkeypatch.chdir(tmp_path)  # where the nights would be
     monkeypatch.setattr(nightkeeper, "tune_command", lambda *_: [sys.executable, "-c", code])
-    deeds = Deeds(start=int, stop=dict, ask_core=dict, ticket=str)
-    keeper = NightKeeper(BENCH, Notes("ipc://nobody"), deeds, lambda: T0)
-    try:
+    with a_keeper() as keeper:
         done = keeper._do(Tune(channels=(), timeout_s=timeout_s, again=False))
         assert isinstance(done, Future)
         error = done.result(60).error
-    finally:
-        keeper.close()
-        keeper._notes.close()
     assert (None if error is None else str(error)) == said
 
 
@@ -457,7 +575,7 @@ kind = "dance"
          "timeout_s = 5.0", "expected until where something is repeated"),
         (PLAN.replace("below = ", "above = ").replace('"OFF"', '"OF"'), "fridge.heater_range"),
         (PLAN.replace(MXC, "fridge.mxc"), "first.0.watch: expected one of"),
-        ('name = "x"\n[[first]]\nkind = "iv"\n', "first.0.kind: expected tune, which measures IV"),
+        ('name = "x"\n[[first]]\nkind = "iv"\nchannels = ["C99"]', "first.0.channels: expected"),
         ('name = "x"\n[[first]]\nkind = "tune"\nchannels = ["C99"]', "first.0.channels: expected"),
         (runs(""), "expected one of duration_s, livetime_s, records"),
         (runs('duration = "1 s"\nstop_if = [{ watch = "run.gapz", above = 1.0 }]'),
