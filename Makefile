@@ -5,10 +5,11 @@ SECONDS_OF_RUN ?= 20
 OUT ?= runs
 HOURS ?= 0.2
 SEED ?= 20261126
+SOAKED := tests/system/test_soak.py tests/property/test_store_storm.py
 NIGHT_HOURS ?= 8
 NIGHT_SPEED ?= 8
 
-.PHONY: run test bench soak night setup qt lint clean
+.PHONY: run test bench soak long night setup qt lint clean
 
 run: setup
 	$(BIN)/scheelite demo --seconds $(SECONDS_OF_RUN) --out $(OUT)
@@ -20,9 +21,13 @@ test: setup qt lint
 bench: setup
 	$(BIN)/python -m pytest -m bench -s
 
-# the fault table and the kills: about 20 minutes; HOURS=12 is a night, SEED another order of faults
+# what docs/reliability.md tells: the faults, memory, storms, kills; HOURS=12 is a night, SEED another order of faults
 soak: setup
-	$(BIN)/python -m pytest -m soak -s --hours $(HOURS) --seed $(SEED) --page docs/reliability.md
+	$(BIN)/python -m pytest -m soak -s --hours $(HOURS) --seed $(SEED) --page docs/reliability.md $(SOAKED)
+
+# all other tests that are too long for `make test`, an hour and more
+long: setup
+	$(BIN)/python -m pytest -m soak $(addprefix --ignore=,$(SOAKED))
 
 # a night of NIGHT_HOURS on a simulated bench, NIGHT_SPEED times as fast as time
 night: setup

@@ -1,6 +1,6 @@
 """Nonsense from outside ends in one named refusal: configs, messages, paths of runs.
 
-`make soak` gives each of these tests many more examples. The log is fuzzed in
+`make long` gives each of these tests many more examples. The log is fuzzed in
 test_store_log_damage.py, replies of instruments in test_drivers_replies.py.
 """
 
