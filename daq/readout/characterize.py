@@ -320,6 +320,12 @@ def current_at(curve: Iv, bias_a: float) -> float:
     return float(np.interp(bias_a, curve.bias_a[::-1], curve.current_a[::-1]))
 
 
+def slope_at(curve: Iv, bias_a: float) -> float:
+    """dI/dIb at a bias, by the points of an IV around it."""
+    bias, current = curve.bias_a[::-1], curve.current_a[::-1]
+    return float(np.interp(bias_a, bias, np.gradient(current, bias)))
+
+
 def heated(sensor: Sensor, heater_w: float, procedure: Procedure[R]) -> Procedure[R]:
     """A procedure while the heater gives a power; it is off afterwards, however that ended."""
     return putting_back(_heated(sensor, heater_w, procedure))

@@ -142,11 +142,14 @@ def fit(
     r_load_ohm: float,
     inductance_h: float | None = None,
     two_bodies: bool = False,
+    slope: float = 0.0,
 ) -> Bodies:
     """Loop gain, tau and beta of a sensor of known R, in the transition.
 
     `inductance_h`, where given, is not fitted: sines, and square waves at slow digitizers, cannot
-    tell it. CheckError where the response is none of a small signal.
+    tell it. `slope` is that of the IV there, dI/dIb, where it is known: magnitudes alone leave two
+    loop gains, and its sign is that of one. CheckError where the response is none of a small
+    signal.
     """
     if response.even_share > LARGEST_EVEN:
         raise CheckError(
@@ -159,7 +162,8 @@ def fit(
         least_squares(free.residuals, x, bounds=free.bounds, x_scale=free.scale)
         for x in free.begins()
     ]
-    best = min(solutions, key=lambda each: float(each.cost))
+    good = [each for each in solutions if free.at_rest(each.x) * slope >= 0]
+    best = min(good or solutions, key=lambda each: float(each.cost))
     return _bodies(free, best.x, _statistics(np.asarray(best.jac), best.fun))
 
 
@@ -240,6 +244,14 @@ class _Free:
     def in_si(self, x: F64) -> dict[str, float]:
         """The parameters by name."""
         return {n: float(v) * self.units.get(n, 1.0) for n, v in zip(self.names, x, strict=True)}
+
+    def at_rest(self, x: F64) -> float:
+        """dI/dIb of what changes slowly."""
+        known = self.in_si(x)
+        known.pop("delay_s", 0.0)
+        known.setdefault("inductance_h", 0.0)
+        z = total_ohm(np.zeros(1), r_ohm=self.r_ohm, r_load_ohm=self.r_load_ohm, **known)
+        return float(self.circuit.r_shunt_ohm / z[0].real)
 
     def residuals(self, x: F64) -> F64:
         known = self.in_si(x)

@@ -252,7 +252,7 @@ def _rises(curve: Iv, bias_a: float, current_a: float) -> bool:
 
 def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedure[Bodies]:
     """The answer to a small square wave at the working point, which is not left for it."""
-    at, slope = sensor.at, slope_at(curve, point.bias_a)
+    at, slope = sensor.at, characterize.slope_at(curve, point.bias_a)
     expected = (
         f"dI/dIb = {slope:.4g} within {SLOPE_TOLERANCE:.0%} at low frequency as in the IV, and a "
         f"time constant known within {SURE_TAU:.0%}"
@@ -281,12 +281,6 @@ def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedur
         yield from fail(at, "dI/dV", expected, problem, pictures, values)
     yield from end(at, "dI/dV", passed=True, values=values, pictures=pictures)
     return bodies
-
-
-def slope_at(curve: Iv, bias_a: float) -> float:
-    """dI/dIb at a bias, by the points of an IV around it."""
-    bias, current = curve.bias_a[::-1], curve.current_a[::-1]
-    return float(np.interp(bias_a, bias, np.gradient(current, bias)))
 
 
 def _didv_values(bodies: Bodies) -> dict[str, float]:

@@ -184,6 +184,7 @@ def test_sines_give_the_same_loop_gain_as_the_square_wave(
         r_ohm=characterize.resistance_at(warm, bias_a),
         r_load_ohm=square.r_load_ohm,
         inductance_h=didv.inductance_h.value,
+        slope=characterize.slope_at(warm, bias_a),
     )
     op = truth(bias_a, WORK_W)
     assert found.loop_gain.value == pytest.approx(op.loop_gain, rel=0.05)
