@@ -6,6 +6,7 @@ OUT ?= runs
 HOURS ?= 0.2
 SEED ?= 20261126
 SOAKED := tests/system/test_soak.py tests/property/test_store_storm.py
+FOLDERS := $(addprefix tests/,system physics property contract unit)  # the longest first
 NIGHT_HOURS ?= 8
 NIGHT_SPEED ?= 8
 
@@ -15,7 +16,7 @@ run: setup
 	$(BIN)/scheelite demo --seconds $(SECONDS_OF_RUN) --out $(OUT)
 
 test: setup qt lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile $$($(BIN)/python -m tests.qt) -m "not bench and not soak and not alone and not night"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(FOLDERS) $$($(BIN)/python -m tests.qt) -m "not bench and not soak and not alone and not night"
 	$(BIN)/python -m pytest $$($(BIN)/python -m tests.qt) -m "alone and not bench and not soak and not night"
 
 bench: setup
