@@ -17,6 +17,7 @@ State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "fail
 
 from __future__ import annotations
 
+import gc
 import getpass
 import importlib.metadata
 import logging
@@ -74,6 +75,7 @@ logger = logging.getLogger(__name__)
 
 COMMIT_S = 0.05
 POLL_MS = 20
+GARBAGE = 20_000  # objects more than before, until the collector looks for cycles
 DAY_S = 86_400.0
 REFUSED_S = 30.0  # a message that was refused is told for so long
 RETRY_S = 2.0  # to go on, where there seemed to be room and was none
@@ -216,6 +218,8 @@ class Core:
     def run(self) -> None:
         """Serve until told to stop."""
         self._resume()
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
+        gc.set_threshold(GARBAGE)
         try:
             while not self._stop.is_set():
                 self._turn()
