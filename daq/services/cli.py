@@ -35,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # rich would take "[s]" for a style, and show no unit
     help="Scheelite: the readout of a mK detector, from the SQUID to the file.",
 )
 run_app = typer.Typer(no_args_is_help=True, help="Begin and end runs.")
