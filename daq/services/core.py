@@ -73,7 +73,7 @@ from daq.wire.schemas import BlockHeader, Message, Request, StreamEnd, StreamHel
 
 logger = logging.getLogger(__name__)
 
-COMMIT_S = 0.05
+COMMIT_S = 0.1
 POLL_MS = 20
 GARBAGE = 20_000  # objects more than before, until the collector looks for cycles
 DAY_S = 86_400.0
@@ -352,7 +352,7 @@ class Core:
         self._mind_the_disk()
         recording = self._recording
         if recording is not None:
-            if self._clock() >= self._commit_due or recording.pipeline.done:
+            if self._clock() >= self._commit_due or recording.done:
                 self._commit_due = self._clock() + COMMIT_S
                 recording.commit()
                 recording.follow_gains()
@@ -365,7 +365,7 @@ class Core:
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
-            if recording.pipeline.done:
+            if recording.done:
                 self._finish(recording)
         self._inbox.settle(self._recording)
         for stream in self._streams.values():
