@@ -270,6 +270,11 @@ class Recording:
         return self._pipeline
 
     @property
+    def told(self) -> Pipeline:
+        """The same without what is held at present: for whoever only tells how it stands."""
+        return self._pipeline
+
+    @property
     def done(self) -> bool:
         """Whether every digitizer has reached its stop."""
         return self._pipeline.done
@@ -346,7 +351,7 @@ class Recording:
         """What salts and noise say of the channels' triggers, of those of which they do."""
         found = {
             c.name: threshold_of(
-                self.pipeline.triggers(c.name),
+                self.told.triggers(c.name),
                 self.filters.get(c.name),
                 self.totals.salts.get(c.name, {}),
             )
@@ -357,7 +362,7 @@ class Recording:
     @property
     def elapsed_s(self) -> float:
         """Seconds of samples taken in, of the digitizer that is farthest."""
-        starts, fed = self.pipeline.starts(), self.pipeline.fed
+        starts, fed = self.told.starts(), self.told.fed
         return max((fed(d.name) - starts[d.name]) / d.rate_hz for d in self.facts.digitizers)
 
     def epoch_of(self, digitizer: str) -> str:
