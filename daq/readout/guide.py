@@ -110,7 +110,7 @@ def expected_steps(plan: DeepPlan, *, deep: bool = False) -> list[tuple[str, str
     least, most = plan.squid_bias_a
     return [
         ("identify", "asks what is there; writes nothing that can be read"),
-        ("v-phi", f"loop open; SQUID bias {least:g} to {most:g} A; the whole range of the flux"),
+        ("v-phi", f"loop open, no TES bias; SQUID bias {least:g} to {most:g} A; all of the flux"),
         ("lock point", "loop open; offset and flux of the steepest slope"),
         ("lock", "closes the loop, resets it"),
         ("proof", "flux up to one quantum through the loop; resets it"),

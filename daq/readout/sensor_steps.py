@@ -19,7 +19,7 @@ from daq.readout.electronics import Chain
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import density, nep_in_bands
-from daq.readout.procedures import AT_WORK, begin, do, end, get, meet, put, take
+from daq.readout.procedures import AT_WORK, average, begin, do, end, get, meet, put, take
 from daq.readout.requests import Picture, Procedure
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import SquareWave, by_square
@@ -207,25 +207,26 @@ def _bias_point(
         yield from fail(at, "bias point", expected, str(error))
         raise AssertionError from error  # `fail` raises
     normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
-    before = yield from take(at, 0.2)
+    before = yield from average(at, 0.2)
     # straight down: by way of the largest bias the output could rail, and lose quanta
     held_a = (yield from put(at, "tes_bias", bias_a)).number
-    after = yield from take(at, 0.2, WORK_SETTLE_S)
+    after = yield from average(at, 0.2, WORK_SETTLE_S)
     volts_per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
     total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
-    moved_a = abs(float(after.volts.mean() - before.volts.mean())) / volts_per_a
+    moved_a = abs(after.mean_v - before.mean_v) / volts_per_a
     current_a = plan.shunt_ohm * normal_a / total_ohm
     current_a += moved_a if _rises(curve, held_a, current_a) else -moved_a
     r_ohm = plan.shunt_ohm * held_a / current_a - curve.r_load_ohm.value
     yield from do(at, "reset_loop")
     seen = yield from take(at, 0.2, WORK_SETTLE_S)
+    output = yield from average(at, 0.2)
     share = r_ohm / curve.r_normal_ohm.value
     values = {
         "tes_bias_a": held_a,
         "tes_current_a": current_a,
         "r_ohm": r_ohm,
         "share": share,
-        "output_v": float(seen.volts.mean()),
+        "output_v": output.mean_v,
     }
     problem = health(seen)
     if abs(values["output_v"]) > NEAR_ZERO * tuned.locked.volts_per_phi0:

@@ -19,6 +19,7 @@ from daq.readout.circuit import C128, F64, Estimate
 LEAST_BLOCKS = 4
 LEAST_SNR = 5.0  # of the fundamental
 HIGHEST_PER_RATE = 1 / 20  # beyond, what folds back at the digitizer is more than 1 %
+OUTLIER = 7.5  # medians of the deviation, five sigma, that a block of noise is not off
 MOST_HARMONICS = 100  # of a square wave
 WRONG_SCALE = 0.10
 
@@ -176,8 +177,16 @@ def _amplitudes(
             for k in orders.tolist()
         ]
     ) * (2 / length)
+    each = each[:, undisturbed(current_a[: blocks * length].reshape(blocks, length).mean(1))]
     scatter = np.sqrt((np.var(each.real, axis=1, ddof=1) + np.var(each.imag, axis=1, ddof=1)) / 2)
-    return each.mean(1), scatter / np.sqrt(blocks)
+    return each.mean(1), scatter / np.sqrt(each.shape[1])
+
+
+def undisturbed(means: F64) -> npt.NDArray[np.bool_]:
+    """The blocks whose means are near those of most; a pulse moves its own. Of few blocks all."""
+    off = np.abs(means - np.median(means))
+    quiet = off <= OUTLIER * np.median(off)
+    return quiet if quiet.sum() >= LEAST_BLOCKS else np.ones_like(quiet)
 
 
 def _odd_orders(most: int) -> npt.NDArray[np.int64]:
