@@ -21,9 +21,13 @@ from daq.readout.requests import (
     End,
     Get,
     Held,
+    Offer,
+    Offered,
+    Offers,
     Procedure,
     Put,
     Several,
+    Silence,
     WaitStable,
 )
 from daq.settings.detectors import Detector
@@ -132,3 +136,43 @@ def test_a_deep_tuning_says_what_it_may_warm() -> None:
     assert steps["Tc and G"] == "fridge.setpoint up to 0.0142 K and back; TES bias as in iv"
     assert steps["working point"].startswith("pulser:1: pulses of 300 eV")
     assert "Tc and G" not in dict(guide.expected_steps(PLAN))
+
+
+class Restored:
+    """Holds one channel and a bath; notes in what order it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[AnyRequest] = []
+
+    def __call__(self, request: AnyRequest) -> AnyAnswer:
+        if isinstance(request, All):
+            return Several(tuple(self._one(each) for each in request.requests))
+        return self._one(request)
+
+    def _one(self, request: AnyRequest) -> AnyAnswer:
+        self.asked.append(request)
+        if isinstance(request, Offers):
+            return Offered({"mode": Offer()})
+        if isinstance(request, Put):
+            return Held(request.value)
+        if isinstance(request, Get):
+            return Held(READ_K if request.at == "fridge" else "OPEN")
+        return Done()
+
+
+def test_the_setpoint_of_before_is_asked_once_for_all_and_restored_with_heaters_off() -> None:
+    bench = Restored()
+    baths = run(guide.baths({"C11": PLAN, "C12": PLAN}), bench)
+    assert baths == {("fridge", "setpoint"): READ_K}
+    assert bench.asked == [Get("fridge", "setpoint")]
+    wanted = {"C11": {"mode": "OPEN"}}
+    found = run(guide.restore(wanted, {"C11": PLAN}, deep=True, baths=baths), bench)
+    assert [each.error for each in found.values()] == [None, None]
+    assert Put("fridge", "setpoint", READ_K) in bench.asked
+    assert Silence("C11", "heater") in bench.asked
+
+
+def test_what_was_not_deep_touches_neither_bath_nor_heater() -> None:
+    bench = Restored()
+    run(guide.restore({"C11": {"mode": "OPEN"}}, {"C11": PLAN}), bench)
+    assert not [r for r in bench.asked if isinstance(r, Silence) or r.at == "fridge"]
