@@ -18,7 +18,7 @@ from daq.readout.circuit import Estimate
 from daq.readout.electronics import Chain
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
-from daq.readout.noise_model import density, nep_in_bands
+from daq.readout.noise_model import nep_in_bands, quiet_density
 from daq.readout.procedures import AT_WORK, average, begin, do, end, get, meet, put, take
 from daq.readout.requests import Picture, Procedure
 from daq.readout.resolution import Heater
@@ -32,7 +32,7 @@ LOAD_SIGMA = 0.02  # of a load that the config says
 LEAST_TRANSITION = 4  # points of an IV
 SHARE_TOLERANCE = 0.15  # of Rn, between what was aimed at and what was found
 WORK_SETTLE_S = 1.0
-NOISE_S, NOISE_LOWEST_HZ = 4.0, 2.0
+NOISE_S, NOISE_LOWEST_HZ = 8.0, 5.0
 NOISE_BAND_HZ = (1e3, 3e3)  # where neither lines nor the loop count
 NEAR_ZERO = 0.6  # quanta that a fresh lock may be away from zero
 WAVE = SquareWave()
@@ -324,7 +324,9 @@ def noise(
     yield from begin(at, "noise", expected)
     per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
     taken = yield from take(at, NOISE_S, WORK_SETTLE_S)
-    f_hz, psd, averages = density(taken.volts / per_a, taken.rate_hz, lowest_hz=NOISE_LOWEST_HZ)
+    f_hz, psd, averages = quiet_density(
+        taken.volts / per_a, taken.rate_hz, lowest_hz=NOISE_LOWEST_HZ
+    )
     low, high = NOISE_BAND_HZ
     band = (f_hz >= low) & (f_hz < min(high, 0.4 * taken.rate_hz))
     values = {
