@@ -206,37 +206,50 @@ def _bias_point(
     except CheckError as error:
         yield from fail(at, "bias point", expected, str(error))
         raise AssertionError from error  # `fail` raises
-    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
-    before = yield from average(at, 0.2)
-    # straight down: by way of the largest bias the output could rail, and lose quanta
-    held_a = (yield from put(at, "tes_bias", bias_a)).number
-    after = yield from average(at, 0.2, WORK_SETTLE_S)
-    volts_per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
-    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
-    moved_a = abs(after.mean_v - before.mean_v) / volts_per_a
-    current_a = plan.shunt_ohm * normal_a / total_ohm
-    current_a += moved_a if _rises(curve, held_a, current_a) else -moved_a
-    r_ohm = plan.shunt_ohm * held_a / current_a - curve.r_load_ohm.value
+    point = yield from _work_at(sensor, plan, curve, bias_a)
     yield from do(at, "reset_loop")
     seen = yield from take(at, 0.2, WORK_SETTLE_S)
     output = yield from average(at, 0.2)
-    share = r_ohm / curve.r_normal_ohm.value
     values = {
-        "tes_bias_a": held_a,
-        "tes_current_a": current_a,
-        "r_ohm": r_ohm,
-        "share": share,
+        "tes_bias_a": point.bias_a,
+        "tes_current_a": point.current_a,
+        "r_ohm": point.r_ohm,
+        "share": point.r_ohm / curve.r_normal_ohm.value,
         "output_v": output.mean_v,
     }
-    problem = health(seen)
-    if abs(values["output_v"]) > NEAR_ZERO * tuned.locked.volts_per_phi0:
-        problem = f"an output of {values['output_v']:.3g} V"
-    if abs(share - wanted) > SHARE_TOLERANCE:
-        problem = f"R at {share:.3g} of the normal resistance"
+    problem = _off_point(values, wanted, tuned.locked.volts_per_phi0) or health(seen)
     if problem:
         yield from fail(at, "bias point", expected, problem, values=values)
     yield from end(at, "bias point", passed=True, values=values)
+    return point
+
+
+def _work_at(sensor: Sensor, plan: Plan, curve: Iv, bias_a: float) -> Procedure[WorkingPoint]:
+    """To a bias, and what the sensor is there: by how far the output moves from the normal state.
+
+    Straight down: by way of the largest bias the output could rail, and lose quanta.
+    """
+    at = sensor.at
+    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
+    before = yield from average(at, 0.2)
+    held_a = (yield from put(at, "tes_bias", bias_a)).number
+    after = yield from average(at, 0.2, WORK_SETTLE_S)
+    volts_per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
+    moved_a = abs(after.mean_v - before.mean_v) / volts_per_a
+    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
+    current_a = plan.shunt_ohm * normal_a / total_ohm
+    current_a += moved_a if _rises(curve, held_a, current_a) else -moved_a
+    r_ohm = plan.shunt_ohm * held_a / current_a - curve.r_load_ohm.value
     return WorkingPoint(held_a, current_a, r_ohm)
+
+
+def _off_point(values: Mapping[str, float], wanted: float, volts_per_phi0: float) -> str:
+    """What is wrong with where a sensor was brought, or ""."""
+    if abs(values["share"] - wanted) > SHARE_TOLERANCE:
+        return f"R at {values['share']:.3g} of the normal resistance"
+    if abs(values["output_v"]) > NEAR_ZERO * volts_per_phi0:
+        return f"an output of {values['output_v']:.3g} V"
+    return ""
 
 
 def bias_at_share(curve: Iv, share: float, shunt_ohm: float) -> float:
