@@ -308,7 +308,8 @@ class Bench(_Table):
     late: Late = Field(
         default="lose",
         description='where samples take longer than that to make: "lose" some, and say so, as a '
-        'digitizer that is read too slowly; "wait": all of the bench is late, and loses nothing',
+        'digitizer that is read too slowly; "wait": all of the bench is late, and loses nothing; '
+        "at pace clock",
     )
     initial: Initial = Field(
         default="tuned",
@@ -433,8 +434,6 @@ class Bench(_Table):
     def _speed_by_the_clock(self) -> Bench:
         if self.pace != "clock" and self.speed != 1.0:
             raise ValueError(f"expected speed with pace clock alone, found {self.speed:g}")
-        if self.pace != "clock" and self.late != "lose":
-            raise ValueError('expected late = "wait" with pace clock alone')
         return self
 
     @model_validator(mode="after")

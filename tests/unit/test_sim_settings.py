@@ -101,7 +101,6 @@ def test_a_kind_can_be_given() -> None:
          "each name once, found fridge twice"),
         ({"digitizers__targets__port": 7777, "instruments__fridge__port": 7777},
          "each port once, found 7777 twice"),
-        ({"pace": "flat-out", "late": "wait"}, 'late = "wait" with pace clock alone'),
         ({"late": "never"}, "'lose' or 'wait'"),
         ({"instruments__fridge__model": "lakeshore371"}, "'lakeshore372', 'lakeshore370'"),
     ],
