@@ -14,13 +14,13 @@ import numpy as np
 from daq.errors import CheckError
 from daq.readout import characterize, impedance, squid, waves
 from daq.readout.characterize import Sensor, falling_biases, from_normal, measure_iv
-from daq.readout.circuit import Estimate
+from daq.readout.circuit import BiasCircuit, Estimate
 from daq.readout.electronics import Chain
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
 from daq.readout.noise_model import nep_in_bands, quiet_density
-from daq.readout.procedures import AT_WORK, average, begin, do, end, get, meet, put, take
-from daq.readout.requests import Picture, Procedure
+from daq.readout.procedures import AT_WORK, average, begin, do, end, get, meet, put, say, take
+from daq.readout.requests import Picture, Procedure, StoppedError
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import SquareWave, by_square
 from daq.readout.squid_lock import NEAR_RANGE, RANGE_V, health
@@ -36,6 +36,7 @@ NOISE_S, NOISE_LOWEST_HZ = 8.0, 5.0
 NOISE_BAND_HZ = (1e3, 3e3)  # where neither lines nor the loop count
 NEAR_ZERO = 0.6  # quanta that a fresh lock may be away from zero
 WAVE = SquareWave()
+N_WAVES = 3
 SLOPE_TOLERANCE = 0.25  # between dI/dV and the slope of an IV of few points
 SURE_TAU = 0.2  # of a time constant: its uncertainty
 NEP_BAND = "100 Hz"  # where [detectors] may limit it
@@ -142,6 +143,7 @@ def settle_sensor(
     )  # who shares a generator must not measure anything else meanwhile
     if plan.bias is not None:
         bodies = yield from didv(sensor, plan, curve, point)
+        yield from meet(sensor.at, AT_WORK + 1)  # until nobody waves any more
     yield from noise(sensor, plan, point, bodies)
 
 
@@ -274,14 +276,7 @@ def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedur
     yield from begin(at, "dI/dV", expected)
     circuit = sensor.circuit((yield from get(at, "feedback")).number)
     try:
-        response = yield from by_square(sensor, circuit, WAVE)
-        bodies = impedance.fit(
-            response,
-            circuit,
-            r_ohm=point.r_ohm,
-            r_load_ohm=curve.r_load_ohm.value,
-            inductance_h=plan.inductance_h,
-        )
+        response, bodies = yield from _answered(sensor, circuit, plan, curve, point)
     except CheckError as error:
         yield from fail(at, "dI/dV", expected, str(error))
         raise AssertionError from error  # `fail` raises
@@ -295,6 +290,31 @@ def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedur
         yield from fail(at, "dI/dV", expected, problem, pictures, values)
     yield from end(at, "dI/dV", passed=True, values=values, pictures=pictures)
     return bodies
+
+
+def _answered(
+    sensor: Sensor, circuit: BiasCircuit, plan: Plan, curve: Iv, point: WorkingPoint
+) -> Procedure[tuple[Response, Bodies]]:
+    """The answer to the wave, and its fit; sent again where pulses may have been in too much."""
+    for left in reversed(range(N_WAVES)):
+        try:
+            response = yield from by_square(sensor, circuit, WAVE)
+            bodies = impedance.fit(
+                response,
+                circuit,
+                r_ohm=point.r_ohm,
+                r_load_ohm=curve.r_load_ohm.value,
+                inductance_h=plan.inductance_h,
+            )
+            if bodies.tau_eff_s.sigma <= SURE_TAU * abs(bodies.tau_eff_s.value) or not left:
+                return response, bodies
+        except StoppedError:
+            raise
+        except CheckError as error:
+            if not left:
+                raise
+            yield from say(sensor.at, f"sends the wave again: {error}")
+    raise AssertionError  # the last one returns or raises
 
 
 def _didv_values(bodies: Bodies) -> dict[str, float]:
