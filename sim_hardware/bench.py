@@ -26,7 +26,14 @@ from sim_hardware.fridges import Fridges
 from sim_hardware.holes import Holes
 from sim_hardware.laboratory import Laboratory
 from sim_hardware.origins import beam_gate, detector_array, origins
-from sim_hardware.pace import BenchClock, PacedFace, ReadClock, RunningClock
+from sim_hardware.pace import (
+    BenchClock,
+    PacedFace,
+    ReadClock,
+    RunningClock,
+    Unhurried,
+    WaitingClock,
+)
 from sim_hardware.recorder import Recorder, Writer
 from sim_hardware.retold import Retold
 from sim_hardware.scenario import CompressorTrip, FridgeWarmUp, Schedule
@@ -112,13 +119,14 @@ class OpenBench:
             clocks = sample_clocks(bench, start_ns)
             self._log = command_log(bench, start_ns, clocks, on_failure)
             timeline = Timeline(self._bench_s, self._log.append if self._log else _nowhere)
-            self._clock = bench_clock(bench, timeline)
+            self._clock = bench_clock(bench, timeline, self._wall_s)
             cryostat = Cryostat(bench.seed, **bench.cryostat.model_dump())
             script(cryostat, Schedule(bench.scenario))
             laboratory = Laboratory(bench, timeline, cryostat)
             truth = everything(bench, laboratory)
             retold = Retold(Path(bench.commands) if bench.commands else None)
-            digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline, retold)
+            waits = self._clock if isinstance(self._clock, WaitingClock) else None
+            digitizers = digitizer_faces(bench, laboratory, clocks, truth, timeline, retold, waits)
             self._truth_file = truth_file(bench, digitizers, clocks, truth, start_ns)
             fridges = Fridges(cryostat, seed=bench.seed, start_ns=start_ns)
             instruments = instrument_faces(bench, fridges, laboratory)
@@ -214,11 +222,11 @@ def script(cryostat: Cryostat, schedule: Schedule) -> None:
         cryostat.heat(0.0, warming.stop_s, by=f"script {number}")
 
 
-def bench_clock(bench: Bench, timeline: Timeline) -> BenchClock:
+def bench_clock(bench: Bench, timeline: Timeline, wall_s: Callable[[], float]) -> BenchClock:
     """What turns the wall's time into the bench's; without a digitizer nobody could read it on."""
     if bench.pace == "flat-out" and bench.digitizers:
         return ReadClock(lambda: timeline.reached_s)
-    return RunningClock(bench.speed)
+    return WaitingClock(bench.speed, wall_s) if bench.late == "wait" else RunningClock(bench.speed)
 
 
 def command_log(
@@ -264,6 +272,7 @@ def digitizer_faces(
     truth: Truth,
     timeline: Timeline,
     retold: Retold,
+    waits: WaitingClock | None,
 ) -> dict[str, StreamFace]:
     """The digitizers, whose inputs see the truth and the levels, and what the script does."""
     schedule, faces = Schedule(bench.scenario), dict[str, StreamFace]()
@@ -282,17 +291,20 @@ def digitizer_faces(
         for channel, row in rows.items():
             if isinstance(row, Chain):
                 retold.to_chain(name, channel, row)
-        source = DetectorSignals(name, rows, truth, clock, levels, reach)
-        scripted = ScriptedSource(source, schedule, clock)
+        signals = DetectorSignals(name, rows, truth, clock, levels, reach)
+        source: Source = ScriptedSource(signals, schedule, clock)
+        source = Unhurried(source, waits) if waits else source
         lost = holes(name, schedule, clock)
-        faces[name] = digitizer_face(scripted, bench, name, lost)
+        faces[name] = digitizer_face(source, bench, name, lost, waits.ahead_s if waits else None)
     retold.refuse_others([*map(str, laboratory.sources), *bench.channels])
     retold.to_tracks(laboratory.readouts)
     retold.to_tracks(laboratory.waves)
     return faces
 
 
-def digitizer_face(source: Source, bench: Bench, name: str, lost: Holes) -> StreamFace:
+def digitizer_face(
+    source: Source, bench: Bench, name: str, lost: Holes, ahead_s: float | None
+) -> StreamFace:
     """The face of a digitizer's model."""
     digitizer, pace, memory_s = bench.digitizers[name], bench.pace, bench.memory_s(name)
     if digitizer.model == RedPitaya.model:
@@ -305,6 +317,7 @@ def digitizer_face(source: Source, bench: Bench, name: str, lost: Holes) -> Stre
         stream=uuid4().hex,
         lost=lost,
         packet_s=PACKET_S * max(1.0, bench.speed),  # as many a second by the wall
+        ahead_s=ahead_s,
     )
 
 

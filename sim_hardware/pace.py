@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sim_hardware.face import Chunk, Conversation, Face
+from sim_hardware.source import Samples, Source
 
+log = logging.getLogger(__name__)
+
+AHEAD_S = 0.1  # that a clock which waits may be ahead of what is made, by the wall
+AT_WORK_S = 0.1  # between two stretches of samples, before a reader that is away is to blame [wall]
 LOOK_S = 0.02  # at pace flat-out, how often what waits for the bench's time looks at it [wall]
 
 
@@ -33,6 +41,88 @@ class RunningClock:
     def wall_wait_s(self, bench_wait_s: float) -> float:
         """In proportion."""
         return bench_wait_s / self._speed
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a digitizer has made, up to a bench time, and when it ended its last stretch [wall]."""
+
+    made_s: float = 0.0
+    busy: bool = False
+    ended_wall_s: float = -float("inf")
+
+
+class WaitingClock:
+    """Pace "clock", where a bench that is too slow is late as a whole and loses nothing.
+
+    While a digitizer makes samples the time goes no more than `ahead_s` beyond them; a reader that
+    does not read is not waited for. The wall's time that was waited for is lost for good.
+    """
+
+    def __init__(self, speed: float, wall_s: Callable[[], float]) -> None:
+        self.ahead_s = AHEAD_S * max(1.0, speed)
+        self._speed, self._wall_s = speed, wall_s
+        self._works: dict[str, _Work] = {}
+        self._latest_s = self._late_s = 0.0
+        self._told_s = 1.0  # how late it may be before that is said, and twice as much then
+        # guards all of the above: each digitizer has a thread, and the instruments have one
+        self._lock = threading.Lock()
+
+    def bench_s(self, wall_s: float) -> float:
+        """In proportion, but for what was waited for."""
+        with self._lock:
+            now_s = max(self._latest_s, wall_s * self._speed - self._late_s)
+            at_work = [w.made_s for w in self._works.values() if _at_work(w, wall_s)]
+            most_s = max(self._latest_s, min(at_work, default=now_s) + self.ahead_s)
+            self._late_s += max(0.0, now_s - most_s)
+            self._latest_s = min(now_s, most_s)
+            self._tell()
+            return self._latest_s
+
+    def wall_wait_s(self, bench_wait_s: float) -> float:
+        """In proportion, or later."""
+        return bench_wait_s / self._speed
+
+    def begin(self, digitizer: str) -> None:
+        """It makes samples from now on."""
+        self.bench_s(self._wall_s())  # what passed before was nobody's work
+        with self._lock:
+            self._works.setdefault(digitizer, _Work()).busy = True
+
+    def end(self, digitizer: str, made_s: float) -> None:
+        """It has made all before a bench time."""
+        with self._lock:
+            self._works[digitizer] = _Work(made_s, False, self._wall_s())
+
+    def _tell(self) -> None:
+        if self._late_s >= self._told_s:
+            self._told_s *= 2
+            log.warning("The bench is too slow for its clock: it is %.3g s late.", self._late_s)
+
+
+def _at_work(work: _Work, wall_s: float) -> bool:
+    return work.busy or wall_s - work.ended_wall_s < AT_WORK_S
+
+
+class Unhurried:
+    """A source whose clock waits for its samples."""
+
+    def __init__(self, source: Source, clock: WaitingClock) -> None:
+        self.name, self.channels, self.rate_hz = source.name, source.channels, source.rate_hz
+        self.volts_per_count, self.length = source.volts_per_count, source.length
+        self._source, self._clock = source, clock
+
+    def t_ns(self, sample: int) -> int:
+        """UTC at which a sample is converted, in ns."""
+        return self._source.t_ns(sample)
+
+    def samples(self, start: int, stop: int) -> Samples:
+        """The samples [start, stop), int16, [channel, sample]; the clock is told."""
+        self._clock.begin(self.name)
+        try:
+            return self._source.samples(start, stop)
+        finally:
+            self._clock.end(self.name, (self.t_ns(stop) - self.t_ns(0)) / 1e9)
 
 
 class ReadClock:

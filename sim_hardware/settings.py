@@ -40,6 +40,7 @@ FridgeModel = Literal[
     "leiden-cf-2000",
 ]
 Pace = Literal["clock", "flat-out"]
+Late = Literal["lose", "wait"]
 REDPITAYA_INPUTS = 4  # of the largest model
 SETTINGS_OF = {  # which instrument has them
     "folder": "bluefors-logs",
@@ -302,8 +303,13 @@ class Bench(_Table):
         default=1.0,
         gt=0,
         le=1000.0,
-        description="bench seconds for every second on the wall, at pace clock; a digitizer whose "
-        "samples take longer than that to make loses some, and says so",
+        description="bench seconds for every second on the wall, at pace clock",
+    )
+    late: Late = Field(
+        default="lose",
+        description='where samples take longer than that to make: "lose" some, and say so, as a '
+        'digitizer that is read too slowly; "wait": all of the bench is late, and loses nothing; '
+        "at pace clock",
     )
     initial: Initial = Field(
         default="tuned",

@@ -111,7 +111,12 @@ def course(
 ) -> Iterator[Course]:
     """Services beside such a bench, up and streaming."""
     given = load(default_config())
-    spec = bench_of(given) | {"speed": speed, "scenario": scenario, "control_port": 0}
+    spec = bench_of(given) | {
+        "speed": speed,
+        "scenario": scenario,
+        "control_port": 0,
+        "late": "lose",
+    }
     for digitizer in spec["digitizers"].values():
         digitizer["sample_rate_hz"] = RATE_HZ
         digitizer["memory_s"] = MEMORY_S

@@ -33,7 +33,9 @@ from daq.readout.procedures import (
     ask,
     begin,
     end,
+    get,
     offers,
+    put,
     together,
     undone_if_failed,
 )
@@ -96,13 +98,33 @@ def snapshot(
     return together({at: _snapshot(at) for at in plans})
 
 
+def baths(plans: Mapping[str, DeepPlan]) -> Procedure[dict[tuple[str, str], float]]:
+    """What the baths that a deep tuning may move are told to hold, by instrument and parameter."""
+    places = dict.fromkeys(plan.setpoint for plan in plans.values() if bath_of(plan) is not None)
+    found = {}
+    for place in places:
+        assert place is not None  # or it were no bath
+        found[place] = (yield from get(*place)).number
+    return found
+
+
 def restore(
-    wanted: Mapping[str, Mapping[str, Value]], plans: Mapping[str, Plan]
+    wanted: Mapping[str, Mapping[str, Value]],
+    plans: Mapping[str, DeepPlan],
+    *,
+    deep: bool = False,
+    baths: Mapping[tuple[str, str], float] = {},
 ) -> Procedure[dict[str, Outcome[dict[str, Value]]]]:
-    """Bring channels back to what they held once, at once; one that fails is as it was."""
-    return together(
-        {at: undone_if_failed(_restore(at, plans[at], values)) for at, values in wanted.items()}
-    )
+    """Bring channels back to what they held once, at once; one that fails is as it was.
+
+    After a deep tuning also the generators at their heaters are off, and `baths` told what they
+    were; a lane "" tells of those.
+    """
+    lanes = {
+        at: undone_if_failed(_restore(at, plans[at], values, deep=deep))
+        for at, values in wanted.items()
+    }
+    return together(lanes | ({"": _restore_baths(baths)} if baths else {}))
 
 
 def expected_steps(plan: DeepPlan, *, deep: bool = False) -> list[tuple[str, str]]:
@@ -110,7 +132,7 @@ def expected_steps(plan: DeepPlan, *, deep: bool = False) -> list[tuple[str, str
     least, most = plan.squid_bias_a
     return [
         ("identify", "asks what is there; writes nothing that can be read"),
-        ("v-phi", f"loop open; SQUID bias {least:g} to {most:g} A; the whole range of the flux"),
+        ("v-phi", f"loop open, no TES bias; SQUID bias {least:g} to {most:g} A; all of the flux"),
         ("lock point", "loop open; offset and flux of the steepest slope"),
         ("lock", "closes the loop, resets it"),
         ("proof", "flux up to one quantum through the loop; resets it"),
@@ -170,10 +192,21 @@ def _snapshot(at: str) -> Procedure[dict[str, Value]]:
         return {}
 
 
-def _restore(at: str, plan: Plan, wanted: Mapping[str, Value]) -> Procedure[dict[str, Value]]:
+def _restore_baths(baths: Mapping[tuple[str, str], float]) -> Procedure[dict[str, Value]]:
+    held: dict[str, Value] = {}
+    for place, kelvin in baths.items():
+        held[".".join(place)] = (yield from put(*place, kelvin)).number
+    return held
+
+
+def _restore(
+    at: str, plan: DeepPlan, wanted: Mapping[str, Value], *, deep: bool
+) -> Procedure[dict[str, Value]]:
     yield from begin(at, "restore", "every value held as it was kept")
     if plan.bias is not None:
         yield from ask(Silence(at, "bias"), object)  # a tuning that was killed may have left it on
+    if deep and plan.heater is not None:
+        yield from ask(Silence(at, "heater"), object)
     held = yield from restore_channel(at, wanted)
     other = [name for name, value in wanted.items() if held.get(name) != value]
     found = "" if not other else f"{other[0]} at {held.get(other[0])!r}"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import welch
+from scipy.signal import periodogram, welch
 
 from daq.errors import CheckError
 from daq.readout.circuit import C128, F64
@@ -27,6 +27,7 @@ from daq.readout.thermal import Conductance
 
 BOLTZMANN_J_PER_K = 1.380649e-23
 LEAST_AVERAGES = 4
+QUIETER, QUIET_SPREAD = 25, 1.2  # percent of the stretches that are the quieter ones; times theirs
 NEP_BANDS_HZ = {"10 Hz": (8.0, 14.0), "100 Hz": (80.0, 120.0), "500 Hz": (420.0, 580.0)}
 FOLDED_BANDS = 40  # of half the rate, that are folded back
 
@@ -210,6 +211,21 @@ def density(current_a: F64, rate_hz: float, *, lowest_hz: float) -> tuple[F64, F
         )
     f_hz, psd = welch(current_a, rate_hz, window="hann", nperseg=length)
     return np.asarray(f_hz[1:]), np.asarray(psd[1:]), averages
+
+
+def quiet_density(current_a: F64, rate_hz: float, *, lowest_hz: float) -> tuple[F64, F64, int]:
+    """The same of the stretches, each of two periods of the lowest frequency, without pulses.
+
+    Those count whose spread is that of the quieter ones; pulses make it larger, never smaller.
+    """
+    length = int(2 * rate_hz / lowest_hz)
+    rows = current_a[: len(current_a) // length * length].reshape(-1, length)
+    if len(rows) < LEAST_AVERAGES:
+        return density(current_a, rate_hz, lowest_hz=lowest_hz)  # which says what is missing
+    spread = rows.std(1)
+    quiet = rows[spread <= QUIET_SPREAD * np.percentile(spread, QUIETER)]
+    f_hz, psd = periodogram(quiet, rate_hz, window="hann", axis=1)
+    return np.asarray(f_hz[1:]), np.asarray(psd.mean(0)[1:]), len(quiet)
 
 
 def in_bands(f_hz: F64, psd: F64, bands: Sequence[tuple[float, float]]) -> F64:

@@ -156,12 +156,17 @@ class Take(Request, frozen=True):
 
 
 class Averaged(Answer, frozen=True):
-    """Mean and standard deviation in volts, of n samples."""
+    """Mean and standard deviation in volts, of n samples.
+
+    `swing` is how far the mean of one tenth of them is from that of most, in spreads within a
+    tenth: a pulse makes it large.
+    """
 
     mean_v: float
     std_v: float
     n: int
     start: int = 0
+    swing: float = 0.0
 
 
 class Taken(Answer, frozen=True):

@@ -14,13 +14,13 @@ import numpy as np
 from daq.errors import CheckError
 from daq.readout import characterize, impedance, squid, waves
 from daq.readout.characterize import Sensor, falling_biases, from_normal, measure_iv
-from daq.readout.circuit import Estimate
+from daq.readout.circuit import BiasCircuit, Estimate
 from daq.readout.electronics import Chain
 from daq.readout.impedance import Bodies
 from daq.readout.iv import Iv, State
-from daq.readout.noise_model import density, nep_in_bands
-from daq.readout.procedures import AT_WORK, begin, do, end, get, meet, put, take
-from daq.readout.requests import Picture, Procedure
+from daq.readout.noise_model import nep_in_bands, quiet_density
+from daq.readout.procedures import AT_WORK, average, begin, do, end, get, meet, put, say, take
+from daq.readout.requests import Picture, Procedure, StoppedError
 from daq.readout.resolution import Heater
 from daq.readout.smallsignal import SquareWave, by_square
 from daq.readout.squid_lock import NEAR_RANGE, RANGE_V, health
@@ -32,10 +32,11 @@ LOAD_SIGMA = 0.02  # of a load that the config says
 LEAST_TRANSITION = 4  # points of an IV
 SHARE_TOLERANCE = 0.15  # of Rn, between what was aimed at and what was found
 WORK_SETTLE_S = 1.0
-NOISE_S, NOISE_LOWEST_HZ = 4.0, 2.0
+NOISE_S, NOISE_LOWEST_HZ = 8.0, 5.0
 NOISE_BAND_HZ = (1e3, 3e3)  # where neither lines nor the loop count
 NEAR_ZERO = 0.6  # quanta that a fresh lock may be away from zero
 WAVE = SquareWave()
+N_WAVES = 3
 SLOPE_TOLERANCE = 0.25  # between dI/dV and the slope of an IV of few points
 SURE_TAU = 0.2  # of a time constant: its uncertainty
 NEP_BAND = "100 Hz"  # where [detectors] may limit it
@@ -142,6 +143,7 @@ def settle_sensor(
     )  # who shares a generator must not measure anything else meanwhile
     if plan.bias is not None:
         bodies = yield from didv(sensor, plan, curve, point)
+        yield from meet(sensor.at, AT_WORK + 1)  # until nobody waves any more
     yield from noise(sensor, plan, point, bodies)
 
 
@@ -206,36 +208,50 @@ def _bias_point(
     except CheckError as error:
         yield from fail(at, "bias point", expected, str(error))
         raise AssertionError from error  # `fail` raises
-    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
-    before = yield from take(at, 0.2)
-    # straight down: by way of the largest bias the output could rail, and lose quanta
-    held_a = (yield from put(at, "tes_bias", bias_a)).number
-    after = yield from take(at, 0.2, WORK_SETTLE_S)
-    volts_per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
-    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
-    moved_a = abs(float(after.volts.mean() - before.volts.mean())) / volts_per_a
-    current_a = plan.shunt_ohm * normal_a / total_ohm
-    current_a += moved_a if _rises(curve, held_a, current_a) else -moved_a
-    r_ohm = plan.shunt_ohm * held_a / current_a - curve.r_load_ohm.value
+    point = yield from _work_at(sensor, plan, curve, bias_a)
     yield from do(at, "reset_loop")
     seen = yield from take(at, 0.2, WORK_SETTLE_S)
-    share = r_ohm / curve.r_normal_ohm.value
+    output = yield from average(at, 0.2)
     values = {
-        "tes_bias_a": held_a,
-        "tes_current_a": current_a,
-        "r_ohm": r_ohm,
-        "share": share,
-        "output_v": float(seen.volts.mean()),
+        "tes_bias_a": point.bias_a,
+        "tes_current_a": point.current_a,
+        "r_ohm": point.r_ohm,
+        "share": point.r_ohm / curve.r_normal_ohm.value,
+        "output_v": output.mean_v,
     }
-    problem = health(seen)
-    if abs(values["output_v"]) > NEAR_ZERO * tuned.locked.volts_per_phi0:
-        problem = f"an output of {values['output_v']:.3g} V"
-    if abs(share - wanted) > SHARE_TOLERANCE:
-        problem = f"R at {share:.3g} of the normal resistance"
+    problem = _off_point(values, wanted, tuned.locked.volts_per_phi0) or health(seen)
     if problem:
         yield from fail(at, "bias point", expected, problem, values=values)
     yield from end(at, "bias point", passed=True, values=values)
+    return point
+
+
+def _work_at(sensor: Sensor, plan: Plan, curve: Iv, bias_a: float) -> Procedure[WorkingPoint]:
+    """To a bias, and what the sensor is there: by how far the output moves from the normal state.
+
+    Straight down: by way of the largest bias the output could rail, and lose quanta.
+    """
+    at = sensor.at
+    normal_a = yield from from_normal(sensor, float(curve.bias_a[0]), WORK_SETTLE_S)
+    before = yield from average(at, 0.2)
+    held_a = (yield from put(at, "tes_bias", bias_a)).number
+    after = yield from average(at, 0.2, WORK_SETTLE_S)
+    volts_per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
+    moved_a = abs(after.mean_v - before.mean_v) / volts_per_a
+    total_ohm = curve.r_normal_ohm.value + curve.r_load_ohm.value
+    current_a = plan.shunt_ohm * normal_a / total_ohm
+    current_a += moved_a if _rises(curve, held_a, current_a) else -moved_a
+    r_ohm = plan.shunt_ohm * held_a / current_a - curve.r_load_ohm.value
     return WorkingPoint(held_a, current_a, r_ohm)
+
+
+def _off_point(values: Mapping[str, float], wanted: float, volts_per_phi0: float) -> str:
+    """What is wrong with where a sensor was brought, or ""."""
+    if abs(values["share"] - wanted) > SHARE_TOLERANCE:
+        return f"R at {values['share']:.3g} of the normal resistance"
+    if abs(values["output_v"]) > NEAR_ZERO * volts_per_phi0:
+        return f"an output of {values['output_v']:.3g} V"
+    return ""
 
 
 def bias_at_share(curve: Iv, share: float, shunt_ohm: float) -> float:
@@ -260,14 +276,7 @@ def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedur
     yield from begin(at, "dI/dV", expected)
     circuit = sensor.circuit((yield from get(at, "feedback")).number)
     try:
-        response = yield from by_square(sensor, circuit, WAVE)
-        bodies = impedance.fit(
-            response,
-            circuit,
-            r_ohm=point.r_ohm,
-            r_load_ohm=curve.r_load_ohm.value,
-            inductance_h=plan.inductance_h,
-        )
+        response, bodies = yield from _answered(sensor, circuit, plan, curve, point)
     except CheckError as error:
         yield from fail(at, "dI/dV", expected, str(error))
         raise AssertionError from error  # `fail` raises
@@ -281,6 +290,31 @@ def didv(sensor: Sensor, plan: Plan, curve: Iv, point: WorkingPoint) -> Procedur
         yield from fail(at, "dI/dV", expected, problem, pictures, values)
     yield from end(at, "dI/dV", passed=True, values=values, pictures=pictures)
     return bodies
+
+
+def _answered(
+    sensor: Sensor, circuit: BiasCircuit, plan: Plan, curve: Iv, point: WorkingPoint
+) -> Procedure[tuple[Response, Bodies]]:
+    """The answer to the wave, and its fit; sent again where pulses may have been in too much."""
+    for left in reversed(range(N_WAVES)):
+        try:
+            response = yield from by_square(sensor, circuit, WAVE)
+            bodies = impedance.fit(
+                response,
+                circuit,
+                r_ohm=point.r_ohm,
+                r_load_ohm=curve.r_load_ohm.value,
+                inductance_h=plan.inductance_h,
+            )
+            if bodies.tau_eff_s.sigma <= SURE_TAU * abs(bodies.tau_eff_s.value) or not left:
+                return response, bodies
+        except StoppedError:
+            raise
+        except CheckError as error:
+            if not left:
+                raise
+            yield from say(sensor.at, f"sends the wave again: {error}")
+    raise AssertionError  # the last one returns or raises
 
 
 def _didv_values(bodies: Bodies) -> dict[str, float]:
@@ -323,7 +357,9 @@ def noise(
     yield from begin(at, "noise", expected)
     per_a = abs(sensor.circuit((yield from get(at, "feedback")).number).volts_per_a)
     taken = yield from take(at, NOISE_S, WORK_SETTLE_S)
-    f_hz, psd, averages = density(taken.volts / per_a, taken.rate_hz, lowest_hz=NOISE_LOWEST_HZ)
+    f_hz, psd, averages = quiet_density(
+        taken.volts / per_a, taken.rate_hz, lowest_hz=NOISE_LOWEST_HZ
+    )
     low, high = NOISE_BAND_HZ
     band = (f_hz >= low) & (f_hz < min(high, 0.4 * taken.rate_hz))
     values = {

@@ -69,6 +69,8 @@ def characterize(at: str, chain: Chain, identified: Identified) -> Procedure[Cha
     )
     yield from begin(at, "v-phi", expected)
     yield from put(at, "mode", OPEN)
+    if identified.offered.has("tes_bias"):
+        yield from put(at, "tes_bias", 0.0)  # no pulses: an unbiased sensor has none
     yield from put(at, "offset", 0.0)
     if chain.feedback_ohm is not None:
         yield from put(at, "feedback", chain.feedback_ohm)

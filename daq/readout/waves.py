@@ -19,6 +19,7 @@ from daq.readout.circuit import C128, F64, Estimate
 LEAST_BLOCKS = 4
 LEAST_SNR = 5.0  # of the fundamental
 HIGHEST_PER_RATE = 1 / 20  # beyond, what folds back at the digitizer is more than 1 %
+DENSEST, WIDTHS_OFF = 0.4, 5.0  # of blocks, and how many of their widths (each a sigma) count
 MOST_HARMONICS = 100  # of a square wave
 WRONG_SCALE = 0.10
 
@@ -104,11 +105,14 @@ def refined_hz(current_a: F64, rate_hz: float, frequency_hz: float) -> float:
     blocks, length = _blocks(len(current_a), rate_hz, frequency_hz)
     turns = np.arange(blocks * length) * (frequency_hz / rate_hz)
     tone = np.exp(-2j * np.pi * turns) * (current_a[: len(turns)] - current_a.mean())
-    phases = np.unwrap(np.angle(tone.reshape(blocks, length).mean(1)))
-    slope = np.polyfit(np.arange(blocks) * length / rate_hz, phases, 1)[0]
+    quiet = undisturbed(current_a[: len(turns)].reshape(blocks, length).mean(1))
+    phases = np.unwrap(np.angle(tone.reshape(blocks, length).mean(1)[quiet]))
+    at_s = np.arange(blocks)[quiet] * length / rate_hz
+    line = np.polyfit(at_s, phases, 1)
+    slope = line[0]
     off_hz = float(slope / (2 * np.pi))
     # a block's own scatter looks like a drift, too: believe what is beyond it
-    scatter = float(np.std(phases - np.poly1d(np.polyfit(range(blocks), phases, 1))(range(blocks))))
+    scatter = float(np.std(phases - np.polyval(line, at_s)))
     sure_hz = scatter / (2 * np.pi) * np.sqrt(12 / blocks**3) * rate_hz / length
     return frequency_hz + off_hz if abs(off_hz) > 3 * sure_hz else frequency_hz
 
@@ -176,8 +180,23 @@ def _amplitudes(
             for k in orders.tolist()
         ]
     ) * (2 / length)
+    each = each[:, undisturbed(current_a[: blocks * length].reshape(blocks, length).mean(1))]
     scatter = np.sqrt((np.var(each.real, axis=1, ddof=1) + np.var(each.imag, axis=1, ddof=1)) / 2)
-    return each.mean(1), scatter / np.sqrt(blocks)
+    return each.mean(1), scatter / np.sqrt(each.shape[1])
+
+
+def undisturbed(means: F64) -> npt.NDArray[np.bool_]:
+    """The blocks without a pulse: whose means are near where they lie most densely.
+
+    Pulses move all to one side, and may be in most blocks. Of too few quiet ones it is all.
+    """
+    n = max(2, round(DENSEST * len(means)))
+    ordered = np.sort(means)
+    widths = ordered[n - 1 :] - ordered[: len(means) - n + 1]
+    first = int(np.argmin(widths))
+    middle = float(np.median(ordered[first : first + n]))
+    quiet = np.abs(means - middle) <= WIDTHS_OFF * widths[first]
+    return quiet if quiet.sum() >= LEAST_BLOCKS else np.ones_like(quiet)
 
 
 def _odd_orders(most: int) -> npt.NDArray[np.int64]:

@@ -47,6 +47,7 @@ from daq.readout.requests import (
     StoppedError,
     Take,
     Taken,
+    Volts,
     Wait,
     WaitStable,
     failed,
@@ -69,6 +70,7 @@ SLOWEST = 20.0  # times later than they should be samples may come
 LOOK_S = 0.5  # between two looks at what has to become stable
 N_LOOKS, LOOKS_S = 100, 0.005  # at a stream's newest sample, before the first that counts
 WORKERS = 16
+TENTHS, LEAST_OF_TENTH = 10, 4  # of samples that are averaged
 SHAPES = {"sine": "SINE", "square": "SQUARE", "pulse": "PULSE"}
 SMALLEST_VPP, SHORTEST_S = 0.002, 16e-9  # what an output is set to before it becomes another wave
 
@@ -328,9 +330,9 @@ class Executor:
         return next(iter(self._wires.detectors))
 
     def _now(self, digitizer: str) -> int:
-        newest, rate_hz = self._newest(digitizer)
+        newest, rate_hz, ahead_s = self._newest(digitizer)
         if digitizer not in self._streams:
-            self._streams[digitizer] = StreamClock(rate_hz, self._speed)
+            self._streams[digitizer] = StreamClock(rate_hz, self._speed, ahead_s)
             self._learn(digitizer)
         return self._streams[digitizer].now(newest, self._clock())
 
@@ -340,12 +342,13 @@ class Executor:
             self._streams[digitizer].now(self._newest(digitizer)[0], self._clock())
             self._stop.wait(LOOKS_S)
 
-    def _newest(self, digitizer: str) -> tuple[int, float]:
+    def _newest(self, digitizer: str) -> tuple[int, float, float | None]:
         status = self._caller(f"digitizer.{digitizer}", "").call("status")
         rate_hz = float(status["rate_hz"])
         if rate_hz <= 0:
             raise UsageError(f"expected samples from {digitizer}, found none: {status['problem']}")
-        return int(status["newest"]), rate_hz
+        ahead_s = status.get("ahead_s")
+        return int(status["newest"]), rate_hz, None if ahead_s is None else float(ahead_s)
 
     def _detector(self, at: str) -> str:
         if at not in self._wires.detectors:
@@ -395,7 +398,21 @@ def _answered(
     if isinstance(request, Take):
         return Taken(counts, header.rate_hz, header.volts_per_count, header.start)
     volts = counts * header.volts_per_count
-    return Averaged(float(volts.mean()), float(volts.std()), len(volts), header.start)
+    swing = swing_of(volts, header.volts_per_count)
+    return Averaged(float(volts.mean()), float(volts.std()), len(volts), header.start, swing)
+
+
+def swing_of(volts: Volts, least_v: float) -> float:
+    """How far a tenth of the samples is off, in spreads within a tenth; `Averaged` says more.
+
+    `least_v` is a spread that is there at least; of too few samples nothing is known: 0.
+    """
+    length = len(volts) // TENTHS
+    if length < LEAST_OF_TENTH:
+        return 0.0
+    tenths = volts[: TENTHS * length].reshape(TENTHS, length)
+    means, spread = tenths.mean(1), max(float(np.median(tenths.std(1))), least_v)
+    return float(np.abs(means - np.median(means)).max()) / spread
 
 
 def _tried(do: Callable[[], SimpleAnswer]) -> SimpleAnswer:

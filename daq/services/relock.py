@@ -3,7 +3,8 @@
 A thread of run control, which must not wait for instruments. For each channel whose SQUID the
 config names: what stands for long enough, or too many quanta that were slipped, is marked dead as
 unlocked, the loop is reset through the instruments service, and marked alive only when the
-electronics say that it is locked and the next samples are faultless by the guard's own rules.
+electronics say that it is locked, the next samples are faultless by the guard's own rules, and a
+test flux comes out as it must where [detectors] tells the wires.
 Otherwise it stays dead and is tried again, after waits that double.
 """
 
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -28,9 +29,13 @@ from daq.services import processes
 from daq.services.authority import Notes
 from daq.services.neighbors import Neighbors
 from daq.services.service import Result
+from daq.settings.detectors import Detectors
 from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels, Kinds, Relock
 from daq.wire import sockets
+
+if TYPE_CHECKING:
+    from daq.services.detectorwires import Command
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,7 @@ LOOK_S = 0.2
 SOON_S = 60.0  # a lock that is lost within this time did not last
 ASK_S = 10.0
 LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
+TEST_S, TEST_SETTLE_NS = 0.2, 50_000_000  # of each of the three outputs of a test flux
 MEMORY = "relock.json"  # in the runtime folder
 LOCKED = "LOCKED"
 OVERLOAD_S = 10.0  # for so long after an overload a hit of the guard need not last
@@ -300,8 +306,32 @@ class Relocker(threading.Thread):
         n = max(round(self._how.prove_s * first.rate_hz), 2 * guarding.window)
         _, data = sockets.raw_samples(endpoint, name, n, LATE_S + n / first.rate_hz)
         found = doubts(np.frombuffer(data, "<i2").astype(np.int16), guarding, first.rate_hz)
+        found = found or [each for each in [self._test_loop(name)] if each]
         if found:
             raise CheckError(f"expected a faultless lock, found that {' and that '.join(found)}")
+
+    def _test_loop(self, name: str) -> str:
+        """What a test flux says against the lock of a detector whose wires the config tells."""
+        detectors = self._settings.sections.get("detectors")
+        if not isinstance(detectors, Detectors) or name not in detectors.root:
+            return ""
+        from daq.services import looptest  # as in _prove
+        from daq.services.detectorwires import DetectorWires
+
+        wires = DetectorWires({name: detectors.root[name]}, self._ask("instruments", "list"))
+
+        def call(command: Command) -> Result:
+            return self._ask("instruments", command.verb, **command.arguments)
+
+        return looptest.doubt(name, wires, call, lambda: self._output_v(name))
+
+    def _output_v(self, name: str) -> float:
+        """The output from now on: the middle of what it is, which pulses move least."""
+        since_ns, endpoint = self._now_ns() + TEST_SETTLE_NS, self._settings.endpoint("core.raw")
+        first, _ = sockets.raw_samples(endpoint, name, 1, LATE_S, since_ns)
+        n = max(1, round(TEST_S * first.rate_hz))
+        _, data = sockets.raw_samples(endpoint, name, n, LATE_S)
+        return float(np.median(np.frombuffer(data, "<i2"))) * first.volts_per_count
 
     def _ask(self, service: str, verb: str, **arguments: object) -> Result:
         # instruments obey who holds the lease; that a lock is lost is so whoever holds it

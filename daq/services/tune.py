@@ -128,7 +128,8 @@ def tune(
         plans = {name: settings.section(Detectors).root[name] for name in plan.channels}
         with Journal(folder / JOURNAL, hands, told) as journal:
             before = run(guide.snapshot(plans), journal)
-            _write_before(folder / BEFORE, settings, before)
+            baths = run(guide.baths(plans), journal) if plan.deep else {}
+            _write_before(folder / BEFORE, settings, before, baths)
             outcomes = run(guide.tune(plans, deep=plan.deep), journal)
     return _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
 
@@ -145,7 +146,9 @@ def undo(settings: Settings, watch: Watch, *, speed: float | None = None) -> Res
     """Bring back what was held before the latest tuning, whether or not it came to its end."""
     for folder in tunefile.folders(settings.data_dir)[:1]:
         before = tunefile.read(folder / BEFORE)
-        return _restored(settings, {n: c.held for n, c in before.channels.items()}, watch, speed)
+        wanted = {n: c.held for n, c in before.channels.items()}
+        deep = tunefile.read_plan(folder).deep
+        return _restored(settings, wanted, watch, speed, deep=deep, baths=before.baths)
     raise UsageError(f"expected a tuning in {settings.data_dir / tunefile.FOLDER}, found none")
 
 
@@ -253,12 +256,16 @@ def _speed(settings: Settings) -> float:
 
 
 def _write_before(
-    path: Path, settings: Settings, before: Mapping[str, Outcome[dict[str, Value]]]
+    path: Path,
+    settings: Settings,
+    before: Mapping[str, Outcome[dict[str, Value]]],
+    baths: Mapping[tuple[str, str], float],
 ) -> None:
     """What was held first: a tuning that goes on must not overwrite it."""
     if not path.exists():
         channels = {n: ChannelEntry(True, o.result or {}) for n, o in before.items()}
-        tunefile.write(path, _file(settings, channels))
+        told = {":".join(place): kelvin for place, kelvin in baths.items()}
+        tunefile.write(path, msgspec.structs.replace(_file(settings, channels), baths=told))
 
 
 def _finished(
@@ -294,6 +301,9 @@ def _restored(
     wanted: Mapping[str, Mapping[str, Value]],
     watch: Watch,
     speed: float | None,
+    *,
+    deep: bool = False,
+    baths: Mapping[str, float] = {},
 ) -> Result:
     chosen(settings, list(wanted))
     folder, steps, begun = tunefile.new_folder(settings.data_dir), Steps(), time.monotonic()
@@ -303,12 +313,22 @@ def _restored(
         watch(said)
 
     with hands_of(settings, told, speed) as hands:
-        found = run(guide.restore(wanted, settings.section(Detectors).root), hands)
+        plans, places = settings.section(Detectors).root, {_place(n): k for n, k in baths.items()}
+        found = run(guide.restore(wanted, plans, deep=deep, baths=places), hands)
+    of_baths = found.pop("", None)
     outcomes = {
         name: Outcome(Channel({}, each.result) if each.result is not None else None, each.error)
         for name, each in found.items()
     }
-    return _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
+    result = _finished(settings, folder, steps, outcomes, time.monotonic() - begun)
+    if of_baths and of_baths.error:
+        raise of_baths.error
+    return result
+
+
+def _place(name: str) -> tuple[str, str]:
+    instrument, _, parameter = name.partition(":")
+    return instrument, parameter
 
 
 def _file(settings: Settings, channels: dict[str, ChannelEntry]) -> TuneFile:

@@ -39,11 +39,12 @@ class ChannelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TuneFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file."""
+    """The file. `baths` are setpoints, "instrument:parameter", before a deep tuning moved them."""
 
     channels: dict[str, ChannelEntry]
     made_utc: str
     config: str
+    baths: dict[str, float] = {}
     format: Literal["scheelite-tune"] = "scheelite-tune"
     version: Literal[1] = 1
 

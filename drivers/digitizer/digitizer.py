@@ -18,7 +18,8 @@ class Facts:
 
     `stream` names one uninterrupted numbering of samples. Samples [oldest, next) exist now.
     `anchor` is the latest one at or before `oldest`. `can_wait`: its clock stands while nobody
-    reads, so that it never loses a sample.
+    reads, so that it never loses a sample. `ahead_s`: the most that its clock is ahead of what it
+    has sent, where it waits for its samples.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Facts:
     oldest: int
     next: int
     anchor: Anchor
+    ahead_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

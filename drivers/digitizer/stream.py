@@ -57,6 +57,7 @@ class Hello(msgspec.Struct, frozen=True):
     oldest: Count
     next: Count
     anchor: tuple[Count, Count]
+    ahead_s: Positive | None = None
 
 
 class _Sorry(msgspec.Struct, frozen=True):
@@ -122,6 +123,7 @@ class StreamDigitizer(Digitizer):
             oldest=hello.oldest,
             next=hello.next,
             anchor=Anchor(*hello.anchor),
+            ahead_s=hello.ahead_s,
         )
 
     def start(self, sample: int) -> None:

@@ -45,7 +45,8 @@ class DigitizerService:
 
     Verbs: "ping" answers {}; "status" answers the body of the state: `connected`, `resource`,
     `rate_hz`, `channels`, `newest` and `oldest` (samples), `buffered_s`, `lost_samples`, `gaps`
-    (stretches lost), `silent_s`, `problem` (a sentence, or ""). States: connecting, waiting (for
+    (stretches lost), `silent_s`, `ahead_s` (that its clock is ahead at most; null: nobody knows),
+    `problem` (a sentence, or ""). States: connecting, waiting (for
     the core), streaming, silent, ended.
     """
 
@@ -132,6 +133,7 @@ class DigitizerService:
             "lost_samples": self._uplink.lost_samples,
             "gaps": self._uplink.n_gaps,
             "silent_s": self._silent_s,
+            "ahead_s": facts.ahead_s if facts else None,
             "problem": self._trouble or self._uplink.problem,
         }
 

@@ -146,7 +146,8 @@ def reading_wait_s(memory: Memory, lost: Holes, position: int, stop: int, now_s:
 class DigitizerFace:
     """One digitizer; `stream` names the numbering of its samples since it was switched on.
 
-    What is `lost` is told as a gap, like samples that were overwritten.
+    What is `lost` is told as a gap, like samples that were overwritten. A clock that waits for its
+    samples is up to `ahead_s` ahead of them.
     """
 
     model = "scheelite-stream"
@@ -162,7 +163,9 @@ class DigitizerFace:
         stream: str,
         lost: Holes | None = None,
         packet_s: float = PACKET_S,
+        ahead_s: float | None = None,
     ) -> None:
+        self._ahead_s = ahead_s
         self.source, self.stream, self.lost = source, stream, lost or Holes()
         self.memory: Memory = MEMORIES[pace](source, memory_s)
         by_bytes = PACKET_BYTES // (2 * len(source.channels))
@@ -190,6 +193,8 @@ class DigitizerFace:
             "next": self.memory.next(now_s),
             "anchor": [anchor, source.t_ns(anchor)],
         }
+        if self._ahead_s is not None:
+            said["ahead_s"] = self._ahead_s
         return json.dumps(said).encode() + b"\n"
 
 

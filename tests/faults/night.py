@@ -260,7 +260,12 @@ def night(
 ) -> Iterator[Night]:
     """A system that is up and streams; everything that was started is ended."""
     given = load(default_config())
-    spec = bench_of(given) | {"seed": seed, "start_utc": START_UTC, "control_port": 0}
+    spec = bench_of(given) | {
+        "seed": seed,
+        "start_utc": START_UTC,
+        "control_port": 0,
+        "late": "lose",
+    }
     spec["truth_dir"] = str(folder / "truth")
     change(spec)
     runtime = folder / "rt"

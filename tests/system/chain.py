@@ -64,6 +64,7 @@ def bench(
     settings = load(default_config())
     spec = bench_of(settings)
     keep_truth(spec, folder / "runs")
+    spec["late"] = "lose"  # as a real one: faults, and UTC that the machine shares
     change(spec)
     with simulator("bench", spec, folder / "bench.log") as told:
         config = folder / "bench.toml"

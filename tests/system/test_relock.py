@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -96,6 +97,10 @@ def test_lost_locks_are_made_again_proven_and_charged_exactly(runtime, tmp_path)
         assert set(np.abs(jumps["quanta"]).tolist()) == {1}
         since = inputs_of(run, "C12")[0][1]
         assert abs(int(jumps["quanta"][jumps["start"] < since].sum())) == 2
+        (log,) = (tmp_path / "runs" / "truth").glob("commands-*.jsonl")
+        fluxes = [c for c in map(json.loads, log.read_text().splitlines()) if c["what"] == "flux_a"]
+        assert {c["source"] for c in fluxes if c["value"] != 0.0} == {"squids1:1", "squids1:2"}
+        assert fluxes[-1]["value"] == 0.0  # the test flux of a proof is taken back
         texts = [bytes(m["text"]).decode() for m in run.messages()]
         assert any("C11 is locked again and proven" in text for text in texts)
         assert np.all(ledger["live"] >= 0)

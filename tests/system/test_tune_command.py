@@ -19,7 +19,7 @@ from sim_hardware.world.squid_loop import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from sim_hardware.world.thermal import PLATE_W, PLATE_W_PER_K2
-from tests.system.chain import SCHEELITE, cli, cli_json, until
+from tests.system.chain import SCHEELITE, bench, cli, cli_json, services, until
 from tests.tuning_bench import NINE, tuning_bench
 
 SQUID, TES = SquidParameters(), TesParameters()
@@ -85,6 +85,29 @@ def is_long(settings: Settings, size: int) -> bool:
         return False
     path = journal_of(settings)
     return path.exists() and path.stat().st_size > size
+
+
+def as_it_is(spec: dict[str, Any]) -> None:
+    """The default bench, late where it is too slow."""
+    spec["late"] = "wait"
+
+
+@pytest.mark.soak  # two minutes on a machine that does something else besides
+@pytest.mark.timeout(1200)
+def test_a_channel_of_the_default_bench_is_tuned_among_particles(
+    runtime: Path, tmp_path: Path
+) -> None:
+    """All channels at 250 kS/s, biased and locked to begin with, on its lively site."""
+    del runtime
+    with bench(tmp_path, as_it_is) as config, services(config) as settings:
+        told = cli_json("tune", settings.path, "--channel", "C11", timeout_s=TUNE_S)
+        steps = steps_of(told, "C11")
+        assert list(steps) == list(guide.STEPS)
+        assert steps["iv"]["r_normal_ohm"] == pytest.approx(TES.r_normal_ohm, rel=0.02)
+        assert steps["bias point"]["r_ohm"] == pytest.approx(0.35 * TES.r_normal_ohm, rel=0.05)
+        assert slope_share(steps["v-phi"]["bias_a"], steps["lock point"]["offset_v"]) > 0.98
+        status = system.ask(settings, "digitizer.targets", "status")
+        assert status["lost_samples"] == 0
 
 
 @pytest.mark.soak  # too long for the gate
@@ -214,6 +237,36 @@ def test_a_deep_tuning_finds_tc_and_g_and_brings_the_bath_back(
         g_at_tc = 2 * TES.k_eb_w_per_k2 * TES.tc_k + 5 * TES.k_ea_w_per_k5 * TES.tc_k**4
         assert steps["Tc and G"]["g_w_per_k"] == pytest.approx(g_at_tc, rel=0.05)
         assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_deep_tuning_that_is_killed_on_a_warm_bath_is_resumed_or_undone(
+    runtime: Path, tmp_path: Path
+) -> None:
+    del runtime
+    more = {"heater": None, "baths_k": [10e-3, 11.5e-3, 13e-3]}
+    with tuning_bench(
+        tmp_path, ("C11",), rate_hz=10e3, speed=BATH_SPEED, detectors=more, late="wait", **COLD
+    ) as settings:
+        regulate(settings)
+        words = ("tune", settings.path, "--deep", "--speed", BATH_SPEED)
+        kill_when_warm(settings, *words, "--all")
+        kill_when_warm(settings, *words, "--resume", above_k=12e-3)
+        undone = cli_json("tune", "undo", "--speed", BATH_SPEED, timeout_s=TUNE_S)
+        assert undone["channels"]["C11"]["passed"]
+        assert is_cold(settings)
+        assert held(settings, "setpoint", "fridge") == pytest.approx(SETPOINT_K)
+
+
+def kill_when_warm(settings: Settings, *words: object, above_k: float = 10.5e-3) -> None:
+    """Kill a deep tuning that has told the bath to be warmer than that."""
+    begun = subprocess.Popen([SCHEELITE, *map(str, words)], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: held(settings, "setpoint", "fridge") > above_k, "a warm bath", 2 * TUNE_S)
+    finally:
+        begun.kill()
+        begun.wait()
 
 
 @pytest.mark.soak

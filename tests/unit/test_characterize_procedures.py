@@ -18,7 +18,9 @@ from daq.readout.requests import (
     AnyRequest,
     Average,
     Averaged,
+    Begin,
     Done,
+    End,
     Generate,
     Get,
     Held,
@@ -60,17 +62,19 @@ Trouble = Callable[[AnyRequest, int], AnyAnswer | None]
 class Paper:
     """A sensor that settles at once; `trouble` is raised or answered at a request, by its turn."""
 
-    def __init__(
-        self, trouble: Callable[[AnyRequest, int], AnyAnswer | None] | None = None
-    ) -> None:
+    def __init__(self, trouble: Trouble | None = None) -> None:
         self.held: dict[str, float | str] = dict(BEGUN)
         self.sent: set[str] = set()
         self.asked: list[AnyRequest] = []
+        self.ended: list[End] = []
         self.coldest_k = 9e-3
         self.trouble, self._rng = trouble, np.random.default_rng(1)
         self._t_e_k, self.bath_k = 10e-3, BATH_K
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
+        if isinstance(request, Begin | End):
+            self.ended += [request] if isinstance(request, End) else []
+            return Done()
         self.asked.append(request)
         if self.trouble and (answer := self.trouble(request, len(self.asked))) is not None:
             return answer

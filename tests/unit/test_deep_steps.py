@@ -16,14 +16,16 @@ from daq.readout.requests import (
     AnyRequest,
     Average,
     Averaged,
-    Begin,
     Done,
-    End,
     Get,
     Held,
+    Offer,
+    Offered,
+    Offers,
     Procedure,
     Put,
     Several,
+    Silence,
     WaitStable,
 )
 from daq.settings.detectors import Detector
@@ -44,7 +46,6 @@ class Cryostat:
         for sensor in self.sensors.values():
             sensor.coldest_k = coldest_k
         self.setpoints = [BEGUN["setpoint"]]
-        self.ended: list[End] = []
         self.biased: list[int] = []
 
     def __call__(self, request: AnyRequest) -> AnyAnswer:
@@ -57,9 +58,6 @@ class Cryostat:
             biases = [sensor.held["tes_bias"] for sensor in self.sensors.values()]
             self.biased.append(sum(1 for bias_a in biases if bias_a))
             return [sensor(request) for sensor in self.sensors.values()].pop()
-        if isinstance(request, Begin | End):
-            self.ended += [request] if isinstance(request, End) else []
-            return Done()
         if getattr(request, "at", "") == "fridge":
             return self._fridge(request)
         return self.sensors[getattr(request, "at", "")](request)
@@ -87,7 +85,8 @@ def test_two_sensors_on_one_bath_both_find_tc_and_g_and_all_is_put_back() -> Non
     found = measured(bench, {"C11": PLAN, "C12": PLAN})
     assert [each.error for each in found.values()] == [None, None, None]
     g_at_tc = 2 * P.k_eb_w_per_k2 * P.tc_k + 5 * P.k_ea_w_per_k5 * P.tc_k**4
-    for end in bench.ended:
+    for sensor in bench.sensors.values():
+        (end,) = sensor.ended
         assert (end.step, end.passed) == ("Tc and G", True)
         assert end.values["tc_k"] == pytest.approx(P.tc_k, abs=0.1e-3)
         assert end.values["g_w_per_k"] == pytest.approx(g_at_tc, rel=0.05)
@@ -132,3 +131,43 @@ def test_a_deep_tuning_says_what_it_may_warm() -> None:
     assert steps["Tc and G"] == "fridge.setpoint up to 0.0142 K and back; TES bias as in iv"
     assert steps["working point"].startswith("pulser:1: pulses of 300 eV")
     assert "Tc and G" not in dict(guide.expected_steps(PLAN))
+
+
+class Restored:
+    """Holds one channel and a bath; notes in what order it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[AnyRequest] = []
+
+    def __call__(self, request: AnyRequest) -> AnyAnswer:
+        if isinstance(request, All):
+            return Several(tuple(self._one(each) for each in request.requests))
+        return self._one(request)
+
+    def _one(self, request: AnyRequest) -> AnyAnswer:
+        self.asked.append(request)
+        if isinstance(request, Offers):
+            return Offered({"mode": Offer()})
+        if isinstance(request, Put):
+            return Held(request.value)
+        if isinstance(request, Get):
+            return Held(READ_K if request.at == "fridge" else "OPEN")
+        return Done()
+
+
+def test_the_setpoint_of_before_is_asked_once_for_all_and_restored_with_heaters_off() -> None:
+    bench = Restored()
+    baths = run(guide.baths({"C11": PLAN, "C12": PLAN}), bench)
+    assert baths == {("fridge", "setpoint"): READ_K}
+    assert bench.asked == [Get("fridge", "setpoint")]
+    wanted = {"C11": {"mode": "OPEN"}}
+    found = run(guide.restore(wanted, {"C11": PLAN}, deep=True, baths=baths), bench)
+    assert [each.error for each in found.values()] == [None, None]
+    assert Put("fridge", "setpoint", READ_K) in bench.asked
+    assert Silence("C11", "heater") in bench.asked
+
+
+def test_what_was_not_deep_touches_neither_bath_nor_heater() -> None:
+    bench = Restored()
+    run(guide.restore({"C11": {"mode": "OPEN"}}, {"C11": PLAN}), bench)
+    assert not [r for r in bench.asked if isinstance(r, Silence) or r.at == "fridge"]

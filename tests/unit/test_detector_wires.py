@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from daq.errors import FormatError, OutOfRangeError, UsageError
+from daq.readout.procedures import MOST_SWING
 from daq.readout.requests import Held
 from daq.services import tunefile
 from daq.services.detectorwires import Command, DetectorWires
+from daq.services.executor import swing_of
 from daq.services.streamclock import StreamClock
 from daq.services.tunefile import ChannelEntry, PlanFile, StepEntry, TuneFile
 from daq.settings.detectors import Detector
@@ -145,3 +148,19 @@ def test_another_file_is_no_tune_file(tmp_path: Path, text: str) -> None:
 def test_a_tune_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     folder = kept(tmp_path, "1", entry(True, 2e-5, 4e-5))
     assert tunefile.read(folder / tunefile.TUNE).channels["C11"] == entry(True, 2e-5, 4e-5)
+
+
+def test_a_stream_that_tells_how_far_its_clock_is_ahead_is_believed() -> None:
+    clock = StreamClock(1000.0, ahead_s=0.1)
+    assert clock.now(1000, 1.0) == 1000
+    assert clock.now(1050, 9.0) == 1050 + 200  # and what may be on the way
+
+
+def test_a_pulse_among_the_samples_is_seen_and_noise_is_not() -> None:
+    noise = np.random.default_rng(1).normal(0.0, 1e-3, 5000)
+    assert swing_of(noise, 1e-4) < 1.0
+    at = np.arange(5000) - 2000
+    pulse = 0.02 * np.exp(-np.maximum(at, 0) / 1000) * (at >= 0)
+    assert swing_of(noise + pulse, 1e-4) > MOST_SWING
+    assert swing_of(np.full(5000, 0.3), 1e-4) == 0.0
+    assert swing_of(noise[:30], 1e-4) == 0.0  # too few to tell

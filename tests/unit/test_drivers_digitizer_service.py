@@ -413,7 +413,7 @@ def test_the_state_is_published_to_who_comes_late(serve, server, runtime):
     state = codec.decode(header, State)
     assert (topic, state.service) == (b"digitizer.targets", "digitizer.targets")
     assert set(state.body) == {
-        "connected", "resource", "rate_hz", "channels", "newest", "oldest", "buffered_s",
+        "connected", "resource", "rate_hz", "channels", "newest", "oldest", "buffered_s", "ahead_s",
         "lost_samples", "gaps", "silent_s", "problem",
     }  # fmt: skip
 

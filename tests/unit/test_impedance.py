@@ -202,3 +202,15 @@ def test_what_is_no_small_signal_is_named() -> None:
         fitted(few)
     with pytest.raises(UsageError, match="found none"):
         waves.of_sines([])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pulses_in_half_of_the_blocks_do_not_move_the_answer_to_a_wave(seed: int) -> None:
+    rng, rate_hz, n = np.random.default_rng(seed), 50e3, 150_000
+    wave = 1e-9 * np.sign(np.sin(2 * np.pi * 20.0 * np.arange(n) / rate_hz + 0.3))
+    current = wave + rng.normal(0.0, 0.5e-9, n)
+    for at in rng.integers(0, n, 5):
+        current[at:] -= 90e-9 * np.exp(-np.arange(n - at) / (0.028 * rate_hz))
+    found = waves.by_square_wave(current, rate_hz, frequency_hz=20.0, bias_pp_a=20e-9)
+    assert found.lowest.value == pytest.approx(0.1, rel=0.03)
+    assert found.even_share < 0.05

@@ -180,3 +180,22 @@ def test_a_heater_gives_the_energy_that_is_asked_for() -> None:
     assert heater.pulse_ev(rest_v=rest_v, height_v=height_v, width_s=20e-6) == pytest.approx(300.0)
     alone = heater.height_for(300.0, rest_v=0.0, width_s=20e-6)
     assert (alone * 1e-4) ** 2 / 10e3 * 20e-6 / EV_J == pytest.approx(300.0)
+
+
+def test_pulses_do_not_count_as_noise() -> None:
+    rng, rate_hz = np.random.default_rng(5), 10e3
+    noise = rng.normal(0.0, 1e-9, 80_000)
+    pulses = np.zeros(80_000)
+    for at in rng.integers(0, 75_000, 12):
+        pulses[at:] += 50e-9 * np.exp(-np.arange(80_000 - at) / 280)
+    f_hz, psd, averages = noise_model.quiet_density(noise + pulses, rate_hz, lowest_hz=5.0)
+    assert averages >= 4
+    low = (f_hz > 8) & (f_hz < 14)
+    assert np.median(psd[low]) == pytest.approx(1e-18 / (rate_hz / 2), rel=0.5)
+    spoiled = noise_model.density(noise + pulses, rate_hz, lowest_hz=5.0)
+    assert np.median(spoiled[1][low]) > 100 * np.median(psd[low])
+
+
+def test_too_few_samples_for_quiet_stretches_are_refused() -> None:
+    with pytest.raises(CheckError, match=r"too few samples: expected 4 times 0\.4 s"):
+        noise_model.quiet_density(np.zeros(1000), 1e3, lowest_hz=5.0)

@@ -6,11 +6,20 @@ import pytest
 
 from daq.errors import NotConnectedError, OutOfRangeError, ScheeliteError
 from daq.readout import procedures
-from daq.readout.procedures import Execute, Outcome, putting_back, run, together, undone_if_failed
+from daq.readout.procedures import (
+    Execute,
+    Outcome,
+    average,
+    putting_back,
+    run,
+    together,
+    undone_if_failed,
+)
 from daq.readout.requests import (
     All,
     AnyAnswer,
     AnyRequest,
+    Averaged,
     Done,
     Failed,
     Generate,
@@ -18,6 +27,7 @@ from daq.readout.requests import (
     Held,
     Procedure,
     Put,
+    Say,
     Several,
     Silence,
     StoppedError,
@@ -221,3 +231,27 @@ def test_what_cannot_be_put_back_after_a_failure_is_noted_with_it() -> None:
 def test_an_error_on_the_wire_is_the_same_error_again() -> None:
     again = Failed("StoppedError", "enough").error
     assert (type(again), str(again)) == (StoppedError, "enough")
+
+
+def test_an_average_with_a_pulse_is_taken_again_and_the_steadiest_is_kept():
+    answers = [Averaged(1.0, 0.1, 10, swing=30.0), Averaged(2.0, 0.1, 10, swing=0.5)]
+    said = []
+
+    def execute(request):
+        if isinstance(request, Say):
+            said.append(request.text)
+            return Done()
+        return answers.pop(0)
+
+    assert run(average("C11", 0.1, 0.2), execute).mean_v == 2.0
+    assert said == ["a pulse among the samples: takes them again, 1"]
+
+
+def test_an_average_that_is_never_steady_ends_with_the_steadiest():
+    swings = [9.0, 8.0, 7.0, 6.0, 7.0, 8.0, 9.0, 0.0]
+
+    def execute(request):
+        return Done() if isinstance(request, Say) else Averaged(0.0, 0.1, 10, swing=swings.pop(0))
+
+    assert run(average("C11", 0.1), execute).swing == 6.0
+    assert swings == [0.0]

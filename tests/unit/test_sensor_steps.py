@@ -15,9 +15,6 @@ from daq.readout.requests import (
     AnyRequest,
     Average,
     Averaged,
-    Begin,
-    Done,
-    End,
     Generate,
     Offered,
     StoppedError,
@@ -26,7 +23,7 @@ from daq.readout.requests import (
 from daq.readout.sensor_steps import WorkingPoint
 from daq.readout.steps import StepFailedError
 from daq.settings.detectors import Detector
-from tests.unit.test_characterize_procedures import SENSOR, Paper, Trouble
+from tests.unit.test_characterize_procedures import SENSOR, Paper
 
 PLAN = Detector.model_validate({"squid": "squids1:1", "bias": "pulser:2", "load_ohm": 23e-3})
 TUNED = cast(
@@ -39,25 +36,11 @@ TUNED = cast(
 )
 
 
-class Told(Paper):
-    """With what the steps say; `trouble` comes first."""
-
-    def __init__(self, trouble: Trouble | None = None) -> None:
-        super().__init__(trouble)
-        self.ended: list[End] = []
-
-    def __call__(self, request: AnyRequest) -> AnyAnswer:
-        if isinstance(request, Begin | End):
-            self.ended += [request] if isinstance(request, End) else []
-            return Done()
-        return super().__call__(request)
-
-
 def test_an_open_sensor_is_named_by_its_iv_and_left_as_it_was() -> None:
     def open_(request: AnyRequest, turn: int) -> AnyAnswer | None:
         return Averaged(1e-6 * (turn % 3), 2e-5, 1000) if isinstance(request, Average) else None
 
-    bench = Told(open_)
+    bench = Paper(open_)
     steps = undone_if_failed(sensor_steps.measure_sensor("C11", PLAN, TUNED))
     with pytest.raises(StepFailedError, match=r"C11, iv: expected a normal.*open TES: expected"):
         run(steps, bench)
@@ -66,7 +49,7 @@ def test_an_open_sensor_is_named_by_its_iv_and_left_as_it_was() -> None:
 
 
 def test_a_stop_in_the_middle_of_a_wave_leaves_none() -> None:
-    bench = Told()
+    bench = Paper()
     curve = run(characterize.measure_iv(SENSOR, characterize.falling_biases(9e-6, 1.5e-6)), bench)
 
     def stopped(request: AnyRequest, _: int) -> None:

@@ -101,6 +101,7 @@ def test_a_kind_can_be_given() -> None:
          "each name once, found fridge twice"),
         ({"digitizers__targets__port": 7777, "instruments__fridge__port": 7777},
          "each port once, found 7777 twice"),
+        ({"late": "never"}, "'lose' or 'wait'"),
         ({"instruments__fridge__model": "lakeshore371"}, "'lakeshore372', 'lakeshore370'"),
     ],
 )  # fmt: skip

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from sim_hardware.face import Chunk
-from sim_hardware.pace import PacedFace, ReadClock, RunningClock
+from sim_hardware.pace import PacedFace, ReadClock, RunningClock, Unhurried, WaitingClock
 from sim_hardware.source import ForgottenError
 from sim_hardware.world.bath import GRID_S, LAG, Bath
 from sim_hardware.world.clock import SampleClock
@@ -128,6 +129,45 @@ def test_flat_out_time_is_what_was_read_and_waits_are_short_looks() -> None:
     talk.receive(b"", 0.001)
     assert told.times == [3.0, 9.0]
     assert 0 < (talk.wait_s(0.0) or 0.0) < 0.1
+
+
+def test_a_clock_that_waits_goes_no_farther_than_what_is_made_and_never_back() -> None:
+    wall = [0.0]
+    clock = WaitingClock(1.0, lambda: wall[0])
+    assert clock.bench_s(1.0) == 1.0  # nobody reads
+    wall[0] = 1.0
+    clock.begin("targets")
+    assert clock.bench_s(3.0) == 1.0  # nothing is made yet
+    wall[0] = 3.0
+    clock.end("targets", 1.0)
+    assert clock.bench_s(3.05) == pytest.approx(1.05)  # it goes on where it stood
+    wall[0] = 3.05
+    clock.begin("targets")
+    assert clock.bench_s(9.0) == pytest.approx(1.0 + clock.ahead_s)
+    wall[0] = 9.0
+    clock.end("targets", 1.02)
+    later = [clock.bench_s(9.0 + 0.1 * k) for k in range(10)]
+    assert later == sorted(later)
+    assert later[-1] > 1.8  # a reader that is away is not waited for
+
+
+def test_a_source_tells_the_clock_what_it_made() -> None:
+    class Made:
+        name, channels, rate_hz, volts_per_count, length = "d", ("a",), 1000.0, 1.0, None
+
+        def samples(self, start: int, stop: int) -> npt.NDArray[np.int16]:
+            wall[0] += 2.0
+            return np.zeros((1, stop - start), np.int16)
+
+        def t_ns(self, sample: int) -> int:
+            return 7 + sample * 10**6
+
+    wall = [0.0]
+    clock = WaitingClock(1.0, lambda: wall[0])
+    source = Unhurried(Made(), clock)
+    for stop in (100, 200, 300):
+        source.samples(stop - 100, stop)
+    assert clock.bench_s(wall[0]) == pytest.approx(0.3 + clock.ahead_s)
 
 
 # --- the bath
