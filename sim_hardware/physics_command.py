@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sim_hardware.world.materials import MATERIALS, Crystal, material
+from sim_hardware.world.nuclides import RECOIL_NUCLIDES, Nuclide, max_recoil_ev
 from sim_hardware.world.physical import UnphysicalError
 
 UNUSABLE = 2  # exit code
@@ -81,6 +82,19 @@ def rate(
     typer.echo(json.dumps(said, indent=1) if json_ else _rate(said))
 
 
+@app.command()
+def endpoints(
+    neutrino_mev: Annotated[float, typer.Option(help="Energy of the neutrino [MeV].")] = 3.0,
+    json_: AsJson = False,
+) -> None:
+    """The largest recoils that a neutrino can give to the proposal's nuclei."""
+    try:
+        rows = [_endpoint(name, each, neutrino_mev) for name, each in RECOIL_NUCLIDES.items()]
+    except UnphysicalError as error:
+        _refuse(error)
+    typer.echo(json.dumps(rows, indent=1) if json_ else _endpoints(rows))
+
+
 @app.command("figures")
 def figures_() -> None:
     """The figures of docs/physics.md, as Markdown."""
@@ -116,6 +130,23 @@ def row(crystal: Crystal, *, t_mk: float, exact: bool) -> dict[str, Any]:
         "c_j_per_k": crystal.heat_capacity_j_per_k(t_k),
         "dt_uk": {str(energy): 1e6 * rise_k(energy, t_k) for energy in ENERGIES_EV},
     }
+
+
+def _endpoint(name: str, nuclide: Nuclide, neutrino_mev: float) -> dict[str, str | float]:
+    return {
+        "nuclide": name,
+        "nuclear_mass_mev": nuclide.nuclear_mass_mev,
+        "neutrino_mev": neutrino_mev,
+        "recoil_ev": max_recoil_ev(neutrino_mev, nuclide.nuclear_mass_mev),
+    }
+
+
+def _endpoints(rows: list[dict[str, str | float]]) -> str:
+    lines = [
+        f"{each['nuclide']:<6} {each['nuclear_mass_mev']:>13.2f} {each['recoil_ev']:>12.2f}"
+        for each in rows
+    ]
+    return "\n".join([f"{'':<6} {'nucleus [MeV]':>13} {'recoil [eV]':>12}", *lines])
 
 
 def _crystals(name: str | None, mass_g: float | None, n_atoms: int) -> list[Crystal]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +31,24 @@ def serving(models: dict[str, str], folder: Path) -> Iterator[dict[str, str]]:
         opened.stop()
         thread.join(JOIN_S)
         assert not thread.is_alive()
+
+
+# Any: the [bench] table
+@contextmanager
+def served_apart(table: dict[str, Any], folder: Path) -> Iterator[dict[str, str]]:
+    """A bench of this [bench] table in a process of its own; name -> resource."""
+    path = folder / "bench.json"
+    path.write_text(json.dumps(table))
+    command = [sys.executable, "-m", "sim_hardware", "bench", str(path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        n = len(table["digitizers"]) + len(table.get("instruments", {}))
+        said = [json.loads(process.stdout.readline()) for _ in range(n)]
+        try:
+            yield {each["name"]: each["resource"] for each in said}
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 # Any: the settings of a model

@@ -167,12 +167,12 @@ class Filter:
         product = scipy.fft.rfft(pulse, size) * np.conj(scipy.fft.rfft(self.kernel, size))
         return np.asarray(scipy.fft.irfft(product, size)[: 2 * n + 1])
 
-    @property
+    @cached_property
     def sigma(self) -> float:
         """Resolution of the height, as a standard deviation [counts]."""
         return float(np.sqrt(self.noise_shares.sum()) / self.signal_shares.sum())
 
-    @property
+    @cached_property
     def noise_sigma(self) -> float:
         """The resolution that thresholds count in [counts]: the measured one where the formula is
         surely wrong, else the formula's, which is the more exact."""
@@ -186,7 +186,7 @@ class Filter:
         """The same [eV], where the calibration is known."""
         return None if self.counts_per_ev is None else self.noise_sigma / self.counts_per_ev
 
-    @property
+    @cached_property
     def f_rms_hz(self) -> float:
         """Root mean square frequency of the filtered noise; without low-pass that of |S|^2 / J."""
         return self._rms_hz(self.noise_shares)

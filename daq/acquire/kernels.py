@@ -20,7 +20,7 @@ F64 = npt.NDArray[np.float64]
 C64 = npt.NDArray[np.complex64]
 C128 = npt.NDArray[np.complex128]
 
-SKIP = 512  # samples whose maximum is taken at once
+SKIP = 2048  # samples whose maximum is taken at once
 RAIL_HIGH, RAIL_LOW = 32767, -32768
 LOOK = 3  # samples on either side of a summit in which there may be a higher one
 FIR_SHIFT = 15  # filter coefficients are integers in units of 2^-15
@@ -103,14 +103,14 @@ def edge_crossings(
 @_compile
 def _first_at_least(x: I16, start: int, level: int) -> int:
     i, n = start, x.size
-    while i + SKIP <= n:
+    while i < n:
         block = x[i : i + SKIP]
         top = block[0]
-        for k in range(SKIP):
+        for k in range(block.size):
             top = max(top, block[k])
         if top >= level:
             break
-        i += SKIP
+        i += block.size
     while i < n and x[i] < level:
         i += 1
     return i
@@ -127,15 +127,16 @@ def _first_below(x: I16, start: int, level: int) -> int:
 @_compile
 def _first_step_at_least(x: I16, span: int, start: int, level: int) -> int:
     i, n = start, x.size
-    while i + SKIP <= n:
-        if _range(x[i - span : i + SKIP]) >= level:  # else no difference in it can be so large
-            late, early = x[i : i + SKIP], x[i - span : i - span + SKIP]
+    while i < n:
+        late = x[i : i + SKIP]
+        if _range(x[i - span : i + late.size]) >= level:  # else no difference can be so large
+            early = x[i - span : i - span + late.size]
             top = np.int32(-65536)
-            for k in range(SKIP):
+            for k in range(late.size):
                 top = max(top, np.int32(np.int32(late[k]) - np.int32(early[k])))
             if top >= level:
                 break
-        i += SKIP
+        i += late.size
     while i < n and np.int32(x[i]) - np.int32(x[i - span]) < level:
         i += 1
     return i

@@ -216,7 +216,9 @@ class Pipeline:
         stop = min(block.stop, state.stop)
         if stop > start:
             self._feed_chains(digitizer, block.samples[:, start - block.start : stop - block.start])
-            state.fed, state.silent = max(state.fed, stop), False
+            # what a restart gets again is no news of a digitizer that was silent
+            state.silent = state.silent and stop <= state.fed
+            state.fed = max(state.fed, stop)
         self._drain(digitizer)
 
     def gap(self, digitizer: str, gap: Gap) -> None:

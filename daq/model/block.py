@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,3 +39,13 @@ class Block:
     def stop(self) -> int:
         """One past the number of the last sample."""
         return self.start + int(self.samples.shape[1])
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """Contiguous blocks of one digitizer, at least one, as one block."""
+    if len(blocks) == 1:
+        return blocks[0]
+    samples = np.concatenate([block.samples for block in blocks], axis=1)
+    samples.flags.writeable = False
+    anchors = tuple(anchor for block in blocks for anchor in block.anchors)
+    return Block(blocks[0].start, samples, anchors)

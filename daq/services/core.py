@@ -73,7 +73,7 @@ from daq.wire.schemas import BlockHeader, Message, Request, StreamEnd, StreamHel
 
 logger = logging.getLogger(__name__)
 
-COMMIT_S = 0.05
+COMMIT_S = 0.1
 POLL_MS = 20
 GARBAGE = 20_000  # objects more than before, until the collector looks for cycles
 DAY_S = 86_400.0
@@ -352,7 +352,7 @@ class Core:
         self._mind_the_disk()
         recording = self._recording
         if recording is not None:
-            if self._clock() >= self._commit_due or recording.pipeline.done:
+            if self._clock() >= self._commit_due or recording.done:
                 self._commit_due = self._clock() + COMMIT_S
                 recording.commit()
                 recording.follow_gains()
@@ -361,11 +361,12 @@ class Core:
                 for records in batch.records:
                     name = recording.facts.channels[records.channel].name
                     gain = recording.gains.in_force.get(name, 1.0)
-                    self._spectra.count(name, divided(records.table, gain))
+                    table = records.table if gain == 1.0 else divided(records.table, gain)
+                    self._spectra.count(name, table)
             for name, sample in recording.settle().items():
                 self._streams[name].durable = sample
             self._watch_silence(recording)
-            if recording.pipeline.done:
+            if recording.done:
                 self._finish(recording)
         self._inbox.settle(self._recording)
         for stream in self._streams.values():
@@ -715,9 +716,9 @@ class Core:
             "n_bytes": recording.totals.n_bytes if recording else 0,
             "last": self._last,
             "channels": self._channel_table(),
-            "epoch": recording.pipeline.epoch if recording else 0,
-            "gaps": recording.pipeline.gaps if recording else 0,
-            "lost_samples": recording.pipeline.lost if recording else 0,
+            "epoch": recording.told.epoch if recording else 0,
+            "gaps": recording.told.gaps if recording else 0,
+            "lost_samples": recording.told.lost if recording else 0,
             "safe": {
                 "records": recording.safe_records if recording else 0,
                 "until_ns": recording.safe_until_ns if recording else 0,
@@ -758,11 +759,11 @@ class Core:
     def _channel_table(self) -> dict[str, dict[str, Any]]:
         recording = self._recording or self._paused.recording
         totals = recording.totals if recording else None
-        drops = recording.pipeline.drops() if recording else {}
-        blinded = recording.pipeline.blinded() if recording else {}
+        drops = recording.told.drops() if recording else {}
+        blinded = recording.told.blinded() if recording else {}
         thresholds = recording.thresholds() if recording else {}
         guards = guard_table(recording) if recording else {}
-        throttled = recording.pipeline.throttled() if recording else []
+        throttled = recording.told.throttled() if recording else []
         known = {c.name: c for c in self._inputs.all_channels()}
         table = {}
         for name in self._settings.channel_names:

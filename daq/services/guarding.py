@@ -56,15 +56,14 @@ def guarding_of(guard: Guard, hello: StreamHello | RawReply, decimation: int) ->
 def guard_table(recording: Recording) -> dict[str, dict[str, Any]]:
     """How the guarded channels of a run stand."""
     return {
-        name: _told(recording, name, guarded)
-        for name, guarded in recording.pipeline.guards().items()
+        name: _told(recording, name, guarded) for name, guarded in recording.told.guards().items()
     }
 
 
 def _told(recording: Recording, name: str, guarded: Guarded) -> dict[str, Any]:
     channel = next(c for c in recording.facts.channels if c.name == name)
-    fed = recording.pipeline.fed(channel.digitizer)
-    start = recording.pipeline.starts()[channel.digitizer]
+    fed = recording.told.fed(channel.digitizer)
+    start = recording.told.starts()[channel.digitizer]
     hours = (fed - start) / channel.sample_rate_hz / 3600
     return {
         "jumps": guarded.n_jumps,

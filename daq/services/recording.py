@@ -21,7 +21,7 @@ import numpy as np
 from daq.acquire.pipeline import NO_FILTERS, Filters, Pipeline, Start
 from daq.errors import FormatError, StorageError
 from daq.model.batch import Batch, Rows
-from daq.model.block import Block, Gap
+from daq.model.block import Block, Gap, joined
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
 from daq.model.plan import Plan
@@ -35,6 +35,8 @@ from daq.store.frames import Kind
 from daq.store.log import LogSettings, LogWriter, recover
 
 logger = logging.getLogger(__name__)
+
+AT_ONCE = 1 << 17  # samples: what is fed together at most, of each channel
 
 
 class DigitizerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +155,9 @@ class Recording:
     ) -> None:
         self.filters = dict(filters)  # those in force, by channel
         self._sets: dict[str, Filters] = {}  # loaded in the run, by their SHA-256
-        self.folder, self.facts, self.pipeline, self.totals = folder, facts, pipeline, totals
+        self.folder, self.facts, self.totals = folder, facts, totals
+        self._pipeline = pipeline
+        self._held: dict[str, list[Block]] = {}  # by digitizer: contiguous, to be fed as one
         self.reason = ""  # why it is ending; empty while it is not
         self.gains = Gains(facts.wander_per_rth)
         self._no_room_until: dict[str, int] = {}  # by digitizer: what is dropped before is for that
@@ -247,14 +251,49 @@ class Recording:
     # --- samples ---
 
     def feed(self, digitizer: str, gaps: list[Gap], block: Block | None) -> None:
-        """Take what came from a digitizer in."""
+        """Take what came from a digitizer in.
+
+        Blocks without gaps between them are fed as one before anything else happens: that costs
+        much the same however long they are, and by the pipeline's rules gives the same.
+        """
         for gap in gaps:
             self.pipeline.gap(digitizer, self._explained(digitizer, gap))
         if block is not None:
             self._hear(digitizer, block)
-            fed, stop = self.pipeline.fed(digitizer), self.pipeline.stops()[digitizer]
-            self._tape.keep(digitizer, block, fed, stop)
-            self.pipeline.feed(digitizer, block)
+            self._hold(digitizer, block)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What makes records of the samples, with all that came taken in."""
+        for digitizer in list(self._held):
+            self._pass_on(digitizer)
+        return self._pipeline
+
+    @property
+    def told(self) -> Pipeline:
+        """The same without what is held at present: for whoever only tells how it stands."""
+        return self._pipeline
+
+    @property
+    def done(self) -> bool:
+        """Whether every digitizer has reached its stop."""
+        return self._pipeline.done
+
+    def _hold(self, digitizer: str, block: Block) -> None:
+        held = self._held.setdefault(digitizer, [])
+        if held and held[-1].stop != block.start:
+            self._pass_on(digitizer)
+            held = self._held[digitizer] = []
+        held.append(block)
+        enough = min(held[0].start + AT_ONCE, self._pipeline.stops()[digitizer])
+        if block.stop >= enough:
+            self._pass_on(digitizer)
+
+    def _pass_on(self, digitizer: str) -> None:
+        block = joined(self._held.pop(digitizer))
+        fed, stop = self._pipeline.fed(digitizer), self._pipeline.stops()[digitizer]
+        self._tape.keep(digitizer, block, fed, stop)
+        self._pipeline.feed(digitizer, block)
 
     def commit(self) -> None:
         """Hand everything that became complete to the log, with the state behind it."""
@@ -312,7 +351,7 @@ class Recording:
         """What salts and noise say of the channels' triggers, of those of which they do."""
         found = {
             c.name: threshold_of(
-                self.pipeline.triggers(c.name),
+                self.told.triggers(c.name),
                 self.filters.get(c.name),
                 self.totals.salts.get(c.name, {}),
             )
@@ -323,7 +362,7 @@ class Recording:
     @property
     def elapsed_s(self) -> float:
         """Seconds of samples taken in, of the digitizer that is farthest."""
-        starts, fed = self.pipeline.starts(), self.pipeline.fed
+        starts, fed = self.told.starts(), self.told.fed
         return max((fed(d.name) - starts[d.name]) / d.rate_hz for d in self.facts.digitizers)
 
     def epoch_of(self, digitizer: str) -> str:
@@ -332,11 +371,11 @@ class Recording:
 
     def stopped(self, digitizer: str) -> bool:
         """Whether the run wants no more samples of a digitizer."""
-        return self.pipeline.fed(digitizer) >= self.pipeline.stops()[digitizer]
+        return self._pipeline.fed(digitizer) >= self._pipeline.stops()[digitizer]
 
     def silent(self, digitizer: str) -> bool:
         """Whether events no longer wait for a digitizer."""
-        return self.pipeline.silent(digitizer)
+        return self._pipeline.silent(digitizer)
 
     # --- the door ---
 
@@ -479,7 +518,7 @@ class Recording:
 
     def _hear(self, digitizer: str, block: Block) -> None:
         """Log that a silent digitizer sends again: which events went without it hangs on when."""
-        if self.pipeline.silent(digitizer) and block.stop > self.pipeline.fed(digitizer):
+        if self.silent(digitizer) and block.stop > self.pipeline.fed(digitizer):
             self.enter({"input": "heard", "digitizer": digitizer})
 
     def _explained(self, digitizer: str, gap: Gap) -> Gap:

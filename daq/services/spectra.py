@@ -18,6 +18,7 @@ from daq.services.calibrate import energies_of
 
 BINS = 512
 FULL_SCALE = 32768.0  # ADC counts
+AT_ONCE = 64  # tables
 ABOVE = 1.25  # of the highest calibrated energy is shown
 
 
@@ -28,9 +29,17 @@ class Spectra:
         self._calibration = calibration
         self._counts: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
         self._tops: dict[str, tuple[str, float]] = {}
+        self._fresh: dict[str, list[Rows]] = {}  # not counted yet: many at once cost as few
 
     def count(self, channel: str, table: Rows) -> None:
         """Add RECORD rows of a channel."""
+        fresh = self._fresh.setdefault(channel, [])
+        fresh.append(table)
+        if len(fresh) >= AT_ONCE:
+            self._count(channel, self._fresh.pop(channel))
+
+    def _count(self, channel: str, tables: list[Rows]) -> None:
+        table = np.concatenate(tables)
         pulses = (table["causes"] & PULSES > 0) & (table["flags"] & Flag.SALTED == 0)
         rows = table[pulses]
         if not len(rows):
@@ -45,6 +54,8 @@ class Spectra:
     # Any: JSON
     def told(self) -> Mapping[str, Mapping[str, Any]]:
         """{channel: {"unit", "top" of the last bin, "counts" by bin}}."""
+        while self._fresh:
+            self._count(*self._fresh.popitem())
         return {
             name: {"unit": self._tops[name][0], "top": self._tops[name][1], "counts": c.tolist()}
             for name, c in self._counts.items()

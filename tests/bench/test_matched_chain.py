@@ -189,7 +189,7 @@ def _elapsed_s(settings: Settings) -> float:
 
 
 def _done(settings: Settings) -> bool:
-    threading.Event().wait(0.2)  # asking costs the core something
+    threading.Event().wait(0.5)  # asking costs the core something
     return system.ask(settings, "core", "status", timeout_s=30.0)["run"] is None
 
 

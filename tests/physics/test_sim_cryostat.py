@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from math import exp, sqrt
 
@@ -10,7 +11,7 @@ import pytest
 
 from sim_hardware.world.copper import heat_capacity_j_per_kg_k
 from sim_hardware.world.cryostat import NOISE_K, PLATE_K, Cryostat, at_rest, tolerances
-from sim_hardware.world.fridges import FRIDGES
+from sim_hardware.world.fridges import FRIDGES, PROPOSAL
 from sim_hardware.world.heaters import Gains, Regulator
 from sim_hardware.world.integrator import IntegrationError, Solution
 from sim_hardware.world.physical import UnphysicalError
@@ -75,6 +76,25 @@ def test_the_cooling_power_is_what_is_stated(model: str, kelvin: float, stated_w
     # at 20 mK the proposal's figures are not those of its own law: -8 % and +10 %
     assert needed_w(quiet(model), kelvin) == pytest.approx(
         stated_w, rel=0.11 if kelvin < 0.1 else 0.01
+    )
+
+
+NAMED = {
+    "bluefors": (0.1, r"xld(\d+)"),
+    "oxford": (0.1, r"du7-(\d+)"),
+    "leiden": (0.12, r"cf-(\d+)"),
+}
+
+
+@pytest.mark.parametrize("model", list(FRIDGES))
+def test_the_name_of_a_refrigerator_is_its_cooling_power_in_microwatt(model: str) -> None:
+    """What the proposal states keeps to it within 11 %; of the others nothing else is known."""
+    of, (kelvin, pattern) = FRIDGES[model], NAMED[model.partition("-")[0]]
+    named = re.search(pattern, model)
+    assert named
+    found_w = of.cooling_w_per_k2 * (kelvin**2 - of.base_k**2)
+    assert found_w == pytest.approx(
+        int(named[1]) * 1e-6, rel=0.11 if of.source == PROPOSAL else 0.01
     )
 
 

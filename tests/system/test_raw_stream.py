@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daq.errors import FormatError, SettingsError, UsageError
@@ -217,6 +217,7 @@ STEPS = st.lists(
 
 @settings(max_examples=8, deadline=None)
 @given(STEPS)
+@example([("two", 1, "feed"), ("two", 1, "silence"), ("one", 1, "restart"), ("one", 321, "feed")])
 def test_a_replay_is_the_run_whatever_happened_to_it(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("raw") / "runs" / "run_000001"
     folder.mkdir(parents=True)

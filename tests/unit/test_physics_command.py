@@ -87,6 +87,12 @@ def test_table_with_the_exact_rise():
     assert exact["dt_uk"]["100"] / linear["dt_uk"]["100"] == pytest.approx(1 - 0.0174, abs=1e-4)
 
 
+def test_endpoints_for_readers():
+    head, first, *_ = run("endpoints").splitlines()
+    assert head.split() == ["nucleus", "[MeV]", "recoil", "[eV]"]
+    assert first.split() == ["Ge-73", "67911.42", "265.03"]
+
+
 def test_table_for_readers():
     head, *lines = run("table", "--material", "CaWO4", "--t-mk", "20").splitlines()
     assert head.split()[:3] == ["g", "mK", "C"]
@@ -113,6 +119,8 @@ def test_table_for_readers():
         (("table", "--mass-g", "-1"), "mass_g: expected"),
         (("table", "--t-mk", "0"), "t_k: expected"),
         (("table", "--t-mk", "9000"), "T³ law"),
+        (("endpoints", "--neutrino-mev", "-3"), "neutrino_mev: expected"),
+        (("endpoints", "--neutrino-mev", "nan"), "neutrino_mev: expected"),
         (("table", "--n-atoms", "0"), "n_atoms: expected 1 to 100"),
     ],
 )
@@ -128,6 +136,14 @@ def test_the_documents_figures_are_those_of_the_code():
     assert end, "docs/physics.md: expected figures between their two markers"
     assert inside == figures(), "paste what `scheelite physics figures` prints"
     assert run("figures").strip() == figures()
+
+
+def test_every_test_that_the_document_names_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", DOCUMENT.read_text("utf-8"))
+    assert len(named) > 20
+    for file, name in named:
+        code = (DOCUMENT.parents[1] / file).read_text(encoding="utf-8")
+        assert f"def {name}" in code, f"{file}::{name}"
 
 
 def test_no_printed_figure_is_missed_by_more_than_its_rounding():
