@@ -9,6 +9,8 @@ SOAKED := tests/system/test_soak.py tests/property/test_store_storm.py
 FOLDERS := $(addprefix tests/,system physics property contract unit)  # the longest first
 NIGHT_HOURS ?= 8
 NIGHT_SPEED ?= 8
+# the compiled modules are kept, whatever a container asks for: a test starts hundreds of processes
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test bench soak long night setup qt lint clean
 

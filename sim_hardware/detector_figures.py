@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.template_bank import TemplateBank
 from sim_hardware.world.tes import (
     BATH_K,

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sim_hardware.world.squid_loop import LoopSettings, LoopState, SquidParameters, follow
+from sim_hardware.world.squid_loop import LoopSettings, LoopState, follow
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import (
     BATH_K,
     BIAS_A,

@@ -30,8 +30,9 @@ from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.pulser import HeaterPulses, Sync
 from sim_hardware.world.readout_settings import ReadoutSettings
 from sim_hardware.world.squid import SquidElectronics
-from sim_hardware.world.squid_loop import NO_OVERLOADS, Overloads, SquidParameters
+from sim_hardware.world.squid_loop import NO_OVERLOADS, Overloads
 from sim_hardware.world.squid_loop import FluxJump as Slip
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, heater_for, operating_point
 from sim_hardware.world.timeline import ALONE, CRYOSTAT, Timeline, Track
 from sim_hardware.world.waves import Wave

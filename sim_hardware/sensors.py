@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from sim_hardware.world.materials import MATERIALS, Crystal
 from sim_hardware.world.physical import within
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BIAS_A, TesParameters
 
 ALL = "all"  # in place of a channel: every target

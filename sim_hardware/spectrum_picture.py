@@ -21,7 +21,7 @@ from sim_hardware.world.cryostat import Cryostat
 from sim_hardware.world.detectors import VOLTS_PER_COUNT
 from sim_hardware.world.digitizer import DetectorSignals
 from sim_hardware.world.particles import Hit, Truth
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import Floats, TesParameters, heater_for, operating_point
 from sim_hardware.world.tes_linear import Linear
 from sim_hardware.world.timeline import Timeline

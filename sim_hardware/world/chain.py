@@ -34,10 +34,10 @@ from sim_hardware.world.squid_loop import (
     LoopSettings,
     LoopState,
     Overloads,
-    SquidParameters,
     flux_noise,
     follow,
 )
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.template_bank import LONGEST_S
 from sim_hardware.world.tes import OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_kernel import Deposit, TesState, advance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import exp
 
 import numpy as np
@@ -20,12 +21,17 @@ def _lattice_j_per_kg_k(temperature_k: float) -> float:
 
 
 _STEP = float((HIGHEST - LOWEST) / (N - 1))
-_LOG = [float(np.log(_lattice_j_per_kg_k(np.exp(LOWEST + n * _STEP)))) for n in range(N)]
+
+
+@cache  # made at the first use: a tenth of a second that whoever reads a config can do without
+def _logs() -> list[float]:
+    return [float(np.log(_lattice_j_per_kg_k(np.exp(LOWEST + n * _STEP)))) for n in range(N)]
 
 
 def heat_capacity_j_per_kg_k(log_k: float) -> float:
     """At exp(`log_k`) K, from 1 mK to 500 K, of 1 kg."""
     place = min(max((log_k - float(LOWEST)) / _STEP, 0.0), N - 1.001)
     n = int(place)
-    lattice = exp(_LOG[n] + (place - n) * (_LOG[n + 1] - _LOG[n]))
+    logs = _logs()
+    lattice = exp(logs[n] + (place - n) * (logs[n + 1] - logs[n]))
     return lattice + ELECTRONS_J_PER_KG_K2 * exp(log_k)

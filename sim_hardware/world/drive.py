@@ -10,7 +10,8 @@ import numpy as np
 
 from sim_hardware.world.clock import SampleClock
 from sim_hardware.world.readout_settings import ReadoutSettings
-from sim_hardware.world.squid_loop import LoopSettings, SquidParameters
+from sim_hardware.world.squid_loop import LoopSettings
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.timeline import Track
 from sim_hardware.world.waves import OFF, Floats, Wave
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sim_hardware.world.noise import ComputedNoise, Lines, Pool, pools
 from sim_hardware.world.physical import UnphysicalError
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.template_bank import TemplateBank
 from sim_hardware.world.tes import OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear

@@ -28,6 +28,7 @@ def by(person, *arguments, monkeypatch, code=0):
 
 def test_one_commands_and_the_others_are_told_who(runtime, tmp_path, monkeypatch):
     with bench(tmp_path) as config, services(config) as settings:
+        one_of_many_has_it(settings, 8)
         by(ANNA, "lease", "take", monkeypatch=monkeypatch)
         ticket = runtime / "tickets" / "anna"
         assert ticket.stat().st_mode & 0o777 == 0o600
@@ -83,26 +84,26 @@ def test_a_name_that_is_none_is_refused(runtime, monkeypatch):
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("n", [8])
-def test_of_many_who_take_it_at_once_one_has_it(runtime, tmp_path, n):
-    with bench(tmp_path) as config, services(config) as settings:
-        endpoint, won, lost = settings.endpoint("run.commands"), [], []
-        together = threading.Barrier(n)
+def one_of_many_has_it(settings, n):
+    """Of many who take the lease at the same moment one gets it, and gives it back."""
+    endpoint, won, lost = settings.endpoint("run.commands"), [], []
+    together = threading.Barrier(n)
 
-        def take(who: str) -> None:
-            with sockets.calling(endpoint, "run", Operator(who, who)) as run:
-                together.wait()
-                try:
-                    run.call("lease-take", 10.0, who=who, ticket=who, for_s=60.0)
-                    won.append(who)
-                except RefusedError:
-                    lost.append(who)
+    def take(who: str) -> None:
+        with sockets.calling(endpoint, "run", Operator(who, who)) as run:
+            together.wait()
+            try:
+                run.call("lease-take", 10.0, who=who, ticket=who, for_s=60.0)
+                won.append(who)
+            except RefusedError:
+                lost.append(who)
 
-        threads = [threading.Thread(target=take, args=(f"p{i}",)) for i in range(n)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(won) == 1
-        assert len(lost) == n - 1
-        assert system.lease()["who"] == won[0]
+    threads = [threading.Thread(target=take, args=(f"p{i}",)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert len(lost) == n - 1
+    assert system.lease()["who"] == won[0]
+    system.ask(settings, "run", "lease-release", ticket=won[0])

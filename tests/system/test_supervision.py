@@ -59,6 +59,7 @@ def test_a_service_that_hangs_is_killed_and_started_again(runtime, tmp_path):
         finally:
             stop.set()
             thread.join(60)
+        assert not thread.is_alive()
 
 
 @pytest.mark.soak  # too long for the gate

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,3 +155,13 @@ def test_a_file_that_is_no_bench_is_refused(tmp_path: Path, content: bytes) -> N
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="No such file"):
         read_bench(tmp_path / "absent.json")
+
+
+def test_a_config_is_read_without_what_only_the_simulation_needs():
+    """Every service and command reads one: with numba alone each began half a second later."""
+    code = (
+        "import sys, sim_hardware.settings; "
+        "print(*sorted({'numba', 'scipy', 'h5py'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

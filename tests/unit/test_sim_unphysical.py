@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from sim_hardware.world import squid_loop, tes
+from sim_hardware.world import squid_parameters, tes
 from sim_hardware.world.physical import UnphysicalError
 from sim_hardware.world.squid_loop import LoopSettings, LoopState, SquidParameters, follow
 from sim_hardware.world.tes import TesParameters, heater_for, operating_point
@@ -31,7 +31,7 @@ def test_each_parameter_of_the_squid_has_its_limits(name, value):
 
 def test_every_parameter_has_its_line_of_limits():
     assert list(tes._LIMITS) == [each.name for each in fields(TesParameters)]
-    assert list(squid_loop._LIMITS) == [each.name for each in fields(SquidParameters)]
+    assert list(squid_parameters._LIMITS) == [each.name for each in fields(SquidParameters)]
 
 
 def test_all_reasons_come_at_once():
