@@ -227,6 +227,12 @@ def end_at_once(number: int) -> None:
     signal.raise_signal(number)
 
 
+def apart(do: Callable[[], None]) -> None:
+    """Do it in a thread, for a signal's handler: the thread that it interrupts may hold the lock
+    of the event that is to be set, in `wait`, and a lock is not taken twice."""
+    threading.Thread(target=do, daemon=True).start()
+
+
 def stop_on_signals(
     stop: threading.Event, waker: Waker, again: Callable[[int], None] = end_at_once
 ) -> None:
@@ -235,11 +241,14 @@ def stop_on_signals(
     `again` is what a second one does.
     """
 
+    def stop_and_wake() -> None:
+        stop.set()
+        waker.wake()
+
     def asked(number: int, _frame: object) -> None:
         if stop.is_set():
             again(number)
-        stop.set()
-        waker.wake()
+        apart(stop_and_wake)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)

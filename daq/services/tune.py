@@ -27,6 +27,7 @@ from daq.services.executor import Executor
 from daq.services.journal import Journal
 from daq.services.nightclock import speed_of
 from daq.services.progress import telling
+from daq.services.service import apart
 from daq.services.tunefile import (
     BEFORE,
     JOURNAL,
@@ -214,7 +215,7 @@ def stoppable() -> Iterator[threading.Event]:
     stop = threading.Event()
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     for each in kept:
-        signal.signal(each, lambda *_: stop.set())
+        signal.signal(each, lambda *_: apart(stop.set))
     try:
         yield stop
     finally:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from daq.services import doctor, processes, system
-from daq.services.supervisor import Supervisor
+from daq.services.supervisor import RUN_END_S, STOP_S, Supervisor
 from daq.settings.loader import Settings, load, runtime_dir
 from tests.system.chain import bench, cli, kill, pid_of, services, until
 
@@ -58,7 +58,7 @@ def test_a_service_that_hangs_is_killed_and_started_again(runtime, tmp_path):
             assert "signal 9" in remembered("folder").problem
         finally:
             stop.set()
-            thread.join(60)
+            thread.join(RUN_END_S + 5 * STOP_S)
         assert not thread.is_alive()
 
 

@@ -218,9 +218,10 @@ def test_a_signal_stops(number):
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         stop_on_signals(stop, waker)
-        signal.raise_signal(number)
-        assert stop.is_set()
-        assert sockets.poller(waker).poll(0)
+        with stop._cond:  # as within `wait`, in the thread that the signal interrupts
+            signal.raise_signal(number)
+        assert stop.wait(10.0)
+        assert sockets.poller(waker).poll(10_000)
     finally:
         for n, was in before.items():
             signal.signal(n, was)
