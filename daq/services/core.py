@@ -45,7 +45,7 @@ from daq.model.batch import Batch
 from daq.model.block import Block
 from daq.model.channel import Channel
 from daq.model.record import DEAD_CAUSES
-from daq.services import marks
+from daq.services import heap, marks
 from daq.services.authority import LeaseWatch, sentence
 from daq.services.diskwatch import HOUR_S, MOVING_S, DiskWatch, Rate
 from daq.services.efficiency import efficiency_of
@@ -218,6 +218,7 @@ class Core:
     def run(self) -> None:
         """Serve until told to stop."""
         self._resume()
+        heap.keep()
         gc.freeze()  # what is there now stays: the collector need not look at it again and again
         gc.set_threshold(GARBAGE)
         try:

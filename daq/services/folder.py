@@ -7,7 +7,6 @@ Verbs: "status" {}; "finish" {run, abandoned} -> {"folder", "manifest"} when the
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Annotated, Any
 import msgspec
 
 from daq.errors import ScheeliteError, StorageError
+from daq.services import heap
 from daq.services.copying import Copying
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.store.copies import Copies
@@ -34,7 +34,6 @@ POLL_MS = 100
 PERIOD_S, RETRY_S = 0.2, 2.0  # between two looks; the longer one where something did not work
 PATIENCE_S = 30.0  # for a core that is about to let go of its run
 LAST_FEW = 5
-LIBC = ctypes.CDLL(None)
 
 
 class Finish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +92,7 @@ class Work:
     def _fold(self) -> None:
         for path in self._folder.steps():
             logger.info("Made %s.", path)
-            LIBC.malloc_trim(0)  # else the heap stays as large as the largest file needed it
+            heap.give_back()
             self.state, self.body = "folding", self._told()
             self.progress += 1
             if self._stop.is_set():
