@@ -20,7 +20,7 @@ F64 = npt.NDArray[np.float64]
 C64 = npt.NDArray[np.complex64]
 C128 = npt.NDArray[np.complex128]
 
-SKIP = 2048  # samples whose maximum is taken at once
+SKIP = 8192  # samples whose maximum is taken at once
 RAIL_HIGH, RAIL_LOW = 32767, -32768
 LOOK = 3  # samples on either side of a summit in which there may be a higher one
 FIR_SHIFT = 15  # filter coefficients are integers in units of 2^-15
