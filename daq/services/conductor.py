@@ -4,7 +4,8 @@ State body: {"run": number or null, "folder", "verbs", "elapsed_s", "last": {"ru
 "reason"} or null, "services": {name: {"pid", "state", "problem"}}, "lease": {"who", "since_ns",
 "until_ns", "seal"} or null, "own_seal" of run control's own ticket, "clock": {"synchronized",
 "steps", "last_step_s"}, "relock": {channel: {"state": "locked", "unlocked" or "given up", "tries",
-"why", "problem", "next_try_s", "relocks"}}, "alarms": [{"name", "severity", "state", "watch",
+"why", "problem", "next_try_s", "relocks"}}, "servo": {channel: as `daq.services.servo` says; none
+without [stability.servo]}, "alarms": [{"name", "severity", "state", "watch",
 "value", "unit", "since_ns", "acknowledged_by", "silent_until_ns", "sentence"}] of those that stand,
 are over unseen or silenced, "night": {"name", "folder", "state", "part", "round", "began_ns",
 "until_ns", "ended_ns", "outcome", "steps" so far, "report"} or null, "web" (address of the page, ""
@@ -52,6 +53,7 @@ from daq.services.nightsteps import Facts, Start
 from daq.services.progress import Relay
 from daq.services.relock import Relocker
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
+from daq.services.servo import BiasServo
 from daq.services.stability import HeaterPulses
 from daq.services.web import WebPage
 from daq.settings.loader import Settings, runtime_dir
@@ -185,6 +187,7 @@ class Conductor:
         self._own = Operator("run control", secrets.token_hex(16))
         self._relocker = Relocker(settings, stop, own=self._own)
         self._pulses = HeaterPulses(settings, stop)
+        self._servo = BiasServo(settings, stop, own=self._own)
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""
@@ -197,6 +200,7 @@ class Conductor:
         )
         self._relocker.start()
         self._pulses.start()
+        self._servo.start()
         try:
             while not self._stop.is_set():
                 poller.poll(POLL_MS)
@@ -213,6 +217,7 @@ class Conductor:
             self._stop.set()
             self._relocker.join(JOIN_S)
             self._pulses.join(JOIN_S)
+            self._servo.join(JOIN_S)
             for watcher in (self._alarming, self._nights, self._cataloguing, self._web):
                 watcher.close()
             for part in (
@@ -446,11 +451,15 @@ class Conductor:
             "night": self._nights.body,
             "web": self._web.url,
             "relock": self._relocker.told(),
+            "servo": dict(self._servo.told),
             "problem": self._trouble(),
         }
 
     def _trouble(self) -> str:
-        parts = (self._relocker, self._pulses, self._alarming, self._nights, self._cataloguing)
+        parts = (
+            self._relocker, self._pulses, self._servo, self._alarming, self._nights,
+            self._cataloguing,
+        )  # fmt: skip
         return "; ".join(filter(None, [self._problem, *(part.problem for part in parts)]))
 
     def _own_row(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "s
 "noise_per_day", "sigma_ev", "text"}; null where neither salts nor a filter say anything), "blinded"
 (records, of which nothing else is told), "guard" ({"jumps", "jumps_per_h", "quanta" taken off,
 "hits" by kind, "standing": kind of hit or "", "for_s"}; null without), "gain" by heater pulses
-({"value", "sigma", "in_force", "control"}; null without), "drops" by cause}}, "epoch", "gaps",
+({"value", "sigma", "in_force", "control", "pulses": control pulses, [UTC in s, height relative to
+the first]}; null without), "drops" by cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz",
 "next", "begun" (times that blocks came which were asked for anew), "refused"}}, "disk_hours_left":
 number or null, "label" ("" without one), "problem"}. A channel's records are those no salt reaches

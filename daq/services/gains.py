@@ -21,6 +21,7 @@ SPOILED = Flag.SATURATED | Flag.PILED_UP | Flag.SHORTENED | Flag.SALTED | Flag.G
 TOLD_S = 10.0  # gains enter no more often
 NEWS = 0.1  # of its uncertainty: a smaller change of a gain is none
 UNKNOWN = 0.0  # volts: of pulses while the generator was being told
+KEPT = 16  # control pulses that are told of
 
 
 class Rung(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +39,7 @@ class Gains(msgspec.Struct):
     rungs: list[Rung] = []
     drifts: dict[str, Drift] = {}
     controls: dict[str, Drift] = {}  # by the control pulse, which tells of the working point
+    newest: dict[str, list[tuple[float, float]]] = {}  # control pulses: UTC [s], relative height
     in_force: dict[str, float] = {}
     told_s: float = 0.0  # of the pulse after which gains entered
 
@@ -82,6 +84,7 @@ class Gains(msgspec.Struct):
             "sigma": sigma,
             "in_force": self.in_force.get(channel, 1.0),
             "control": None if control is None else control.gain.value,
+            "pulses": self.newest.get(channel, []),
         }
 
     def _take(self, name: str, row: np.void) -> None:
@@ -89,10 +92,24 @@ class Gains(msgspec.Struct):
         rung = next((one for one in reversed(self.rungs) if one.t_ns <= t_ns), None)
         if rung is None or rung.volts == UNKNOWN:
             return
-        of = self.controls if rung.control else self.drifts
-        drift = of.setdefault(name, Drift(self.wander_per_rth))
+        if rung.control:
+            self._control(name, t_ns / 1e9, rung.volts, float(row["height"]))
+            return
         height = row["amplitude"] if np.isfinite(row["amplitude"]) else row["height"]
+        drift = self.drifts.setdefault(name, Drift(self.wander_per_rth))
         drift.take(t_ns / 1e9, rung.volts, float(height))
+
+    def _control(self, name: str, t_s: float, volts: float, height: float) -> None:
+        """A pulse that saturates has not the filter's shape: its height alone is how far it went.
+
+        One that the drift does not believe yet is told of, too: a median of some will.
+        """
+        drift = self.controls.setdefault(name, Drift(self.wander_per_rth))
+        drift.take(t_s, volts, height)
+        reference = drift.rungs[volts].reference if volts in drift.rungs else 0.0
+        if reference and height > 0:
+            newest = self.newest.get(name, [])[1 - KEPT :]
+            self.newest[name] = [*newest, (t_s, height / reference)]
 
 
 def heater_rows(table: Rows) -> Rows:

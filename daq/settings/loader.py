@@ -27,6 +27,7 @@ from daq.settings.sections import (
     Kinds,
     MatchedTrigger,
     Security,
+    Stability,
 )
 from daq.settings.watch import watch_problems
 
@@ -232,6 +233,7 @@ def _contradictions(sections: Mapping[str, BaseModel], broken: set[str]) -> Iter
         yield from _unfiltered(channels, kinds, sections.get("filters"))
         yield from _leaking(channels, kinds, sections)
     yield from _uncommanded(channels, sections)
+    yield from _unheld(sections)
     if isinstance(events := sections.get("events"), Events):
         yield from _members(events, channels)
     storage = sections.get("storage")
@@ -267,6 +269,19 @@ def _uncommanded(channels: Channels, sections: Mapping[str, BaseModel]) -> Itera
     for place, what in asked.items():
         if what and what.partition(".")[0] not in known:
             yield f"{place}: expected an instrument of {_list(known)} and its part, found {what!r}"
+
+
+def _unheld(sections: Mapping[str, BaseModel]) -> Iterable[str]:
+    """Working points that a servo is to hold, by the bias of no detector."""
+    stability, detectors = sections.get("stability"), sections.get("detectors")
+    if not isinstance(stability, Stability) or stability.servo is None:
+        return
+    known = detectors.root if isinstance(detectors, Detectors) else {}
+    if not known:
+        yield "stability.servo: expected [detectors] whose bias it can move, found none"
+    for name in stability.servo.channels or () if known else ():
+        if name not in known:
+            yield f"stability.servo.channels: expected one of {_list(known)}, found {name!r}"
 
 
 def _lines(channels: Channels, kinds: Kinds) -> Iterable[str]:

@@ -20,6 +20,7 @@ from pydantic import (
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"  # pydantic: $ is the very end, no newline
 Name = Annotated[str, Field(pattern=NAME)]
+FLATTEST = 0.2  # slope of a height by which a bias could be held
 _LOOPBACK = re.compile(r"\A(ipc://[^#]+|tcp://(127\.0\.0\.1|localhost):[0-9]{1,5})\Z")
 _BEYOND = re.compile(r"\Atcp://([A-Za-z0-9.-]+|\*):[0-9]{1,5}\Z")
 
@@ -482,6 +483,59 @@ class Relock(Section):
     )
 
 
+class Servo(Section):
+    """Holds working points by the TES bias, on what the control pulse says; docs/guard.md."""
+
+    channels: list[Name] | None = Field(
+        None, min_length=1, description="Which; all of [detectors], without."
+    )
+    slope: float = Field(
+        -3.0,
+        ge=-20,
+        le=20,
+        description="d ln(height of the control pulse over bias) / d ln(bias); negative in the "
+        "transition.",
+    )
+    gain: float = Field(0.3, gt=0, le=0.5, description="Share of a deviation that a step corrects.")
+    dead_band: float = Field(
+        0.02, gt=0, le=0.5, description="Relative deviation that is left alone."
+    )
+    max_step: float = Field(0.02, gt=0, le=0.05, description="Relative, of the bias, in one step.")
+    max_total: float = Field(
+        0.1, gt=0, le=0.2, description="Relative, from the run's beginning; beyond, it gives up."
+    )
+    pulses: int = Field(8, ge=4, le=16, description="Control pulses that are looked at together.")
+    every_s: float = Field(300.0, gt=0, le=86400, description="From one step to the next.")
+    settle_s: float = Field(
+        2.0, gt=0, le=60, description="After a step the sensor is not there yet; dead time."
+    )
+    bath_within_k: float = Field(
+        0.5e-3,
+        gt=0,
+        le=0.1,
+        description="No step while the bath is further from where it was when the run began.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Servo:
+        if abs(self.slope) < FLATTEST:
+            raise ValueError(
+                f"expected a slope of {FLATTEST:g} or more, or of {-FLATTEST:g} or less, "
+                f"found {self.slope:g}"
+            )
+        if self.max_step > self.max_total:
+            raise ValueError(
+                f"expected max_step up to max_total {self.max_total:g}, found {self.max_step:g}"
+            )
+        reach = self.max_total * abs(self.slope)
+        if self.dead_band >= reach:
+            raise ValueError(
+                f"expected a dead_band below what max_total can correct, {reach:g}, "
+                f"found {self.dead_band:g}"
+            )
+        return self
+
+
 class Stability(Section):
     """Heater pulses that run control sends in a run, to follow the gain; docs/guard.md."""
 
@@ -508,6 +562,21 @@ class Stability(Section):
     wander_per_rth: float = Field(
         0.01, gt=0, le=1, description="How far a gain goes in an hour as a random walk, relative."
     )
+    servo: Servo | None = Field(None, description="What holds working points; none without.")
+
+    @model_validator(mode="after")
+    def _servo_has_pulses(self) -> Stability:
+        if self.servo is None:
+            return self
+        if not self.generator:
+            raise ValueError("expected a generator of the servo's control pulses, found none")
+        needed_s = 2 * self.servo.pulses * self.every_s  # every other one is of the ladder
+        if self.servo.every_s < needed_s + self.servo.settle_s:
+            raise ValueError(
+                f"expected servo.every_s of {needed_s + self.servo.settle_s:g} or more, in which "
+                f"{self.servo.pulses} control pulses come, found {self.servo.every_s:g}"
+            )
+        return self
 
 
 class Channels(RootModel[dict[Name, ChannelEntry]]):
