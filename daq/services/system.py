@@ -109,7 +109,7 @@ def status() -> dict[str, Any]:
     """What `scheelite status --json` prints, also of what is down.
 
     {"run", "state", "services": {name: {"pid", "state", "restarts", "problem"}}, "channels",
-    "safe", "unsafe", "gaps", "core": all that the core says of itself, "problem"}.
+    "safe", "unsafe", "gaps", "core": all that the core says of itself, "servo", "problem"}.
     """
     found = processes.remembered(runtime_dir())
     if found is None or not processes.still_alive(found):
@@ -133,6 +133,7 @@ def status() -> dict[str, Any]:
         "services": services,
         **_of_core(told.get("core", {})),
         "disk_hours_left": told.get("core", {}).get("disk_hours_left"),
+        "servo": told.get("servo", {}),
         "problem": "; ".join(filter(None, (told.get("problem", ""), _unwatched(found)))),
     }
 
