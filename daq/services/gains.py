@@ -18,6 +18,8 @@ from daq.model.record import Cause, Flag
 from daq.readout.drift import Drift, Gain
 
 SPOILED = Flag.SATURATED | Flag.PILED_UP | Flag.SHORTENED | Flag.SALTED | Flag.GUARD | Flag.UNLOCKED
+# of a control pulse: its flat top looks like a second pulse, and a sensor that is normal sees none
+SPOILED_FLAT = SPOILED & ~(Flag.PILED_UP | Flag.SHORTENED)
 TOLD_S = 10.0  # gains enter no more often
 NEWS = 0.1  # of its uncertainty: a smaller change of a gain is none
 UNKNOWN = 0.0  # volts: of pulses while the generator was being told
@@ -51,7 +53,7 @@ class Gains(msgspec.Struct):
         """Follow the heater pulses among records."""
         for records in batch.records if self.wander_per_rth and self.rungs else ():
             name, table = channels[records.channel].name, records.table
-            for row in table[heater_rows(table)]:
+            for row in table[_external(table)]:
                 self._take(name, row)
 
     def news(self) -> dict[str, Gain]:
@@ -92,6 +94,8 @@ class Gains(msgspec.Struct):
         rung = next((one for one in reversed(self.rungs) if one.t_ns <= t_ns), None)
         if rung is None or rung.volts == UNKNOWN:
             return
+        if row["flags"] & int(SPOILED_FLAT if rung.control else SPOILED):
+            return
         if rung.control:
             self._control(name, t_ns / 1e9, rung.volts, float(row["height"]))
             return
@@ -114,8 +118,12 @@ class Gains(msgspec.Struct):
 
 def heater_rows(table: Rows) -> Rows:
     """Which records are of a heater's pulse alone, by the line that says so."""
-    external = table["causes"] & (1 << Cause.EXTERNAL) > 0
-    chosen: Rows = external & (table["flags"] & int(SPOILED) == 0)
+    chosen: Rows = _external(table) & (table["flags"] & int(SPOILED) == 0)
+    return chosen
+
+
+def _external(table: Rows) -> Rows:
+    chosen: Rows = table["causes"] & (1 << Cause.EXTERNAL) > 0
     return chosen
 
 

@@ -54,12 +54,22 @@ def test_control_pulses_are_told_of_by_their_heights_and_times(gains):
 
 
 def test_spoiled_pulses_and_those_of_unknown_height_are_not_told_of(gains):
-    taken(gains, [200], 950.0, 500.0, Flag.PILED_UP)
+    taken(gains, [200], 950.0, 500.0, Flag.GUARD)
     gains.rung(300 * NS, UNKNOWN, control=False)
     taken(gains, [301], 950.0, 500.0)
     told = gains.told("A")
     assert told is not None
     assert len(told["pulses"]) == 1
+
+
+def test_a_flat_top_that_looks_like_a_second_pulse_counts_and_one_of_the_ladder_does_not(gains):
+    taken(gains, [200], 950.0, 500.0, Flag.PILED_UP)
+    gains.rung(300 * NS, 1.0, control=False)
+    taken(gains, list(range(301, 320)), 150.0, 120.0, Flag.PILED_UP)
+    told = gains.told("A")
+    assert told is not None
+    assert len(told["pulses"]) == 2
+    assert told["value"] == pytest.approx(1.0, abs=0.002)
 
 
 def test_the_newest_are_kept(gains):
