@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from daq.model.batch import Batch, Rows
 from daq.model.channel import Channel
@@ -122,8 +123,8 @@ def heater_rows(table: Rows) -> Rows:
     return chosen
 
 
-def _external(table: Rows) -> Rows:
-    chosen: Rows = table["causes"] & (1 << Cause.EXTERNAL) > 0
+def _external(table: Rows) -> npt.NDArray[np.bool_]:
+    chosen: npt.NDArray[np.bool_] = table["causes"] & (1 << Cause.EXTERNAL) > 0
     return chosen
 
 
