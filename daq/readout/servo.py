@@ -29,6 +29,7 @@ SURE = 3.0  # standard errors by which a deviation must be outside of the dead b
 MEDIAN = 1.2533  # standard error of a median over that of a mean, of a Gaussian
 WORSE = 2  # steps in a row after which the deviation is larger
 SAME = 1e-9  # a relative change of the bias that is none
+FURTHEST = 2.02  # times max_step: what codes can make of it
 LARGER = 1.1  # than a step that was rounded away, for another try
 
 
@@ -144,11 +145,17 @@ def step(course: Course, rules: Rules, found: Seen) -> float:
 def took(
     course: Course, rules: Rules, *, held_a: float, wanted: float, found: Seen, at_s: float
 ) -> None:
-    """What the electronics hold after a step; what they round away is not asked for again."""
-    change = math.log(held_a / course.bias_a)
+    """What the electronics hold after a step; what they round away is not asked for again.
+
+    CheckError where that is no step: a code is asked for from its half on, not beyond twice that.
+    """
+    before_a, course.bias_a, course.clean_s = course.bias_a, held_a, at_s
+    if abs(held_a / before_a - 1) > FURTHEST * rules.max_step:
+        asked_a = before_a * (1 + wanted)
+        raise CheckError(f"expected a bias of about {asked_a:g} A after a step, found {held_a:g} A")
+    change = math.log(held_a / before_a)
     if abs(change) < SAME:
         course.least = max(abs(wanted), course.least)
-    else:
-        course.n_steps, course.before = course.n_steps + 1, found.deviation
-        course.expected = abs(rules.slope * change)
-    course.bias_a, course.clean_s = held_a, at_s
+        return
+    course.n_steps, course.before = course.n_steps + 1, found.deviation
+    course.expected = abs(rules.slope * change)

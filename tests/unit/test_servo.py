@@ -96,6 +96,14 @@ def test_steps_that_make_it_worse_end_it_before_they_lead_far():
     assert abs(a.moved) < 0.04
 
 
+@pytest.mark.parametrize("held_a", [0.0, -BEGIN_A, 0.95 * BEGIN_A])
+def test_electronics_that_hold_something_else_after_a_step_end_it(held_a):
+    a = course()
+    with pytest.raises(CheckError, match=r"expected a bias of about 9.9e-07 A after a step, found"):
+        servo.took(a, RULES, held_a=held_a, wanted=-0.01, found=Seen(-0.05, 0.0), at_s=1.0)
+    assert a.bias_a == held_a
+
+
 def test_a_bias_of_coarse_codes_is_moved_by_whole_ones_and_does_not_hunt():
     plant, a = Plant(slope=-3.0, code_a=0.0164 * BEGIN_A), course()
     a.begin_a = a.bias_a = plant.held(BEGIN_A)
