@@ -69,6 +69,7 @@ NOT_FOR_NOTEBOOKS = {
     "physics figures": "sim_hardware.world is imported as it is",
     "physics pictures": "sim_hardware.world is imported as it is",
     "physics table": "sim_hardware.world is imported as it is",
+    "physics endpoints": "sim_hardware.world is imported as it is",
     "sim": "up starts the bench of a config",
 }
 
