@@ -6,6 +6,7 @@ A value out of its range cannot be sent; the sentence that says so is made here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -234,9 +235,14 @@ def shown_value(value: object) -> str:
 
 
 def pretty(unit: str) -> str:
-    """A unit as one reads it: kohm -> kΩ, uA -> µA."""
-    unit = unit.replace("ohm", "Ω")
+    """A unit as one reads it: kohm -> kΩ, uA -> µA, pA/rtHz -> pA/√Hz."""
+    unit = unit.replace("ohm", "Ω").replace("rtHz", "√Hz")
     return f"µ{unit[1:]}" if unit[:1] == "u" and len(unit) > 1 else unit
+
+
+def labelled(text: str) -> str:
+    """An axis' label with its unit in brackets as one reads it."""
+    return re.sub(r"\[(.+?)\]", lambda unit: f"[{pretty(unit[1])}]", text)
 
 
 def shown_reading(reading: ReadingItem | None) -> tuple[str, str, str]:

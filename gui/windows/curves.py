@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from daq.wire.schemas import Progress
 from gui.model.console import Console
+from gui.model.forms import labelled
 from gui.model.text import clock
 from gui.palette import Palette
 from gui.windows.graph import Graph
@@ -50,7 +51,7 @@ class CurvesPanel(QWidget):
 
     def _draw(self, graph: Graph, row: Progress, color: str) -> None:
         graph.say("")
-        graph.name_axes((row.x_label, ""), (row.y_label, ""))
+        graph.name_axes((labelled(row.x_label), ""), (labelled(row.y_label), ""))
         for curve in row.curves:
             x, y = np.array(curve.x), np.array(curve.y)
             if curve.points:

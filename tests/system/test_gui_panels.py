@@ -544,7 +544,7 @@ def test_v_phi_and_iv_grow_while_somebody_tunes(bench: GuiBench, dark: MainWindo
     dark.show_panels()
     assert curves.squid.data("measured")[1].tolist() == [1.0, 3.0]
     assert curves.squid.title.text() == "C11  V-phi at 12 uA  ◌  40 %"
-    assert curves.squid.plot.getAxis("bottom").labelText == "current in the flux line [uA]"
+    assert curves.squid.plot.getAxis("bottom").labelText == "current in the flux line [µA]"
     assert dark.forms.tune_said.text() == "◌ C11: v-phi 40 %"
     fit = Curve("fit", [0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
     done = tuned("v-phi", [1.0, 3.0, 2.0], "passed")

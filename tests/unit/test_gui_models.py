@@ -12,7 +12,7 @@ from daq.readout.calibration import Calibration, Curve, Point
 from gui.keys import KEYS
 from gui.model.array import places
 from gui.model.cryostat import base, stages
-from gui.model.forms import Forms, Kind, Line, shown_reading
+from gui.model.forms import Forms, Kind, Line, labelled, shown_reading
 from gui.model.history import COARSE_S, FINE_KEPT, Series
 from gui.model.noise import of_stream, thinned, white_and_slow
 from gui.model.scales import Coupling, Scales, couplings_of
@@ -198,3 +198,16 @@ def test_keys_are_bound_once() -> None:
 )
 def test_ages_have_one_unit(seconds: float, words: str) -> None:
     assert age(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("current in the flux line [uA]", "current in the flux line [µA]"),
+        ("density [pA/rtHz], log10", "density [pA/√Hz], log10"),
+        ("R [mohm] of [uA]", "R [mΩ] of [µA]"),
+        ("up to now", "up to now"),
+    ],
+)
+def test_units_of_labels_are_as_one_reads_them(given, shown):
+    assert labelled(given) == shown
