@@ -138,18 +138,7 @@ class Conductor:
         self._last: Result | None = None
         self._problem = ""
         self._progress = 0
-        verbs: dict[str, Verb[Any]] = {  # Any: each verb has its own arguments
-            "start": Verb(StartRun, self._start, "act"),
-            "stop": Verb(StopRun, self._stop_run, "safe"),
-            "pause": Verb(Nothing, lambda _: self._hold("pause"), "act"),
-            "resume": Verb(Nothing, lambda _: self._hold("resume"), "act"),
-            "comment": Verb(Comment, self._comment),
-            "label": Verb(SetLabel, self._label, "act"),
-            "lease-take": Verb(TakeLease, self._take_lease),
-            "lease-release": Verb(ReleaseLease, self._release_lease),
-            "history": Verb(History, self._history),
-            "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
-        }
+        verbs = self._own_verbs()
         endpoint = settings.endpoint
         self._lease, self._clock_health = Lease(time.time_ns), ClockHealth()
         self._heard, self._targets = False, targets_of(settings)
@@ -188,6 +177,21 @@ class Conductor:
         self._relocker = Relocker(settings, stop, own=self._own)
         self._pulses = HeaterPulses(settings, stop)
         self._servo = BiasServo(settings, stop, own=self._own)
+
+    # Any: each verb has its own arguments
+    def _own_verbs(self) -> dict[str, Verb[Any]]:
+        return {
+            "start": Verb(StartRun, self._start, "act"),
+            "stop": Verb(StopRun, self._stop_run, "safe"),
+            "pause": Verb(Nothing, lambda _: self._hold("pause"), "act"),
+            "resume": Verb(Nothing, lambda _: self._hold("resume"), "act"),
+            "comment": Verb(Comment, self._comment),
+            "label": Verb(SetLabel, self._label, "act"),
+            "lease-take": Verb(TakeLease, self._take_lease),
+            "lease-release": Verb(ReleaseLease, self._release_lease),
+            "history": Verb(History, self._history),
+            "status": Verb(Nothing, lambda _: {"state": self._state.name, **self._body()}),
+        }
 
     def run(self) -> None:
         """Serve until told to stop; a run in progress goes on in the core."""

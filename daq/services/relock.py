@@ -26,9 +26,8 @@ import numpy as np
 from daq.errors import CheckError, RefusedError, ScheeliteError
 from daq.model.operator import NOBODY, Operator
 from daq.services import processes
-from daq.services.authority import Notes
-from daq.services.neighbors import Neighbors
 from daq.services.service import Result
+from daq.services.watching import Watching
 from daq.settings.detectors import Detectors
 from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels, Kinds, Relock
@@ -41,7 +40,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 SOON_S = 60.0  # a lock that is lost within this time did not last
-ASK_S = 10.0
 LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
 TEST_S, TEST_SETTLE_NS = 0.2, 50_000_000  # of each of the three outputs of a test flux
 MEMORY = "relock.json"  # in the runtime folder
@@ -72,7 +70,7 @@ class Memory(msgspec.Struct):
     unlocked: list[str]
 
 
-class Relocker(threading.Thread):
+class Relocker(Watching):
     """One try at a time, of the channel that has waited longest."""
 
     def __init__(
@@ -83,9 +81,9 @@ class Relocker(threading.Thread):
         now_ns: Callable[[], int] = time.time_ns,
         own: Operator = NOBODY,
     ) -> None:
-        super().__init__(name="relock", daemon=True)
-        self._settings, self._stop_asked = settings, stop
-        self._clock, self._now_ns, self._own = clock, now_ns, own
+        # instruments obey who holds the lease; that a lock is lost is so whoever holds it
+        super().__init__("relock", settings, stop, own=own, elsewhere=NOBODY)
+        self._clock, self._now_ns = clock, now_ns
         self._how = settings.section(Relock)
         entries, kinds = settings.section(Channels).root, settings.section(Kinds).root
         self._squids = {
@@ -108,16 +106,8 @@ class Relocker(threading.Thread):
         heard = [
             name for name in ("core", "instruments") if name in ("core", *self._settings.sections)
         ]
-        self._neighbors = Neighbors({n: self._settings.endpoint(f"{n}.state") for n in heard})
-        self._notes = Notes(self._settings.endpoint("core.commands"))
         self._memory.parent.mkdir(0o700, parents=True, exist_ok=True)
-        try:
-            while not self._stop_asked.wait(LOOK_S):
-                self._neighbors.serve()
-                self._look()
-        finally:
-            self._neighbors.close()
-            self._notes.close()
+        self._watch(heard, LOOK_S)
 
     # Any: a part of run control's state, as the conductor's module says
     def told(self) -> dict[str, dict[str, Any]]:
@@ -332,13 +322,6 @@ class Relocker(threading.Thread):
         n = max(1, round(TEST_S * first.rate_hz))
         _, data = sockets.raw_samples(endpoint, name, n, LATE_S)
         return float(np.median(np.frombuffer(data, "<i2"))) * first.volts_per_count
-
-    def _ask(self, service: str, verb: str, **arguments: object) -> Result:
-        # instruments obey who holds the lease; that a lock is lost is so whoever holds it
-        operator = self._own if service == "core" else NOBODY
-        endpoint = self._settings.endpoint(f"{service}.commands")
-        with sockets.calling(endpoint, service, operator) as caller:
-            return caller.call(verb, ASK_S, **arguments)
 
 
 def _unlocked(table: Mapping[str, Standing]) -> list[str]:

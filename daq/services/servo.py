@@ -31,13 +31,11 @@ from daq.model.operator import NOBODY, Operator
 from daq.readout import servo
 from daq.readout.servo import Course, Seen
 from daq.services import processes
-from daq.services.authority import Notes
-from daq.services.neighbors import Neighbors
 from daq.services.service import Result
+from daq.services.watching import Watching
 from daq.settings.detectors import Detector, Detectors
 from daq.settings.loader import Settings, runtime_dir
 from daq.settings.sections import Channels, Servo, Stability
-from daq.wire import sockets
 
 if TYPE_CHECKING:
     from daq.services.detectorwires import Command, DetectorWires
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-ASK_S = 10.0
 RETRY_S = 30.0  # after what could not be done
 LATE_S = 60.0  # a stream may be behind by what digitizers and their processes hold
 MEMORY = "servo.json"  # in the runtime folder
@@ -62,7 +59,7 @@ class Memory(msgspec.Struct):
     courses: dict[str, Course]
 
 
-class BiasServo(threading.Thread):
+class BiasServo(Watching):
     """One channel after the other, each with a course of its own."""
 
     def __init__(
@@ -73,8 +70,7 @@ class BiasServo(threading.Thread):
         now_s: Callable[[], float] = time.time,
         own: Operator = NOBODY,
     ) -> None:
-        super().__init__(name="servo", daemon=True)
-        self._settings, self._stop_asked, self._own = settings, stop, own
+        super().__init__("servo", settings, stop, own=own, elsewhere=OPERATOR)
         self._clock, self._now_s = clock, now_s
         self._stability = settings.section(Stability)
         self._detectors = held_of(settings)
@@ -92,18 +88,8 @@ class BiasServo(threading.Thread):
 
     def run(self) -> None:
         """Look and act until told to stop."""
-        if not self._detectors:
-            return
-        names = ("core", "instruments", "run")
-        self._neighbors = Neighbors({n: self._settings.endpoint(f"{n}.state") for n in names})
-        self._notes = Notes(self._settings.endpoint("core.commands"))
-        try:
-            while not self._stop_asked.wait(LOOK_S):
-                self._neighbors.serve()
-                self._look()
-        finally:
-            self._neighbors.close()
-            self._notes.close()
+        if self._detectors:
+            self._watch(("core", "instruments", "run"), LOOK_S)
 
     @property
     def problem(self) -> str:
@@ -365,12 +351,6 @@ class BiasServo(threading.Thread):
     def _how(self) -> Servo:
         assert self._stability.servo is not None  # or there were no detectors
         return self._stability.servo
-
-    def _ask(self, service: str, verb: str, **arguments: object) -> Result:
-        operator = self._own if service == "core" else OPERATOR
-        endpoint = self._settings.endpoint(f"{service}.commands")
-        with sockets.calling(endpoint, service, operator) as caller:
-            return caller.call(verb, ASK_S, **arguments)
 
     # --- what is kept and told ---
 
