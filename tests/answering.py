@@ -43,7 +43,7 @@ from daq.readout.smallsignal import SquareWave
 from drivers.source.keysight33500b import Output, Shape
 from drivers.squid.magnicon import Squid
 from drivers.squid.squid_channel import SquidChannel
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import TesParameters
 from tests.wired_bench import LSB_V, Wired
 

@@ -38,7 +38,7 @@ from daq.readout.requests import (
     Wait,
     failed,
 )
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from tests.wired_bench import LSB_V
 
 RATE_HZ = 20e3

@@ -23,7 +23,7 @@ from daq.readout.steps import StepFailedError
 from daq.readout.waves import Response
 from daq.settings.detectors import Detector
 from drivers.temperature.lakeshore372 import HeaterRange, OutputMode
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, OperatingPoint, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from sim_hardware.world.thermal import PLATE_W, PLATE_W_PER_K2

@@ -18,7 +18,7 @@ from scipy.signal import oaconvolve, welch
 from sim_hardware.laboratory import TUNED_SHARE
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.squid import SquidElectronics
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, BIAS_A, TesParameters, heater_for, operating_point
 from sim_hardware.world.tes_linear import Linear
 from tests.wired_bench import AMPERES_PER_COUNT, Wired, spec, wired

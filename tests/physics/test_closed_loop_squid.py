@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from drivers.squid.starcryo import StarCryo
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from tests.wired_bench import LSB_V, VOLTS_PER_PHI0, Wired, spec, wired
 
 SQUID = SquidParameters()

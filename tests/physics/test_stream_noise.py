@@ -9,7 +9,7 @@ import pytest
 from scipy import signal, stats
 
 from sim_hardware.world.noise import POOL_S, ComputedNoise, pools
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from tests.sensor import LINEAR
 
 RATE_HZ = 50e3

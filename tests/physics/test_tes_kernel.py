@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 from sim_hardware.world.materials import EV_J
 from sim_hardware.world.normals import key
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, BIAS_A, HEATER_W, operating_point
 from sim_hardware.world.tes_kernel import Deposit, constants, step
 from tests.sensor import LINEAR, OP, STEP_S, P, derivatives, pulse, run

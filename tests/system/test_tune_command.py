@@ -15,7 +15,7 @@ import pytest
 from daq.readout import guide
 from daq.services import system, tunefile
 from daq.settings.loader import Settings
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 from sim_hardware.world.thermal import PLATE_W, PLATE_W_PER_K2

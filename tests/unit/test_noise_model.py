@@ -13,7 +13,7 @@ from daq.readout.impedance import Bodies
 from daq.readout.noise_model import NoiseModel, SquidNoise
 from daq.readout.thermal import Conductance, Estimate
 from sim_hardware.world.materials import EV_J
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import BATH_K, BIAS_A, HEATER_W, TesParameters, operating_point
 from sim_hardware.world.tes_linear import Linear
 

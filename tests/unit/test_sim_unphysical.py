@@ -10,7 +10,8 @@ import pytest
 
 from sim_hardware.world import squid_parameters, tes
 from sim_hardware.world.physical import UnphysicalError
-from sim_hardware.world.squid_loop import LoopSettings, LoopState, SquidParameters, follow
+from sim_hardware.world.squid_loop import LoopSettings, LoopState, follow
+from sim_hardware.world.squid_parameters import SquidParameters
 from sim_hardware.world.tes import TesParameters, heater_for, operating_point
 from sim_hardware.world.tes_kernel import TesState, advance
 

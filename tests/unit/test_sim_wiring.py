@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sim_hardware.bench import OpenBench
 from sim_hardware.settings import Bench, BenchError
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from tests.wired_bench import spec
 
 

@@ -15,7 +15,7 @@ from daq.readout.requests import Offer, Offered, Silence
 from daq.readout.squid import Tuned
 from daq.readout.steps import StepFailedError
 from daq.settings.detectors import Detector
-from sim_hardware.world.squid_loop import SquidParameters
+from sim_hardware.world.squid_parameters import SquidParameters
 from tests.squid_answering import OFFERS, Answering, SquidDevice
 
 P = SquidParameters()
