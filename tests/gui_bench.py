@@ -58,8 +58,8 @@ class GuiBench:
     quiet: tuple[str, ...] = ("list", "spectra", "history")  # what a window asks by itself
 
     def __post_init__(self) -> None:
-        self.traces = sockets.publish(self.endpoint("core.traces"))
-        self.pulses = sockets.publish(self.endpoint("core.pulses"))
+        self.traces = sockets.Publisher(self.endpoint("core.traces"))
+        self.pulses = sockets.Publisher(self.endpoint("core.pulses"))
         self.raw = sockets.serve_requests(self.endpoint("core.raw"))
         self.progress = sockets.LatestPublisher(self.endpoint("run.progress"))
         self.states: dict[str, sockets.StatePublisher] = {}
@@ -110,7 +110,7 @@ class GuiBench:
         )
         values = np.random.default_rng(self.seq).normal(level_v, 0.01, (len(channels), N_BINS, 2))
         payload = np.sort(values, axis=2).astype("<f4").tobytes()
-        self.traces.send_multipart([b"targets", codec.encode(header), payload])
+        self.traces.show([b"targets", codec.encode(header), payload])
         self.start += N_BINS * BIN
 
     def send_pulse(self, channel: str, number: int = 5, causes: int = 4, height: int = 200) -> None:
@@ -131,7 +131,7 @@ class GuiBench:
             volts_per_count=1e-3,
         )
         frames = [channel.encode(), codec.encode(header), row.tobytes(), samples.tobytes()]
-        self.pulses.send_multipart(frames)
+        self.pulses.show(frames)
 
     def say(
         self, service: str, state: str, boot: str = "b", t_ns: int = T0_NS, **body: Any
@@ -173,7 +173,9 @@ class GuiBench:
 
     def close(self) -> None:
         states = [publisher.socket for publisher in (self.progress, *self.states.values())]
-        for socket in (self.traces, self.pulses, self.raw, *self.commands.values(), *states):
+        self.traces.close()
+        self.pulses.close()
+        for socket in (self.raw, *self.commands.values(), *states):
             socket.close(0)
 
 

@@ -380,10 +380,8 @@ class Chain:
         while self.next_row <= stop and self.next_row > self.state.told:
             cuts.append((self.state.told, self.next_row))
             self.state.told = self.next_row
-        rows = np.zeros(len(cuts), plain(LEDGER))
-        for row, cut in zip(rows, cuts, strict=True):
-            self._fill_row(row, *cut)
-        return rows
+        rows = [self._row(*cut) for cut in cuts]
+        return np.array(rows, plain(LEDGER))
 
     def hits(self) -> list[GuardHit]:
         """What the guard found and is over, since the last time."""
@@ -598,16 +596,14 @@ class Chain:
             until = min(until, self._piles.first)
         return until * self.channel.decimation if until < FOREVER else FOREVER
 
-    def _fill_row(self, row: np.void, start: int, stop: int) -> None:
+    def _row(self, start: int, stop: int) -> tuple[int, ...]:
+        """A row of `LEDGER`, in its order."""
         self._account_salts(start, stop)
         taken = shares([self._costs(cause, start, stop) for cause in DEAD_CAUSES], start, stop)
-        row["channel"], row["start"], row["stop"] = self.index, start, stop
-        row["live"] = stop - start - sum(taken)
-        for cause, n in zip(DEAD_CAUSES, taken, strict=True):
-            row[cause] = n
         needed = min(stop, self._flags_need()) - self._salter.near * self.channel.decimation
         for parts in self._dead.values():
             parts.forget_before(needed)
+        return self.index, start, stop, stop - start - sum(taken), *taken
 
     def _costs(self, cause: str, start: int, stop: int) -> Intervals:
         """What a cause takes of a row; heater pulses are told by the door and by a line."""

@@ -8,6 +8,9 @@ record that could join it, come before it or tag one of its records can still co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,6 +44,24 @@ class EventsState(msgspec.Struct):
     emitted_until: int = -(2**62)  # events up to this time have left
 
 
+class _Row(NamedTuple):
+    """A row of `EVENT`, in its order."""
+
+    event: int
+    t_ns: int
+    n_records: int
+    channels: int
+    targets: int
+    tags: int
+    vetoed: int
+    vetoed_by: int
+    absent: int
+    late: bool
+
+
+assert _Row._fields == EVENT.names
+
+
 class EventBuilder:
     """Groups hits into events; `tags` says which of the plan's windows tag a hit."""
 
@@ -70,15 +91,14 @@ class EventBuilder:
         `absent` gives, for a time, a bit for every digitizer that was silent then.
         """
         groups = self._complete_groups(complete_ns) if self.state.waiting else []
-        events = np.zeros(len(groups), plain(EVENT))
-        members = np.zeros(sum(len(group) for group in groups), plain(MEMBER))
-        at = 0
-        for row, group in zip(events, groups, strict=True):
+        events, members = [], []
+        for group in groups:
             tags = [self._tags(hit) for hit in group]
-            self._fill_event(row, group, tags, absent)
-            self._fill_members(members[at : at + len(group)], int(row["event"]), group, tags)
-            at += len(group)
-        return events, members
+            row = self._event(group, tags, absent)
+            events.append(row)
+            pairs = zip(group, tags, strict=True)
+            members += [(row.event, hit.channel, hit.record, tag) for hit, tag in pairs]
+        return np.array(events, plain(EVENT)), np.array(members, plain(MEMBER))
 
     def _reach_ns(self) -> int:
         """From a record on, so far away a trigger can still tag it."""
@@ -110,29 +130,24 @@ class EventBuilder:
         window_ns = self._plan.window_ns + (unsure_ns if len(digitizers) > 1 else 0)
         return hit.t_ns - before.t_ns <= window_ns
 
-    def _fill_event(
-        self, row: np.void, group: list[Hit], tags: list[int], absent: Callable[[int], int]
-    ) -> None:
-        state = self.state
-        row["event"], row["t_ns"], row["n_records"] = state.next_event, group[0].t_ns, len(group)
-        row["channels"] = _bits(hit.channel for hit in group)
-        targets = {h.channel for h in group if h.pulse and self._channels[h.channel].mass_g > 0}
-        row["targets"] = len(targets)
-        row["tags"] = np.bitwise_or.reduce(tags)
-        vetoed = [(hit, tag & self._vetoes) for hit, tag in zip(group, tags, strict=True)]
-        row["vetoed"] = _bits(hit.channel for hit, by in vetoed if by)
-        row["vetoed_by"] = np.bitwise_or.reduce([by for _, by in vetoed])
-        row["absent"] = absent(group[-1].t_ns + self.reach_ns)
-        row["late"] = group[0].t_ns < state.emitted_until
+    def _event(self, group: list[Hit], tags: list[int], absent: Callable[[int], int]) -> _Row:
+        state, t_ns, together = self.state, group[0].t_ns, reduce(or_, tags)
+        channels = self._channels
+        row = _Row(
+            event=state.next_event,
+            t_ns=t_ns,
+            n_records=len(group),
+            channels=_bits(hit.channel for hit in group),
+            targets=len({h.channel for h in group if h.pulse and channels[h.channel].mass_g > 0}),
+            tags=together,
+            vetoed=_bits(h.channel for h, t in zip(group, tags, strict=True) if t & self._vetoes),
+            vetoed_by=together & self._vetoes,
+            absent=absent(group[-1].t_ns + self.reach_ns),
+            late=t_ns < state.emitted_until,
+        )
         state.next_event += 1
-        state.emitted_until = max(state.emitted_until, group[0].t_ns)
-
-    @staticmethod
-    def _fill_members(rows: Rows, event: int, group: list[Hit], tags: list[int]) -> None:
-        rows["event"] = event
-        rows["channel"] = [hit.channel for hit in group]
-        rows["record"] = [hit.record for hit in group]
-        rows["tags"] = tags
+        state.emitted_until = max(state.emitted_until, t_ns)
+        return row
 
 
 def widened_ns(window: Window, height: float) -> int:

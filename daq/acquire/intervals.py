@@ -37,6 +37,8 @@ class Intervals:
 
     def within(self, start: int, stop: int) -> list[Interval]:
         """The parts of the union inside [start, stop)."""
+        if not self._parts:
+            return []  # as nearly always
         cut = [(max(a, start), min(b, stop)) for a, b in self._parts if a < stop and b > start]
         return [(a, b) for a, b in cut if b > a]
 
@@ -74,9 +76,10 @@ def shares(causes: list[Intervals], start: int, stop: int) -> list[int]:
     taken = Intervals()
     result, before = [], 0
     for cause in causes:
-        for part in cause.within(start, stop):
+        parts = cause.within(start, stop)
+        for part in parts:
             taken.add(*part)
-        covered = measure(taken.parts())
+        covered = measure(taken.parts()) if parts else before
         result.append(covered - before)
         before = covered
     return result

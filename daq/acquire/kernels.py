@@ -186,18 +186,23 @@ def rail_stretches(x: I16, after: int, starts: I64, stops: I64) -> int:
 
 @_compile
 def min_max(x: I16, bin_samples: int, scale: float, out: F32) -> None:
-    """out[bin] = (minimum, maximum) of `bin_samples` samples, times `scale`."""
-    for j in range(out.shape[0]):
-        window = x[j * bin_samples : (j + 1) * bin_samples]
-        low, high = window[0], window[0]
-        for k in range(window.size):
-            low, high = min(low, window[k]), max(high, window[k])
-        out[j, 0], out[j, 1] = np.float32(low * scale), np.float32(high * scale)
+    """out[channel, bin] = (minimum, maximum) of `bin_samples` of x[channel], times `scale`."""
+    for c in range(out.shape[0]):
+        row = x[c]
+        for j in range(out.shape[1]):
+            window = row[j * bin_samples : (j + 1) * bin_samples]
+            low, high = window[0], window[0]
+            for k in range(window.size):
+                low, high = min(low, window[k]), max(high, window[k])
+            out[c, j, 0], out[c, j, 1] = np.float32(low * scale), np.float32(high * scale)
 
 
 @_compile
-def describe(samples: I16, pretrigger: int, falling: bool, out: F32) -> None:
-    """out[record] = (baseline, its standard deviation, height) of int16 [record, sample]."""
+def describe(samples: I16, pretrigger: int, rising: bool, falling: bool, out: F32) -> None:
+    """out[record] = (baseline, its standard deviation, height, sign) of int16 [record, sample].
+
+    The height is the largest excursion in a direction that may be, the sign which one that is.
+    """
     for r in range(samples.shape[0]):
         total, squares = np.int64(0), np.int64(0)
         for k in range(pretrigger):
@@ -211,7 +216,11 @@ def describe(samples: I16, pretrigger: int, falling: bool, out: F32) -> None:
             low, high = min(low, samples[r, k]), max(high, samples[r, k])
         out[r, 0] = mean
         out[r, 1] = np.sqrt(max(variance, 0.0))
-        out[r, 2] = mean - low if falling else high - mean
+        up, down = np.float32(high - mean), np.float32(mean - low)
+        if rising and (up >= down or not falling):
+            out[r, 2], out[r, 3] = up, 1.0
+        else:
+            out[r, 2], out[r, 3] = down, -1.0
 
 
 @_compile
@@ -320,14 +329,28 @@ def block_tops(
 
 
 @_compile
-def raised(at: I64, height: F32, before: F32, after: F32, out: F32) -> None:
-    """out[i]: how much higher peak i must be because of the side lobes of higher peaks near it.
+def standing_out(
+    at: I64,
+    height: F32,
+    span: tuple[int, int],
+    level: float,
+    before: F32,
+    after: F32,
+    which: I64,
+    lift: F32,
+) -> int:
+    """Of peaks with at in [span[0], span[1]), those as high as the level and their lift: how many,
+    which, and the lift.
 
+    The lift is how much higher a peak must be because of the side lobes of higher peaks near it.
     `at` is ascending. `before` and `after` are the envelopes of the filter's response at
     distances [0, reach) before and after a pulse of unit height.
     """
-    n, reach = at.size, after.size
+    n, reach, count = at.size, after.size, 0
+    least = np.float32(level)
     for i in range(n):
+        if not span[0] <= at[i] < span[1]:
+            continue
         most = np.float32(0)
         j = i - 1
         while j >= 0 and at[i] - at[j] < reach:
@@ -339,7 +362,10 @@ def raised(at: I64, height: F32, before: F32, after: F32, out: F32) -> None:
             if height[j] > height[i]:
                 most = max(most, before[at[j] - at[i]] * height[j])
             j += 1
-        out[i] = most
+        if height[i] >= least + most:
+            which[count], lift[count] = i, most
+            count += 1
+    return count
 
 
 @_compile_float

@@ -13,7 +13,7 @@ from daq.model.record import PULSES, Cause, mask_of
 
 NOISE = mask_of((Cause.RANDOM, Cause.PERIODIC))
 # which cause of several is the record's own, and gives it its time
-RANK = {
+RANK: dict[int, int] = {
     **dict.fromkeys((Cause.LEVEL, Cause.EDGE, Cause.MATCHED), 0),
     **dict.fromkeys((Cause.EXTERNAL, Cause.SOFTWARE), 1),
     **dict.fromkeys((Cause.PERIODIC, Cause.RANDOM), 2),
@@ -107,11 +107,11 @@ class Piles:
 
 
 def _shot(found: list[Found]) -> Shot:
-    own = min(found, key=lambda one: (RANK[Cause(one.cause)], one.sample, one.entry))
+    own = min(found, key=lambda one: (RANK[one.cause], one.sample, one.entry))
     return Shot(
         own.sample,
         own.cause,
-        mask_of(Cause(one.cause) for one in found),
+        mask_of(one.cause for one in found),
         [(one.sample, one.entry) for one in found],
         own.amplitude,
         own.chi2,

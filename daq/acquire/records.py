@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from daq.acquire import kernels
 from daq.acquire.intervals import Intervals
-from daq.acquire.kernels import F32, I16, I64
+from daq.acquire.kernels import F32, I16
 from daq.acquire.piles import Shot
 from daq.acquire.salts import Salter
 from daq.acquire.secondpulse import second_pulses
 from daq.acquire.tape import Tape
-from daq.model.batch import RecordBatch, Rows
+from daq.model.batch import RecordBatch
 from daq.model.channel import Channel
 from daq.model.record import PULSES, RECORD, Flag, plain
 
@@ -34,6 +35,32 @@ class Beside(msgspec.Struct, frozen=True):
     next_pulse: int  # index in the record, -1 for none
 
 
+class _Row(NamedTuple):
+    """A row of `RECORD`, in its order."""
+
+    record: int
+    trigger: int
+    start: int
+    t_ns: int
+    cause: int
+    causes: int
+    flags: int
+    epoch: int
+    baseline: float
+    baseline_rms: float
+    height: float
+    amplitude: float
+    chi2: float
+    offset_s: float
+    salt_ev: float
+    next_pulse: int
+    valid: int
+    crc: int
+
+
+assert _Row._fields == RECORD.names
+
+
 class Cutter:
     """Makes the records of one channel."""
 
@@ -42,6 +69,8 @@ class Cutter:
     ) -> None:
         self._index, self._channel, self._dead = index, channel, dead
         self._salter = salter
+        self._rising = channel.direction in ("rising", "both")
+        self._falling = channel.direction in ("falling", "both")
 
     def beside(self, shot: Shot, crossings: Sequence[tuple[int, int]]) -> Beside:
         """The other pulses that the channel's triggers found in the record of a shot.
@@ -74,62 +103,74 @@ class Cutter:
         for row, (shot, tape, _) in zip(samples, shots, strict=True):
             start = shot.sample - c.pretrigger
             row[:] = tape.read(start, start + c.record_length)
-        table = np.zeros(len(shots), plain(RECORD))
-        at = np.array([shot.sample for shot, _, _ in shots])
-        table["record"] = first + np.arange(len(shots))
-        table["trigger"] = at * c.decimation
-        table["start"] = (at - c.pretrigger) * c.decimation
-        table["epoch"] = epochs
-        for name in ("cause", "causes", "amplitude", "chi2", "offset_s"):
-            table[name] = [getattr(shot, name) for shot, _, _ in shots]
-        table["crc"] = [zlib.crc32(row.tobytes()) for row in samples]
-        signs = self._describe(samples, table)
-        self._say_what_is_beside(shots, samples, table, signs)
-        return RecordBatch(self._index, table, samples)
+        described = np.empty((len(shots), 4), np.float32)
+        kernels.describe(samples, c.pretrigger, self._rising, self._falling, described)
+        seconds = self._seconds(shots, samples, described[:, 3])
+        crcs = [zlib.crc32(row.data) for row in samples]
+        numbers = range(first, first + len(shots))
+        rows = [
+            self._row(number, shot, beside, epoch, crc, shape, second)
+            for number, (shot, _, beside), epoch, crc, shape, second in zip(
+                numbers, shots, epochs, crcs, described.tolist(), seconds, strict=True
+            )
+        ]
+        return RecordBatch(self._index, np.array(rows, plain(RECORD)), samples)
 
-    def _describe(self, samples: I16, table: Rows) -> I64:
-        """Fill in baseline and height; which way each record's pulse goes."""
-        found = {sign: self._described(samples, sign) for sign in self._signs()}
-        first = next(iter(found.values()))
-        table["baseline"], table["baseline_rms"] = first[:, 0], first[:, 1]
-        heights = np.stack([described[:, 2] for described in found.values()])
-        which = heights.argmax(axis=0)
-        table["height"] = heights[which, np.arange(len(samples))]
-        signs: I64 = np.array(list(found), np.int64)[which]
-        return signs
-
-    def _signs(self) -> tuple[int, ...]:
-        return {"rising": (1,), "falling": (-1,), "both": (1, -1)}[self._channel.direction]
-
-    def _described(self, samples: I16, sign: int) -> F32:
-        described = np.empty((len(samples), 3), np.float32)
-        kernels.describe(samples, self._channel.pretrigger, sign < 0, described)
-        return described
-
-    def _say_what_is_beside(
-        self, shots: Sequence[tuple[Shot, Tape, Beside]], samples: I16, table: Rows, signs: I64
-    ) -> None:
-        c = self._channel
-        seconds = np.full(len(shots), -1, np.int64)
+    def _seconds(
+        self, shots: Sequence[tuple[Shot, Tape, Beside]], samples: I16, signs: F32
+    ) -> list[int]:
+        """Where a second pulse begins in each record by its shape, -1 for none."""
+        c, seconds = self._channel, np.full(len(shots), -1, np.int64)
         if c.second_pulse_sigma:
             own = np.array([bool(shot.causes & PULSES) for shot, _, _ in shots])
             span, sigma = c.second_pulse_span, c.second_pulse_sigma
-            second_pulses(samples, c.pretrigger, span, sigma, signs, own, seconds)
-        for row, (shot, _, beside), second in zip(table, shots, seconds.tolist(), strict=True):
-            nexts = [at for at in (beside.next_pulse, second) if at >= 0]
-            row["next_pulse"] = min(nexts, default=-1)
-            row["valid"] = c.record_length
-            row["salt_ev"] = self._salt_ev(shot)
-            flags = self._flags(shot)
-            if beside.piled_up or second >= 0:
-                flags |= Flag.PILED_UP
-            if c.pile_up == "shorten" and nexts:
-                flags |= Flag.SHORTENED
-                row["valid"] = min(nexts)
-            row["flags"] = flags
+            found = signs.astype(np.int64)
+            second_pulses(samples, c.pretrigger, span, sigma, found, own, seconds)
+        told: list[int] = seconds.tolist()
+        return told
+
+    def _row(
+        self,
+        number: int,
+        shot: Shot,
+        beside: Beside,
+        epoch: int,
+        crc: int,
+        shape: Sequence[float],
+        second: int,
+    ) -> _Row:
+        """One row of the table; its UTC is for whoever has the clock."""
+        c, flags = self._channel, self._flags(shot)
+        nexts = [at for at in (beside.next_pulse, second) if at >= 0]
+        if beside.piled_up or second >= 0:
+            flags |= Flag.PILED_UP
+        shortened = c.pile_up == "shorten" and bool(nexts)
+        baseline, baseline_rms, height, _ = shape
+        return _Row(
+            record=number,
+            trigger=shot.sample * c.decimation,
+            start=(shot.sample - c.pretrigger) * c.decimation,
+            t_ns=0,
+            cause=shot.cause,
+            causes=shot.causes,
+            flags=flags | Flag.SHORTENED if shortened else flags,
+            epoch=epoch,
+            baseline=baseline,
+            baseline_rms=baseline_rms,
+            height=height,
+            amplitude=shot.amplitude,
+            chi2=shot.chi2,
+            offset_s=shot.offset_s,
+            salt_ev=self._salt_ev(shot),
+            next_pulse=min(nexts, default=-1),
+            valid=min(nexts) if shortened else c.record_length,
+            crc=crc,
+        )
 
     def _salt_ev(self, shot: Shot) -> float:
-        salt = self._salter.of(shot.sample) if shot.causes & PULSES else None
+        if not self._salter.active or not shot.causes & PULSES:
+            return math.nan
+        salt = self._salter.of(shot.sample)
         return math.nan if salt is None else salt.energy_ev
 
     def _flags(self, shot: Shot) -> int:
@@ -140,7 +181,7 @@ class Cutter:
         if self._dead["guard"].within(start, start + c.record_length * c.decimation):
             flags |= Flag.GUARD
         first = shot.sample - c.pretrigger
-        if self._salter.beside(first, first + c.record_length):
+        if self._salter.active and self._salter.beside(first, first + c.record_length):
             flags |= Flag.SALTED
         for cause, flag in FLAG_OF.items():
             if self._dead[cause].holds(shot.sample * c.decimation):

@@ -16,6 +16,7 @@ from daq.acquire.tapes import Tapes
 AT_ONCE = 16  # channels per FFT
 LONG, SHORT = 8, 4  # lengths of the filter in a block: long where it is cached and soon full
 LONG_S = 0.5
+AHEAD = 2  # blocks that are decimated before the one in front is full: fewer, longer calls
 CACHED = 32768  # samples of a block of AT_ONCE channels that the second-level cache holds
 
 
@@ -50,7 +51,8 @@ class Search:
         self._wait = one.after.size  # a peak is compared with those so near
         self._levels = np.array([c.level for c in self.channels])
         self._spectra = self._kernel_spectra()
-        self._line = np.empty((len(self.channels), self._size), np.float32)  # a block's input
+        # a block's input, and what there is of the next ones'
+        self._line = np.empty((len(self.channels), self._size + AHEAD * self._hop), np.float32)
         self._peaks = [_Peaks() for _ in self.channels]
         self._room = _PeakRoom(min(AT_ONCE, len(self.channels)), self._hop)
         self._kept: list[object] = []
@@ -99,9 +101,9 @@ class Search:
         before = self._block
         while self._fill(tapes):
             self._find(self._filtered(), self._block * self._hop, self._hop)
-            keep = self._size - self._hop
-            self._line[:, :keep] = self._line[:, self._hop :].copy()
-            self._block, self._filled = self._block + 1, keep
+            left = self._filled - self._hop
+            self._line[:, :left] = self._line[:, self._hop : self._filled].copy()
+            self._block, self._filled = self._block + 1, left
         return self._block > before
 
     def finish(self, tapes: Tapes) -> None:
@@ -128,17 +130,17 @@ class Search:
     # --- blocks ---
 
     def _fill(self, tapes: Tapes) -> bool:
-        """Decimate what there is into the block; whether that is whole."""
+        """Decimate what there is into the line; whether a block is whole."""
         begin = self._block * self._hop + self._first
         if self._filled == 0 and not self._fill_front(tapes, self._given - begin):
             return False
         at = begin + self._filled
         stop = (tapes.stop - 1 - self._reach) // self.factor + 1
-        n = min(stop - at, self._size - self._filled)
+        n = min(stop - at, self._line.shape[1] - self._filled)
         if n > 0:
             self._decimate(tapes, at, self._line[:, self._filled : self._filled + n])
             self._filled += n
-        return self._filled == self._size
+        return self._filled >= self._size
 
     def _fill_front(self, tapes: Tapes, missing: int) -> bool:
         """Before the stretch began put its first value; false where that is not known yet."""
@@ -168,7 +170,7 @@ class Search:
         """The block's outputs, [channel, output] for some channels at a time."""
         results, kept = [], []
         for spectra, rows in self._spectra:
-            transform = np.asarray(scipy.fft.rfft(self._line[rows]))
+            transform = np.asarray(scipy.fft.rfft(self._line[rows, : self._size]))
             kernels.multiply_spectra(transform, spectra)
             results.append(np.asarray(scipy.fft.irfft(transform, self._size)))
             kept.append(transform)
@@ -244,15 +246,19 @@ class _Peaks:
 
     def decided(self, told: int, stop: int, channel: Coarse) -> list[tuple[int, float, float]]:
         """Those at outputs [told, stop) that stand out: position, shift, by how much."""
-        lift = np.zeros(self._at.size, np.float32)
-        kernels.raised(self._at, self._height, channel.before, channel.after, lift)
-        chosen = (self._at >= told) & (self._at < stop)
-        chosen &= self._height >= channel.level + lift
-        columns = self._at[chosen], self._shift[chosen], lift[chosen]
-        near = self._at >= max(told, stop) - channel.after.size
-        self._at, self._height, self._shift = self._at[near], self._height[near], self._shift[near]
+        at, height, shift = self._at, self._height, self._shift
+        which, lift = np.empty(at.size, np.int64), np.empty(at.size, np.float32)
+        n = kernels.standing_out(
+            at, height, (told, stop), channel.level, channel.before, channel.after, which, lift
+        )
+        chosen = [
+            (int(at[i]), float(shift[i]), raised)
+            for i, raised in zip(which[:n].tolist(), lift[:n].tolist(), strict=True)
+        ]
+        near = int(np.searchsorted(at, max(told, stop) - channel.after.size))
+        self._at, self._height, self._shift = at[near:], height[near:], shift[near:]
         self.some = bool(self._at.size)
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        return chosen
 
 
 class _Climbed:

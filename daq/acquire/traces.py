@@ -39,7 +39,6 @@ class TraceMaker:
             start = block.start - self._kept.shape[1]
         n = x.shape[1] // self.bin_samples
         bins = np.empty((len(self._rows), n, 2), np.float32)
-        for row, out in zip(x, bins, strict=True):
-            kernels.min_max(row, self.bin_samples, self._scale, out)
+        kernels.min_max(np.ascontiguousarray(x), self.bin_samples, self._scale, bins)
         self._kept, self._next = x[:, n * self.bin_samples :].copy(), block.stop
         return Strip(start, bins)

@@ -25,7 +25,7 @@ class Cause(IntEnum):
     SECONDARY = 8
 
 
-def mask_of(causes: Iterable[Cause]) -> int:
+def mask_of(causes: Iterable[int]) -> int:
     """Causes as the bits of `causes`."""
     return sum({1 << cause for cause in causes})
 

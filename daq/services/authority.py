@@ -58,7 +58,7 @@ class LeaseWatch:
 
         News that never came are as old as we are.
         """
-        while self._socket.poll(0):
+        while sockets.readable(self._socket):
             try:
                 _, header = sockets.receive(self._socket, 2)
                 told = msgspec.convert(codec.decode(header, State).body, _Told)
@@ -87,7 +87,7 @@ class Notes:
     def tell(self, text: str, level: str = "info") -> None:
         """One sentence."""
         logger.info("%s", text)
-        while self._socket.poll(0):
+        while sockets.readable(self._socket):
             sockets.receive(self._socket)  # answers: that it was taken
         note = Request(id=next(self._ids), verb="note", arguments={"level": level, "text": text})
         sockets.offer(self._socket, codec.encode(note))

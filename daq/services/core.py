@@ -75,7 +75,8 @@ from daq.wire.schemas import BlockHeader, Message, Request, StreamEnd, StreamHel
 logger = logging.getLogger(__name__)
 
 COMMIT_S = 0.1
-POLL_MS = 20
+POLL_MS = 40  # more than between blocks: what comes wakes us
+TAKE_S = 0.02  # at most for blocks, until others are served
 GARBAGE = 20_000  # objects more than before, until the collector looks for cycles
 DAY_S = 86_400.0
 REFUSED_S = 30.0  # a message that was refused is told for so long
@@ -253,8 +254,8 @@ class Core:
                 stream.heard_s += stalled_s
 
     def _take_blocks(self) -> None:
-        until = self._clock() + POLL_MS / 1000
-        while self._blocks.poll(0) and self._clock() < until:
+        until = self._clock() + TAKE_S
+        while sockets.readable(self._blocks) and self._clock() < until:
             try:
                 peer, header, samples = sockets.receive_block(self._blocks)
                 message = codec.decode(header, BlockHeader, StreamHello, StreamEnd)

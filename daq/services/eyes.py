@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,19 +22,31 @@ RATE_WINDOW_S = 5.0
 SHOWN_PER_BATCH = 4  # records of one channel in one message
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What there is to be seen of a digitizer's stream."""
+
+    channels: list[str]
+    rate_hz: float
+    maker: TraceMaker
+    # triggers since the last strip: place in `channels`, digitizer sample
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    now: int = 0  # the stream has come to this sample
+
+
 class Eyes:
-    """Publishes for the channels of the streams that are there. For one thread."""
+    """Publishes for the channels of the streams that are there. For one thread.
+
+    What nobody subscribes to is counted and not made.
+    """
 
     def __init__(self, traces_endpoint: str, pulses_endpoint: str) -> None:
-        self._traces = sockets.publish(traces_endpoint)
-        self._pulses = sockets.publish(pulses_endpoint)
+        self._traces = sockets.Publisher(traces_endpoint)
+        self._pulses = sockets.Publisher(pulses_endpoint)
         # one count per topic: a client of one topic must see what it missed of that one
         self._seq: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
-        self._makers: dict[str, TraceMaker] = {}
-        self._channels: dict[str, list[Channel]] = {}
-        self._marks: dict[str, list[tuple[int, int]]] = {}
+        self._seen: dict[str, _Seen] = {}
         self._recent: dict[str, deque[int]] = {}
-        self._now: dict[str, int] = {}
 
     def watch(self, digitizer: str, channels: Sequence[Channel]) -> None:
         """Show these channels of a digitizer from now on.
@@ -43,47 +56,52 @@ class Eyes:
         first = channels[0]
         bin_samples = max(round(first.sample_rate_hz * BIN_S), 1)
         traced = [c for c in channels if c.blinding is None]
-        rows = [c.row for c in traced]
-        self._makers[digitizer] = TraceMaker(rows, bin_samples, first.volts_per_count)
-        self._channels[digitizer] = traced
-        self._marks[digitizer] = []
+        maker = TraceMaker([c.row for c in traced], bin_samples, first.volts_per_count)
+        self._seen[digitizer] = _Seen([c.name for c in traced], first.sample_rate_hz, maker)
         for channel in channels:
             self._recent[channel.name] = deque()
 
     def block(self, digitizer: str, block: Block, clock: Clock) -> None:
         """Show a block."""
-        maker, channels = self._makers[digitizer], self._channels[digitizer]
-        self._now[digitizer] = block.stop
-        if not channels:
+        seen, topic = self._seen[digitizer], digitizer.encode()
+        seen.now = block.stop
+        if not seen.channels:
             return
-        strip = maker.feed(block)
+        if not self._traces.watched(topic):
+            seen.marks = []
+            next(self._seq[digitizer])
+            return
+        strip = seen.maker.feed(block)
         if not strip.bins.shape[1]:
             return
         header = Traces(
             seq=next(self._seq[digitizer]),
             digitizer=digitizer,
-            channels=[c.name for c in channels],
+            channels=seen.channels,
             start=strip.start,
-            bin_samples=maker.bin_samples,
-            rate_hz=channels[0].sample_rate_hz,
+            bin_samples=seen.maker.bin_samples,
+            rate_hz=seen.rate_hz,
             t_ns=clock.t_ns(strip.start),
-            triggers=self._marks[digitizer],
+            triggers=seen.marks,
         )
-        self._marks[digitizer] = []
-        frames = [digitizer.encode(), codec.encode(header), strip.bins.tobytes()]
-        sockets.show(self._traces, frames)
+        seen.marks = []
+        self._traces.show([topic, codec.encode(header), strip.bins.tobytes()])
 
     def records(self, channel: Channel, batch: RecordBatch) -> None:
         """Show the newest records of a channel, and count all of them."""
         triggers = batch.table["trigger"].tolist()
         self._recent[channel.name].extend(triggers)
-        names = [c.name for c in self._channels[channel.digitizer]]
-        if channel.name in names:
-            self._marks[channel.digitizer] += [(names.index(channel.name), t) for t in triggers]
+        seen, topic = self._seen[channel.digitizer], channel.name.encode()
+        if channel.name in seen.channels:
+            at = seen.channels.index(channel.name)
+            seen.marks += [(at, trigger) for trigger in triggers]
+        seq = next(self._seq[channel.name])
+        if not self._pulses.watched(topic):
+            return
         shown = slice(-SHOWN_PER_BATCH, None)
         table, samples = batch.table[shown], np.ascontiguousarray(batch.samples[shown])
         header = Pulses(
-            seq=next(self._seq[channel.name]),
+            seq=seq,
             channel=channel.name,
             n_records=len(table),
             record_length=channel.record_length,
@@ -91,20 +109,19 @@ class Eyes:
             rate_hz=channel.record_rate_hz,
             volts_per_count=channel.volts_per_count,
         )
-        frames = [channel.name.encode(), codec.encode(header), table.tobytes(), samples.tobytes()]
-        sockets.show(self._pulses, frames)
+        self._pulses.show([topic, codec.encode(header), table.tobytes(), samples.tobytes()])
 
     def rate_hz(self, channel: Channel) -> float:
         """Records per second over the last seconds of the channel's own clock."""
-        recent, now = self._recent.get(channel.name), self._now.get(channel.digitizer, 0)
-        if recent is None:
+        recent, seen = self._recent.get(channel.name), self._seen.get(channel.digitizer)
+        if recent is None or seen is None:
             return 0.0
-        oldest = now - round(RATE_WINDOW_S * channel.sample_rate_hz)
+        oldest = seen.now - round(RATE_WINDOW_S * channel.sample_rate_hz)
         while recent and recent[0] < oldest:
             recent.popleft()
         return len(recent) / RATE_WINDOW_S
 
     def close(self) -> None:
         """Give the sockets back."""
-        self._traces.close(0)
-        self._pulses.close(0)
+        self._traces.close()
+        self._pulses.close()

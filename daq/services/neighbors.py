@@ -37,7 +37,7 @@ class Neighbors:
 
     def serve(self) -> None:
         """Take the news in."""
-        while self.socket.poll(0):
+        while sockets.readable(self.socket):
             try:
                 topic, header = sockets.receive(self.socket, 2)
                 state = codec.decode(header, State)

@@ -207,7 +207,7 @@ def telling(settings: Settings) -> Iterator[Teller]:
     socket, ids = sockets.join_requests(settings.endpoint("run.commands")), itertools.count(1)
 
     def send(told: Progress) -> None:
-        while socket.poll(0):
+        while sockets.readable(socket):
             sockets.receive(socket)  # answers: that it was taken
         arguments = {"row": msgspec.to_builtins(told)}
         sockets.offer(

@@ -55,7 +55,7 @@ class RawServer:
 
     def serve(self) -> None:
         """Take the requests that are there."""
-        while self.socket.poll(0):
+        while sockets.readable(self.socket):
             frames = sockets.receive(self.socket)
             try:
                 peer, header = frames

@@ -36,6 +36,7 @@ from daq.store.log import LogSettings, LogWriter, recover
 
 logger = logging.getLogger(__name__)
 
+SALTED = int(Flag.SALTED)
 AT_ONCE = 1 << 17  # samples: what is fed together at most, of each channel
 
 
@@ -86,7 +87,7 @@ class Totals(msgspec.Struct):
         for records in batch.records:
             self.records[channels[records.channel].name] += len(records.table)
             name, flags = channels[records.channel].name, records.table["flags"]
-            salted = int(np.count_nonzero(flags & Flag.SALTED))
+            salted = int(np.count_nonzero(flags & SALTED))
             self.salted[name] = self.salted.get(name, 0) + salted
             self.n_bytes += records.table.nbytes + records.samples.nbytes
         self.n_bytes += sum(b.table.nbytes + b.samples.nbytes for b in batch.blinded)

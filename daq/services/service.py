@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -72,7 +73,7 @@ class CommandServer:
 
     def serve(self) -> None:
         """Answer every request that is waiting, and every one whose answer has come."""
-        while self.socket.poll(0):
+        while sockets.readable(self.socket):
             self._take(sockets.receive(self.socket))
         done = [entry for entry in self._pending if entry[2].done()]
         self._pending = [entry for entry in self._pending if not entry[2].done()]
@@ -195,6 +196,7 @@ class Waker:
         self._out, self._in = socket.socketpair()
         self._out.setblocking(False)
         self._in.setblocking(False)
+        self._woken = False  # set behind each byte: whoever sees it unset finds the byte later
 
     def fileno(self) -> int:
         """What a poller waits on."""
@@ -202,13 +204,15 @@ class Waker:
 
     def wake(self) -> None:
         """Make the poll return, now or when it begins."""
-        try:
+        with suppress(OSError):  # full: it will wake anyway; closed: nobody is left to wake
             self._out.send(b"\0")
-        except OSError:
-            return  # full: it will wake anyway; closed: nobody is left to wake
+        self._woken = True
 
     def clear(self) -> None:
         """Forget all wake-ups so far; do it before looking at what they were for."""
+        if not self._woken:
+            return
+        self._woken = False
         try:
             while self._in.recv(4096):
                 pass

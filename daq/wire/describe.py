@@ -28,7 +28,7 @@ name. Samples and tables follow as frames of their own, little-endian. Every soc
 | *.commands | DEALER to ROUTER | one reply, or a timeout with a name |
 | *.state | XPUB | the latest value, also to who comes late |
 | core.raw | DEALER to ROUTER | exactly the samples that were asked for, or a refusal |
-| core.traces, core.pulses | PUB | for eyes: who is slow misses some, and sees it by `seq` |
+| core.traces, core.pulses | XPUB | for eyes that look: who is slow sees by `seq` what it missed |
 | run.progress | XPUB | for eyes: the latest of each detector and step, also to who comes late |
 
 A count is 0 to 2^63 - 1, a number is finite, a name has 1 to 64 characters, a text at most 4096.

@@ -41,7 +41,7 @@ class Delivery:
 
     def serve(self) -> None:
         """Take answers, and send what is next."""
-        while self.socket.poll(0):
+        while sockets.readable(self.socket):
             self._take(sockets.receive(self.socket))
         if len(self.outbox) and self._clock() >= self._again_at:
             self._send()

@@ -98,7 +98,7 @@ class Uplink:
 
     def serve(self) -> None:
         """Take what the core has to say."""
-        while self.socket.poll(0):
+        while sockets.readable(self.socket):
             try:
                 (frame,) = sockets.receive(self.socket, 1)
                 self._obey(codec.decode(frame, StreamWant, StreamAck))

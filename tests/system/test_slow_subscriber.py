@@ -11,13 +11,13 @@ PROGRAM = """
 import sys, threading, time
 from daq.wire import sockets
 
-shown, seen = sockets.publish(sys.argv[1]), sockets.subscribe(sys.argv[1])
+shown, seen = sockets.Publisher(sys.argv[1]), sockets.subscribe(sys.argv[1])
 over = threading.Event()
 
 
 def show() -> None:
     while not over.wait(0.001):
-        sockets.show(shown, [b"x", bytes(20_000)])
+        shown.show([b"x", bytes(20_000)])
 
 
 thread = threading.Thread(target=show)

@@ -237,13 +237,13 @@ def test_a_closed_digitizer_says_so():
 # --- the merger -------------------------------------------------------------------------------
 
 
-def test_small_packets_become_blocks_of_twenty_milliseconds():
+def test_small_packets_become_blocks_of_thirty_milliseconds():
     merger = Merger(rate_hz=1000.0, n_channels=2)
-    packets = [Samples(at, values(at, at + 6, 2)) for at in range(0, 60, 6)]
+    packets = [Samples(at, values(at, at + 6, 2)) for at in range(0, 66, 6)]
     blocks = [block for packet in packets for block in merger.add(packet)] + merger.flush()
-    assert [(b.start, b.stop) for b in blocks] == [(0, 24), (24, 48), (48, 60)]
+    assert [(b.start, b.stop) for b in blocks] == [(0, 30), (30, 60), (60, 66)]
     joined = np.concatenate([b.samples for b in blocks], axis=1)
-    np.testing.assert_array_equal(joined, values(0, 60, 2))
+    np.testing.assert_array_equal(joined, values(0, 66, 2))
 
 
 def test_a_big_packet_passes_as_it_is_behind_what_waits():

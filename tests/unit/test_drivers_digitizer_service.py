@@ -166,12 +166,12 @@ def test_only_the_credit_is_sent(serve, server, core):
     caller = serve()
     core.hello()
     status_with(caller, lambda s: s["newest"] == 1000)
-    core.want(0, credit=4 * 100)
-    core.receive(100)
+    core.want(0, credit=4 * 120)
+    core.receive(120)
     for _ in range(2):  # hellos go on, blocks do not
         assert isinstance(core.next()[0], StreamHello)
-    core.acknowledge(0, credit=4 * 200)
-    core.receive(200)
+    core.acknowledge(0, credit=4 * 240)
+    core.receive(240)
 
 
 def test_what_is_durable_is_not_kept(serve, server, core):
@@ -191,12 +191,12 @@ def test_a_core_that_comes_back_gets_again_what_was_not_durable(serve, server, c
     core.hello()
     core.want(0)
     core.receive(1000)
-    core.acknowledge(400)
-    status_with(caller, lambda s: s["oldest"] == 400)
+    core.acknowledge(420)
+    status_with(caller, lambda s: s["oldest"] == 420)
     core.restart()
     server.produce(500)
-    assert core.hello().oldest == 400
-    core.want(400)
+    assert core.hello().oldest == 420
+    core.want(420)
     core.receive(1500)
     assert core.gaps == []
 
@@ -282,8 +282,8 @@ def test_what_is_said_late_of_the_epoch_before_is_refused_by_name(serve, server,
     )
     core.want(0)
     core.receive(500)
-    core.acknowledge(100)
-    status_with(caller, lambda s: (s["oldest"], s["problem"]) == (100, ""))
+    core.acknowledge(120)
+    status_with(caller, lambda s: (s["oldest"], s["problem"]) == (120, ""))
 
 
 def test_an_old_epoch_is_left_when_its_last_acknowledgments_do_not_come(serve, server, core):
