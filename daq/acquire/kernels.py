@@ -33,6 +33,11 @@ def _compile(kernel: F) -> F:
     return cast(F, njit(cache=True, nogil=True, boundscheck=False)(kernel))
 
 
+def _inline(kernel: F) -> F:
+    """Compiled as a part of each kernel that calls it, with what that gives as constants."""
+    return cast(F, njit(inline="always", boundscheck=False)(kernel))
+
+
 def _compile_float(kernel: F) -> F:
     """The same for sums of floats, which LLVM may order as suits the machine, always alike."""
     allowed = {"reassoc", "contract", "nsz"}
@@ -223,21 +228,33 @@ def describe(samples: I16, pretrigger: int, rising: bool, falling: bool, out: F3
             out[r, 2], out[r, 3] = down, -1.0
 
 
-@_compile
-def low_pass(x: I16, taps: I16, factor: int, out: F32) -> None:
-    """out[j] = sum_k taps[k] x[j factor + k] / 2^15, exact until the division.
-
-    The sum of |taps| must stay below 2^16, as in `decimate`; fastest for a multiple of 16 taps.
-    One row at a time: of a strided [channel, sample] LLVM would not know that rows are contiguous.
-    """
-    n = taps.size
-    scale = np.float32(1 / (1 << FIR_SHIFT))
+@_inline
+def _low_pass(x: I16, taps: I16, n: int, factor: int, out: F32) -> None:
+    scale, taps = np.float32(1 / (1 << FIR_SHIFT)), taps[:n]
     for j in range(out.size):
         window = x[j * factor : j * factor + n]
         total = np.int32(0)
         for k in range(n):
             total = np.int32(total + np.int32(np.int32(window[k]) * np.int32(taps[k])))
         out[j] = np.float32(total) * scale
+
+
+@_compile
+def low_pass(x: I16, taps: I16, factor: int, out: F32) -> None:
+    """out[j] = sum_k taps[k] x[j factor + k] / 2^15, exact until the division.
+
+    The sum of |taps| must stay below 2^16, as in `decimate`. Loops of a known length are half as
+    fast again, so the usual ones are compiled apart. One row at a time: of a strided
+    [channel, sample] LLVM would not know that rows are contiguous.
+    """
+    if taps.size == 256:
+        _low_pass(x, taps, 256, factor, out)
+    elif taps.size == 128:
+        _low_pass(x, taps, 128, factor, out)
+    elif taps.size == 64:
+        _low_pass(x, taps, 64, factor, out)
+    else:
+        _low_pass(x, taps, taps.size, factor, out)
 
 
 @_compile
