@@ -23,7 +23,7 @@ from daq.acquire.exchange import Digitizer, Exchange, ExchangeState, Waiting
 from daq.acquire.filtered import Bank, Turn
 from daq.acquire.filters import Filter
 from daq.acquire.intervals import FOREVER
-from daq.model.batch import Batch, RecordBatch, Rows, no_rows
+from daq.model.batch import Batch, RecordBatch, Rows, together
 from daq.model.block import Block, Gap, Samples
 from daq.model.channel import Channel, TriggerSettings
 from daq.model.clock import Anchor
@@ -32,7 +32,6 @@ from daq.model.record import ANCHOR, GAP, GUARD, LEDGER, PULSES, SALT, HitKind, 
 
 Filters = Mapping[str, Filter]  # by channel, or by content hash where it says so
 NO_FILTERS: Filters = MappingProxyType({})
-NOTHING = tuple(no_rows(kind) for kind in (GAP, LEDGER, ANCHOR, SALT, GUARD))
 # what the door says a channel is dead for
 FROM_OUTSIDE = ("paused", "disk_full", "unlocked", "heater", "temperature")
 
@@ -530,9 +529,9 @@ class _Collected:
             blinded_members=blinded[1],
             events=events,
             members=members,
-            gaps=np.array(self.gaps, plain(GAP)) if self.gaps else NOTHING[0],
-            ledger=np.concatenate(self.ledger) if self.ledger else NOTHING[1],
-            anchors=np.array(self.anchors, plain(ANCHOR)) if self.anchors else NOTHING[2],
-            salts=np.concatenate(self.salts) if self.salts else NOTHING[3],
-            guard=np.array(self.guard, plain(GUARD)) if self.guard else NOTHING[4],
+            gaps=np.array(self.gaps, plain(GAP)),
+            ledger=together(self.ledger, plain(LEDGER)),
+            anchors=np.array(self.anchors, plain(ANCHOR)),
+            salts=together(self.salts, plain(SALT)),
+            guard=np.array(self.guard, plain(GUARD)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,11 @@ Rows = npt.NDArray[np.void]
 def no_rows(dtype: np.dtype[np.void]) -> Rows:
     """An empty table of a described dtype."""
     return np.empty(0, plain(dtype))
+
+
+def together(tables: Iterable[Rows], dtype: np.dtype[np.void]) -> Rows:
+    """Tables of one plain dtype as one, read-only; numpy's own way asks each table for its type."""
+    return np.frombuffer(b"".join(np.ascontiguousarray(table).data for table in tables), dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from daq.model.batch import Rows
+from daq.model.batch import Rows, together
 from daq.model.record import PULSES, RECORD, Flag, plain
 from daq.readout.calibration import Calibration
 from daq.services.calibrate import energies_of
@@ -39,7 +39,7 @@ class Spectra:
             self._count(channel, self._fresh.pop(channel))
 
     def _count(self, channel: str, tables: list[Rows]) -> None:
-        table = np.frombuffer(b"".join(t.data for t in tables), plain(RECORD))
+        table = together(tables, plain(RECORD))
         pulses = (table["causes"] & PULSES > 0) & (table["flags"] & Flag.SALTED == 0)
         rows = table[pulses]
         if not len(rows):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daq.errors import FormatError
-from daq.model.batch import Rows
+from daq.model.batch import Rows, together
 from daq.model.channel import Channel
 from daq.model.record import plain
 from daq.store.frames import RESTRICTED, Frame, Kind
@@ -130,7 +130,7 @@ def _first_commit(file: LogFile) -> int:
 
 
 def _records(channels: Sequence[Channel], frames: list[Frame]) -> list[tuple[Rows, Samples]]:
-    tables: list[list[Rows]] = [[np.empty(0, RECORD_ROW)] for _ in channels]
+    tables: list[list[Rows]] = [[] for _ in channels]
     samples = [[np.empty((0, channel.record_length), SAMPLE)] for channel in channels]
     for frame in frames:
         if frame.kind is Kind.RECORDS:
@@ -138,7 +138,8 @@ def _records(channels: Sequence[Channel], frames: list[Frame]) -> list[tuple[Row
             check_length(channels, batch.channel, batch.samples.shape[1])
             tables[batch.channel].append(batch.table)
             samples[batch.channel].append(batch.samples)
-    return [(np.concatenate(t), np.concatenate(s)) for t, s in zip(tables, samples, strict=True)]
+    pairs = zip(tables, samples, strict=True)
+    return [(together(t, RECORD_ROW), np.concatenate(s)) for t, s in pairs]
 
 
 def _raw(start: RunStart, frames: list[Frame]) -> dict[str, tuple[Rows, Samples]]:
@@ -173,13 +174,11 @@ def check_length(channels: Sequence[Channel], index: int, length: int) -> None:
 
 
 def _tables(frames: list[Frame], external: list[External]) -> dict[str, Rows]:
-    found: dict[str, list[Rows]] = {
-        name: [np.empty(0, plain(table.dtype))] for name, table in TABLES.items()
-    }
+    found: dict[str, list[Rows]] = {name: [] for name in TABLES}
     held: list[Frame | External] = [*frames, *external]
     for item in held:
         if item.kind in ROWS:
             found[TABLE_OF[item.kind]].append(decode_rows(item.kind, item.payload))
         elif item.kind is Kind.INPUT:
             found["inputs"].append(pieces_of(item.seq, bytes(item.payload)))
-    return {name: np.concatenate(rows) for name, rows in found.items()}
+    return {name: together(rows, plain(TABLES[name].dtype)) for name, rows in found.items()}

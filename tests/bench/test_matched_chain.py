@@ -37,6 +37,7 @@ from tests.system.digitizer_double import T0_NS, DigitizerDouble
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 LENGTH, PRETRIGGER, RATE_HZ, BLOCK = 8192, 2048, 1_000_000, 30_000
 WARM_S = 3.0
+ROTATE_S = 20.0  # of the log
 MADE_S = 3  # seconds of samples, which are repeated
 # pulses of 0.3 and 3.6 ms would not fit into 8 ms: four times faster ones
 FILTER = replace(tes_filter(LENGTH, PRETRIGGER, 250e3), rate_hz=float(RATE_HZ))
@@ -46,6 +47,7 @@ name = "bench"
 data_dir = "{data}"
 [storage]
 reserve_bytes = 0
+rotate_s = 20.0
 [digitizers.d]
 model = "scheelite-stream"
 resource = "tcp://127.0.0.1:1"
@@ -139,42 +141,65 @@ def chain(tmp_path: Path, channels: int, kind: str) -> Iterator[tuple[Settings, 
             process.wait(30)
 
 
-def cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+def cpus_s(processes: list[int]) -> dict[str, float]:
+    """CPU seconds of core and folder so far."""
+    times = [psutil.Process(one).cpu_times() for one in processes]
+    return {n: float(t.user + t.system) for n, t in zip(("core", "folder"), times, strict=True)}
 
 
-def measured(
-    tmp_path: Path, channels: int, seconds: float, kind: str = "matched", *, paced: bool
-) -> tuple[float, dict[str, float]]:
-    """Wall seconds, and CPU seconds of core and folder, per second of samples behind the first few,
-    in which kernels are loaded; every pulse must be there."""
-    with chain(tmp_path, channels, kind) as (settings, (core, folder)):
+@contextmanager
+def running(
+    tmp_path: Path, channels: int, seconds: float, kind: str, *, paced: bool
+) -> Iterator[tuple[Settings, list[int]]]:
+    """A run of so many seconds of samples, past the first few, in which kernels are loaded, and
+    the ids of core and folder; afterwards every pulse must be there."""
+    with chain(tmp_path, channels, kind) as (settings, processes):
         sender = Repeating(settings.endpoint("core.blocks"), stream(channels), seconds, paced=paced)
         sender.start()
         until(lambda: _streaming(settings), "the stream")
-        path = numbers.new_run(settings.data_dir)
-        system.ask(
-            settings, "core", "start", run=numbers.run_number(path), folder=str(path),
-            timeout_s=60.0,
-        )  # fmt: skip
+        path = numbers.new_run(settings.data_dir)  # the first
+        system.ask(settings, "core", "start", run=1, folder=str(path), timeout_s=60.0)
         until(lambda: _elapsed_s(settings) > WARM_S, "the kernels to be loaded", 300)
-        before = {"core": cpu_s(core), "folder": cpu_s(folder)}
-        skipped, began = _elapsed_s(settings), time.monotonic()
-        if paced:  # asking costs the core something
-            threading.Event().wait(seconds - skipped)
+        yield settings, processes
         until(lambda: _done(settings), "the end of the run", 300)
-        wall = time.monotonic() - began
-        system.ask(settings, "folder", "finish", run=numbers.run_number(path), timeout_s=120.0)
-        used = {"core": cpu_s(core) - before["core"], "folder": cpu_s(folder) - before["folder"]}
+        _finish(settings)
         sender.done.set()
         sender.join()
     with open_run(path) as run:
         found = sum(len(run.records(channel.name)[0]) for channel in run.channels)
         assert run.gaps().size == 0
         assert found > 0.8 * 5 * channels * seconds
-    left = seconds - skipped
-    return wall / left, {name: cpu / left for name, cpu in used.items()}
+
+
+def flat_out(
+    tmp_path: Path, channels: int, seconds: float, kind: str = "matched"
+) -> tuple[float, dict[str, float]]:
+    """Wall seconds, and CPU seconds of core and folder, per second of samples, to the run's end."""
+    with running(tmp_path, channels, seconds, kind, paced=False) as (settings, processes):
+        before, skipped, began = cpus_s(processes), _elapsed_s(settings), time.monotonic()
+        until(lambda: _done(settings), "the end of the run", 300)
+        wall, left = time.monotonic() - began, seconds - skipped
+        _finish(settings)
+        used = cpus_s(processes)
+    return wall / left, {n: (u - before[n]) / left for n, u in used.items()}
+
+
+def steadily(tmp_path: Path, channels: int, kind: str) -> dict[str, float]:
+    """CPU seconds of core and folder per second of samples at 1 MS/s, while the run goes on: from
+    one segment to the next but one."""
+    seconds = 3.5 * ROTATE_S
+    with running(tmp_path, channels, seconds, kind, paced=True) as (settings, processes):
+        until(lambda: _segments(settings) == 1, "a segment", 60)
+        before, since = cpus_s(processes), _elapsed_s(settings)
+        threading.Event().wait(1.9 * ROTATE_S)  # asking costs something
+        until(lambda: _segments(settings) == 3, "two more", 60)
+        used, until_s = cpus_s(processes), _elapsed_s(settings)
+        assert until_s < seconds
+    return {name: (cpu - before[name]) / (until_s - since) for name, cpu in used.items()}
+
+
+def _finish(settings: Settings) -> None:
+    system.ask(settings, "folder", "finish", run=1, timeout_s=120.0)
 
 
 def _streaming(settings: Settings) -> bool:
@@ -183,6 +208,12 @@ def _streaming(settings: Settings) -> bool:
     except ScheeliteError:  # the core is coming up
         return False
     return state in ("waiting", "streaming")
+
+
+def _segments(settings: Settings) -> int:
+    threading.Event().wait(0.5)
+    runs = system.ask(settings, "folder", "status", timeout_s=30.0)["runs"]
+    return int(runs.get("1", {"segments": 0})["segments"])
 
 
 def _elapsed_s(settings: Settings) -> float:
@@ -197,7 +228,7 @@ def _done(settings: Settings) -> bool:
 
 @pytest.mark.parametrize("kind", ["matched", "edge"])
 def test_paced(runtime, tmp_path, kind):
-    _, used = measured(tmp_path, 16, 15.0, kind, paced=True)
+    used = steadily(tmp_path, 16, kind)
     copy = memcpy_s(2 * 16 * RATE_HZ)
     for name, share in used.items():
         note(f"chain, 16 x 1 MS/s {kind}: {name}", share, "cores", share / copy, "memcpy")
@@ -205,7 +236,7 @@ def test_paced(runtime, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["matched", "edge"])
 def test_flat_out(runtime, tmp_path, kind):
-    wall, used = measured(tmp_path, 16, 60.0, kind, paced=False)
+    wall, used = flat_out(tmp_path, 16, 60.0, kind)
     samples = 16 * RATE_HZ
     copy = memcpy_s(round(2 * samples))
     note(f"chain flat out, 16 ch {kind}", samples / wall / 1e6, "MS/s", copy / wall, "memcpy")
@@ -218,6 +249,6 @@ def test_cost_by_channels(runtime, tmp_path):
     for channels in (4, 8, 16, 32, 64):
         folder = tmp_path / str(channels)
         folder.mkdir()
-        _, used = measured(folder, channels, 640.0 / channels, paced=False)
+        _, used = flat_out(folder, channels, 640.0 / channels)
         rate = channels * RATE_HZ / used["core"] / 1e6
         note(f"chain flat out, core, {channels} ch", rate, "MS/s per CPU second")
