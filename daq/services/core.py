@@ -234,12 +234,13 @@ class Core:
 
     def _turn(self) -> None:
         self._excuse_own_stall()
-        self._poller.poll(POLL_MS)
+        ready = [one for one, _ in self._poller.poll(POLL_MS)]
         self._waker.clear()
         self._take_blocks()
-        self._commands.serve()
-        self._raw.serve()
-        self._beat.serve()
+        for one, serve in self._served:
+            if one in ready:
+                serve()
+        self._commands.answer()
         self._guard(self._advance)
         if self._beat.due(self._state()):
             self._beat.publish(self._state(), progress=self._progress, body=self._body())
@@ -821,9 +822,9 @@ class Core:
         self._raw = RawServer(endpoint("core.raw"), self._inputs.source_of, self._converted_ns)
         self._eyes = Eyes(endpoint("core.traces"), endpoint("core.pulses"))
         self._beat = Beat(endpoint("core.state"), "core")
-        self._poller = sockets.poller(
-            self._blocks, self._commands.socket, self._raw.socket, self._beat.socket, self._waker
-        )
+        served = (self._commands, self._raw, self._beat, self._eyes.traces, self._eyes.pulses)
+        self._served = [(part.socket, part.serve) for part in served]
+        self._poller = sockets.poller(self._blocks, *(one for one, _ in self._served), self._waker)
 
     def _close_sockets(self) -> None:
         self._blocks.close(0)

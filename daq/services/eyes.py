@@ -37,12 +37,12 @@ class _Seen:
 class Eyes:
     """Publishes for the channels of the streams that are there. For one thread.
 
-    What nobody subscribes to is counted and not made.
+    What nobody subscribes to is counted and not made. Serve `traces` and `pulses`.
     """
 
     def __init__(self, traces_endpoint: str, pulses_endpoint: str) -> None:
-        self._traces = sockets.Publisher(traces_endpoint)
-        self._pulses = sockets.Publisher(pulses_endpoint)
+        self.traces = sockets.Publisher(traces_endpoint)
+        self.pulses = sockets.Publisher(pulses_endpoint)
         # one count per topic: a client of one topic must see what it missed of that one
         self._seq: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._seen: dict[str, _Seen] = {}
@@ -67,7 +67,7 @@ class Eyes:
         seen.now = block.stop
         if not seen.channels:
             return
-        if not self._traces.watched(topic):
+        if not self.traces.watched(topic):
             seen.marks = []
             next(self._seq[digitizer])
             return
@@ -85,7 +85,7 @@ class Eyes:
             triggers=seen.marks,
         )
         seen.marks = []
-        self._traces.show([topic, codec.encode(header), strip.bins.tobytes()])
+        self.traces.show([topic, codec.encode(header), strip.bins.tobytes()])
 
     def records(self, channel: Channel, batch: RecordBatch) -> None:
         """Show the newest records of a channel, and count all of them."""
@@ -96,7 +96,7 @@ class Eyes:
             at = seen.channels.index(channel.name)
             seen.marks += [(at, trigger) for trigger in triggers]
         seq = next(self._seq[channel.name])
-        if not self._pulses.watched(topic):
+        if not self.pulses.watched(topic):
             return
         shown = slice(-SHOWN_PER_BATCH, None)
         table, samples = batch.table[shown], np.ascontiguousarray(batch.samples[shown])
@@ -109,7 +109,7 @@ class Eyes:
             rate_hz=channel.record_rate_hz,
             volts_per_count=channel.volts_per_count,
         )
-        self._pulses.show([topic, codec.encode(header), table.tobytes(), samples.tobytes()])
+        self.pulses.show([topic, codec.encode(header), table.tobytes(), samples.tobytes()])
 
     def rate_hz(self, channel: Channel) -> float:
         """Records per second over the last seconds of the channel's own clock."""
@@ -123,5 +123,5 @@ class Eyes:
 
     def close(self) -> None:
         """Give the sockets back."""
-        self._traces.close()
-        self._pulses.close()
+        self.traces.close()
+        self.pulses.close()

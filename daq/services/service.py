@@ -54,7 +54,7 @@ class Verb(Generic[A]):
 class CommandServer:
     """Answers the verbs of one service on its `commands` socket; a stranger's bytes stop nothing.
 
-    For one thread. Call `serve` when `socket` can be read, and whenever a Future may be done.
+    For one thread. Call `serve` when `socket` can be read, `answer` whenever a Future may be done.
     """
 
     # Any: verbs with different arguments share one table
@@ -75,6 +75,12 @@ class CommandServer:
         """Answer every request that is waiting, and every one whose answer has come."""
         while sockets.readable(self.socket):
             self._take(sockets.receive(self.socket))
+        self.answer()
+
+    def answer(self) -> None:
+        """Answer every request whose answer has come."""
+        if not self._pending:
+            return
         done = [entry for entry in self._pending if entry[2].done()]
         self._pending = [entry for entry in self._pending if not entry[2].done()]
         for peer, request, future in done:

@@ -98,26 +98,32 @@ def serve_requests(endpoint: str) -> Socket:
 
 
 class Publisher:
-    """The publishing end of `traces` or `pulses`: lossy, for eyes."""
+    """The publishing end of `traces` or `pulses`: lossy, for eyes.
+
+    Call `serve` when `socket` can be read.
+    """
 
     def __init__(self, endpoint: str, hwm: int = 50) -> None:
-        self._socket = _bind(_socket(zmq.XPUB, hwm=hwm, max_bytes=MAX_HEADER), endpoint)
+        self.socket = _bind(_socket(zmq.XPUB, hwm=hwm, max_bytes=MAX_HEADER), endpoint)
         self._topics: set[bytes] = set()  # that somebody subscribes to
+
+    def serve(self) -> None:
+        """Hear who looks from now on, and who no longer does."""
+        while readable(self.socket):
+            said = self.socket.recv()  # 1 or 0 for the first of a topic or the last, and the topic
+            (self._topics.add if said[:1] == b"\x01" else self._topics.discard)(said[1:])
 
     def watched(self, topic: bytes) -> bool:
         """Whether anybody looks: what nobody sees need not be made."""
-        while readable(self._socket):
-            said = self._socket.recv()  # 1 or 0 for the first of a topic or the last, and the topic
-            (self._topics.add if said[:1] == b"\x01" else self._topics.discard)(said[1:])
         return any(topic.startswith(prefix) for prefix in self._topics)
 
     def show(self, frames: list[bytes]) -> None:
         """Publish to whoever looks; a viewer that is too slow misses it."""
-        self._socket.send_multipart(frames)
+        self.socket.send_multipart(frames)
 
     def close(self) -> None:
         """Give the socket back."""
-        self._socket.close(0)
+        self.socket.close(0)
 
 
 def subscribe(*endpoints: str, topics: tuple[bytes, ...] = (b"",), hwm: int = 50) -> Socket:

@@ -58,14 +58,11 @@ def look(tmp_path: Path):
         looker.socket.close(0)
 
 
-def wait_until(condition) -> None:
-    """A subscription is on its way: ask until it has come."""
-    poller = sockets.poller()
-    for _ in range(WAIT_MS):
-        if condition():
-            return
-        poller.poll(1)
-    raise AssertionError("it does not become so")
+def wait_until(publisher: sockets.Publisher, topic: bytes, watched: bool = True) -> None:
+    """A subscription, or its end, is on its way: until it has come."""
+    while publisher.watched(topic) is not watched:
+        assert publisher.socket.poll(WAIT_MS), "it does not become so"
+        publisher.serve()
 
 
 def block(i: int, n: int = 3 * BIN) -> Block:
@@ -80,7 +77,7 @@ def batch(*triggers: int) -> RecordBatch:
 
 def test_a_strip_tells_of_the_triggers_since_the_one_before(eyes, look):
     looker = look("traces")
-    wait_until(lambda: eyes._traces.watched(b"d"))
+    wait_until(eyes.traces, b"d")
     eyes.block("d", block(0), CLOCK)
     eyes.records(CHANNELS[0], batch(70, 90))
     eyes.block("d", block(1), CLOCK)
@@ -94,7 +91,7 @@ def test_a_strip_tells_of_the_triggers_since_the_one_before(eyes, look):
 
 def test_what_is_too_short_for_a_bin_waits_with_its_triggers(eyes, look):
     looker = look("traces")
-    wait_until(lambda: eyes._traces.watched(b"d"))
+    wait_until(eyes.traces, b"d")
     eyes.records(CHANNELS[1], batch(3))
     for i in range(2):
         eyes.block("d", block(i, BIN // 2), CLOCK)
@@ -107,13 +104,14 @@ def test_who_looks_late_sees_how_much_it_missed_and_nothing_of_it(eyes, look):
         eyes.records(CHANNELS[0], batch(i))
         eyes.block("d", block(i), CLOCK)
     traces, pulses = look("traces"), look("pulses", b"A")
-    wait_until(lambda: eyes._traces.watched(b"d") and eyes._pulses.watched(b"A"))
+    wait_until(eyes.traces, b"d")
+    wait_until(eyes.pulses, b"A")
     eyes.block("d", block(3), CLOCK)
     eyes.records(CHANNELS[0], batch(700))
     told = traces.sees(Traces)
     assert (told.seq, told.start, told.triggers) == (4, 450, [])
     assert pulses.sees(Pulses).seq == 4
-    assert not eyes._pulses.watched(b"B")
+    assert not eyes.pulses.watched(b"B")
 
 
 def test_records_are_counted_though_nobody_looks(eyes):
@@ -126,6 +124,6 @@ def test_records_are_counted_though_nobody_looks(eyes):
 
 def test_nothing_is_made_for_who_has_gone(eyes, look):
     looker = look("traces")
-    wait_until(lambda: eyes._traces.watched(b"d"))
+    wait_until(eyes.traces, b"d")
     looker.socket.close(0)
-    wait_until(lambda: not eyes._traces.watched(b"d"))
+    wait_until(eyes.traces, b"d", watched=False)
