@@ -57,7 +57,9 @@ def gzip_chunk(raw: npt.NDArray[np.uint8], item_bytes: int) -> bytes:
         shuffle_pairs(raw, shuffled)
     else:
         shuffle(raw, item_bytes, shuffled)
-    packed: bytes = isal_zlib.compress(shuffled.data, GZIP_LEVEL)
+    # not isal_zlib.compress: in one process of some hundreds it makes other bytes of the same
+    packer = isal_zlib.compressobj(GZIP_LEVEL)
+    packed: bytes = packer.compress(shuffled.data) + packer.flush()
     return packed + int(fletcher32(np.frombuffer(packed, np.uint8))).to_bytes(4, "little")
 
 

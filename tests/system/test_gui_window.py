@@ -243,7 +243,7 @@ def test_a_peer_of_another_version_is_named(bench: GuiBench, window: MainWindow)
     stranger = b'{"schema":"traces","version":2}'
 
     def said() -> bool:
-        bench.traces.send_multipart([b"targets", stranger, b""])
+        bench.traces.show([b"targets", stranger, b""])
         return "expected traces in version 1, found version 2" in text_of(window)
 
     wait_until(said)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -168,3 +169,29 @@ def test_a_config_that_needs_a_missing_plugin_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(sections, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"storage\.compression: expected hdf5plugin for"):
         parse(CONFIG.format("bitshuffle-lz4"), Path("t.toml"))
+
+
+# seven quiet seconds of a guard's table: what ISA-L's stateless way packs in one of two ways
+CHUNK = (
+    "0000000001013444537a0000000000000000000000007080537a0000000000000000000000000303945e28c39bd6"
+    "84845b5bd7d71818fefeffffd7d7a3a30000c0c0"
+)
+PROGRAM = """
+import sys
+import numpy as np
+from daq.store.compression import gzip_chunk
+print(gzip_chunk(np.frombuffer(bytes.fromhex(sys.argv[1]), np.uint8), 1).hex())
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_chunk_is_packed_alike_in_every_process():
+    """One in some hundreds differed, by where the system had laid its memory."""
+    command = [sys.executable, "-c", PROGRAM, CHUNK]
+
+    def made(_: int) -> bytes:
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    with ThreadPoolExecutor(2) as threads:
+        assert len(set(threads.map(made, range(300)))) == 1
