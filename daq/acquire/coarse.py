@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import scipy.fft
@@ -22,6 +22,7 @@ FACTORS = (32, 16, 8, 4, 2)
 TAPS_PER_FACTOR = 8
 KAISER_BETA = 5.0
 PASS, STOP = 0.30, 0.45  # edges of the kernel's taper, in cycles per decimated sample
+KEPT = 128  # searches: 6 ms each
 LEAST = 64  # decimated samples of a template
 LOST = 0.02  # of the filtered noise's variance may lie above the pass band
 RINGING = 8  # decimated samples by which the taper lengthens the kernel at each end
@@ -139,8 +140,9 @@ def decimate_record(x: I16, factor: int, out: F32) -> None:
         low_pass(window, taps(factor), factor, out)
 
 
+@lru_cache(KEPT)
 def coarse(one: Filter, threshold: float, factor: int) -> Coarse:
-    """The search for pulses above `threshold` [counts]."""
+    """The search for pulses above `threshold` [counts]; kept: who waits for the next run has it again."""
     sign = one.sign
     first, kernel = _kernel(one, factor)
     before, after = _envelopes(one, factor)
