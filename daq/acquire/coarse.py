@@ -142,7 +142,7 @@ def decimate_record(x: I16, factor: int, out: F32) -> None:
 
 @lru_cache(KEPT)
 def coarse(one: Filter, threshold: float, factor: int) -> Coarse:
-    """The search for pulses above `threshold` [counts]; kept: who waits for the next run has it again."""
+    """The search for pulses above `threshold` [counts]; kept for whoever asks again."""
     sign = one.sign
     first, kernel = _kernel(one, factor)
     before, after = _envelopes(one, factor)

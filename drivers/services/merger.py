@@ -6,11 +6,11 @@ import numpy as np
 
 from drivers.digitizer.digitizer import Samples
 
-BLOCK_S, BLOCK_BYTES = 0.03, 1 << 20  # so long that traces still come 30 times a second
+BLOCK_S, BLOCK_BYTES = 0.025, 1 << 20  # so long that traces still come 40 times a second
 
 
 class Merger:
-    """Joins contiguous packets up to about 30 ms or 1 MB; bigger ones pass without a copy."""
+    """Joins contiguous packets up to about 25 ms or 1 MB; bigger ones pass without a copy."""
 
     def __init__(self, *, rate_hz: float, n_channels: int) -> None:
         by_size = BLOCK_BYTES // (2 * n_channels)

@@ -35,7 +35,7 @@ from tests.system.chain import until
 from tests.system.digitizer_double import T0_NS, DigitizerDouble
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
-LENGTH, PRETRIGGER, RATE_HZ, BLOCK = 8192, 2048, 1_000_000, 30_000
+LENGTH, PRETRIGGER, RATE_HZ, BLOCK = 8192, 2048, 1_000_000, 25_000
 WARM_S = 3.0
 ROTATE_S = 20.0  # of the log
 MADE_S = 3  # seconds of samples, which are repeated

@@ -237,7 +237,7 @@ def test_a_closed_digitizer_says_so():
 # --- the merger -------------------------------------------------------------------------------
 
 
-def test_small_packets_become_blocks_of_thirty_milliseconds():
+def test_small_packets_become_blocks_of_at_least_25_milliseconds():
     merger = Merger(rate_hz=1000.0, n_channels=2)
     packets = [Samples(at, values(at, at + 6, 2)) for at in range(0, 66, 6)]
     blocks = [block for packet in packets for block in merger.add(packet)] + merger.flush()
