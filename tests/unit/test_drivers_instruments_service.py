@@ -182,6 +182,7 @@ def test_a_write_answers_with_what_is_held_then_and_is_a_reading(service, device
 def test_a_read_answers_and_an_action_acts(service, devices):
     assert service[0].call("read", instrument="good", parameter="age")["value"] == 3.0
     assert service[0].call("act", instrument="good", action="forget") == {}
+    service[0].call("read", instrument="good", parameter="age")  # answered after what came before
     assert devices["good"].held["FORGET?"] == ""
 
 
