@@ -45,26 +45,27 @@ class DigitizerDouble(threading.Thread):
         self.go_on, self.done = threading.Event(), threading.Event()
         self.durable = 0
         self.wants: list[int] = []
+        self._sent = 0  # bytes since it was last asked, which the credit bounds
         self._socket = sockets.join_blocks(endpoint)
 
     def run(self) -> None:
-        at, credit, sent = None, 0, 0
+        at, credit = None, 0
         self._hello()
         while not self.done.is_set():
-            idle = at is None or at >= self.samples.shape[1] or sent >= credit
+            idle = at is None or at >= self.samples.shape[1] or self._sent >= credit
             if self._socket.poll(20 if idle or self._held(at) else 0):
                 message = codec.decode(self._socket.recv(), StreamWant, StreamAck)
                 assert message.epoch == self.epoch
                 credit = message.credit
                 if isinstance(message, StreamWant):
-                    at, sent = message.start, 0
+                    at, self._sent = message.start, 0
                     self.wants.append(message.start)
                 else:
                     self.durable = message.durable
             elif at is None:
                 self._hello()
             elif not idle and not self._held(at):
-                at, sent = self._block(at), sent + 1
+                at = self._block(at)
         self._socket.close(0)
 
     def _held(self, at: int | None) -> bool:
@@ -105,6 +106,7 @@ class DigitizerDouble(threading.Thread):
         )
         block = np.ascontiguousarray(self.samples[:, at:stop])
         self._socket.send_multipart([codec.encode(header), block.tobytes()])
+        self._sent += block.nbytes
         if stop == self.samples.shape[1]:
             end = StreamEnd(digitizer=self.digitizer, epoch=self.epoch, stop=stop)
             self._socket.send(codec.encode(end))
