@@ -87,6 +87,10 @@ class VersionError(WireError):
     """A peer that speaks another version of a schema."""
 
 
+class NotSharedError(WireError):
+    """Memory that another process shares, and this one cannot come to."""
+
+
 class ServiceTimeoutError(ScheeliteError):
     """A service did not answer in time."""
 

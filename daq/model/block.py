@@ -42,9 +42,7 @@ class Block:
 
 
 def joined(blocks: Sequence[Block]) -> Block:
-    """Contiguous blocks of one digitizer, at least one, as one block."""
-    if len(blocks) == 1:
-        return blocks[0]
+    """Contiguous blocks of one digitizer, at least one, as one block with samples of its own."""
     samples = np.concatenate([block.samples for block in blocks], axis=1)
     samples.flags.writeable = False
     anchors = tuple(anchor for block in blocks for anchor in block.anchors)

@@ -10,9 +10,9 @@ energy_ev, placed, found, low, high}; null without), "threshold" ({"half_ev", "s
 ({"value", "sigma", "in_force", "control", "pulses": control pulses, [UTC in s, height relative to
 the first]}; null without), "drops" by cause}}, "epoch", "gaps",
 "lost_samples", "safe": {"records", "until_ns"}, "unsafe", "digitizers": {name: {"state", "rate_hz",
-"next", "begun" (times that blocks came which were asked for anew), "refused"}}, "disk_hours_left":
-number or null, "label" ("" without one), "problem"}. A channel's records are those no salt reaches
-into.
+"next", "begun" (times that blocks came which were asked for anew), "shared" (its samples come
+through memory), "refused"}}, "disk_hours_left": number or null, "label" ("" without one),
+"problem"}. A channel's records are those no salt reaches into.
 State is one of "idle", "running", "paused", "paused-by-disk", "stopping", "failed".
 """
 
@@ -36,6 +36,7 @@ import msgspec
 
 from daq.errors import (
     DiskFullError,
+    NotSharedError,
     RefusedError,
     ScheeliteError,
     StorageError,
@@ -43,7 +44,7 @@ from daq.errors import (
     WireError,
 )
 from daq.model.batch import Batch
-from daq.model.block import Block
+from daq.model.block import Block, joined
 from daq.model.channel import Channel
 from daq.model.record import DEAD_CAUSES
 from daq.services import heap, marks
@@ -318,7 +319,11 @@ class Core:
         sockets.offer(self._blocks, stream.peer, codec.encode(message))
 
     def _block(self, stream: Stream, peer: bytes, header: BlockHeader, samples: memoryview) -> None:
-        gaps, block = stream.take(peer, header, samples, self._clock())
+        try:
+            gaps, block = stream.take(peer, header, samples, self._clock())
+        except NotSharedError:
+            self._ask(stream, stream.next)
+            raise
         self._progress += 1
         for anchor in block.anchors:
             self._clocks[stream.name].take(anchor)
@@ -329,7 +334,7 @@ class Core:
             # in a run, or one that pauses, what it took of this stream may not be durable yet
             if recording is None and not self._paused:
                 stream.durable = block.stop
-            for batch in self._idle[stream.name].feed(gaps, block):
+            for batch in self._idle[stream.name].feed(gaps, joined([block])):
                 self._show(batch, self._inputs.channels[stream.name])
         if block.samples.size:
             self._look(stream, block)
@@ -374,7 +379,8 @@ class Core:
                 self._finish(recording)
         self._inbox.settle(self._recording)
         for stream in self._streams.values():
-            message = stream.acknowledgment()
+            held = self._recording.held_bytes(stream.name) if self._recording is not None else 0
+            message = stream.acknowledgment(held)
             if message is not None:
                 self._send(stream, message)
 

@@ -14,6 +14,7 @@ from daq.services.recording import DigitizerFacts
 from daq.services.setup import channels_of, filters_of, silent_after_s
 from daq.services.streams import Stream
 from daq.settings.loader import Settings
+from daq.wire import sockets
 from daq.wire.schemas import StreamHello
 
 
@@ -22,7 +23,8 @@ class Inputs:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
-        self.streams = {name: Stream(name) for name in settings.digitizer_names}
+        local = sockets.is_local(settings.endpoint("core.blocks"))
+        self.streams = {name: Stream(name, local) for name in settings.digitizer_names}
         self.channels: dict[str, list[Channel]] = {}
         self.clocks: dict[str, Clock] = {}
         self.filters = filters_of(settings)
@@ -122,6 +124,7 @@ class Inputs:
                 "rate_hz": stream.hello.rate_hz if stream.hello else 0.0,
                 "next": stream.next,
                 "begun": stream.n_begun,
+                "shared": stream.shares,
                 "refused": stream.refused,
             }
             for name, stream in self.streams.items()

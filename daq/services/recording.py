@@ -280,6 +280,10 @@ class Recording:
         """Whether every digitizer has reached its stop."""
         return self._pipeline.done
 
+    def held_bytes(self, digitizer: str) -> int:
+        """Of the samples that came last, so many are still to be read where they lie."""
+        return sum(block.samples.nbytes for block in self._held.get(digitizer, ()))
+
     def _hold(self, digitizer: str, block: Block) -> None:
         held = self._held.setdefault(digitizer, [])
         if held and held[-1].stop != block.start:
@@ -514,7 +518,8 @@ class Recording:
         self._writer.close()
 
     def drop(self) -> None:
-        """Let go of the log after it failed; what was durable stays."""
+        """Let go of the log after it failed, and of what was not fed; what was durable stays."""
+        self._held.clear()
         self._writer.close()
 
     def _hear(self, digitizer: str, block: Block) -> None:

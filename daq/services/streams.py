@@ -1,6 +1,7 @@
 """The core's side of `blocks`: one digitizer's stream, without sockets.
 
-Credit bounds what is on the way; a block is acknowledged only when all it led to is durable.
+Credit bounds what is on the way; a block is acknowledged only when all it led to is durable. From a
+process of this machine samples come through memory that both share, if that can be had.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from daq.errors import WireError
+from daq.errors import NotSharedError, WireError
 from daq.model.block import Block, Gap
 from daq.model.clock import Anchor
-from daq.wire.schemas import BlockHeader, Message, StreamAck, StreamEnd, StreamHello, StreamWant
+from daq.wire import shared
+from daq.wire.schemas import (
+    BlockHeader,
+    Message,
+    SharedItem,
+    StreamAck,
+    StreamEnd,
+    StreamHello,
+    StreamWant,
+)
 
-WINDOW = 64 << 20  # bytes that may be on the way
+WINDOW = shared.SIZE  # bytes that may be on the way
 
 
 @dataclass(slots=True)
@@ -22,15 +32,20 @@ class Stream:
     """What the core knows of one digitizer. `peer` is its address on the ROUTER socket."""
 
     name: str
+    local: bool = False  # it is a process of this machine
     peer: bytes = b""
     hello: StreamHello | None = None
     wanted: bool = False  # blocks were asked for, and none other may come
-    begun: bool = False  # what comes is what was asked for last, not what was under way before
+    asked: int = 0  # times that blocks were asked for
+    begun: bool = False  # what was asked for last has begun to come
     n_begun: int = 0  # times that it has come, as from a digitizer's process that was started again
     next: int = 0  # the sample that comes next
     durable: int = 0
     taken: int = 0  # bytes taken since the StreamWant
-    told: tuple[int, int] = (0, 0)  # the last acknowledgment sent
+    memory: shared.Incoming | None = None  # that its latest block lay in
+    shares: bool = False  # there can be such
+    in_memory: int = 0  # bytes taken that lay in it
+    told: tuple[int, int, int] = (0, 0, 0)  # the last acknowledgment sent
     heard_s: float = 0.0  # when the last block came
     ended: int | None = None
     refused: int = 0  # messages that could not be understood
@@ -50,33 +65,45 @@ class Stream:
             self.ended = None
         self.anchors = [Anchor(a.sample, a.t_ns) for a in hello.anchors]
         if fresh:
-            self.wanted = False
+            self.wanted, self.shares = False, self.local
         return fresh
 
     def want(self, start: int, now_s: float) -> StreamWant:
         """Ask for everything from `start` on; a hello must have come."""
         assert self.hello is not None
         self.wanted, self.next, self.taken, self.heard_s = True, start, 0, now_s
-        self.durable, self.told, self.ended, self.begun = 0, (0, WINDOW), None, False
-        return StreamWant(epoch=self.hello.epoch, start=start, credit=WINDOW)
+        self.durable, self.told, self.ended, self.begun = 0, (0, WINDOW, 0), None, False
+        self.asked += 1
+        return StreamWant(
+            epoch=self.hello.epoch,
+            start=start,
+            asked=self.asked,
+            credit=WINDOW,
+            shared=self.shares,
+        )
 
     def take(
         self, peer: bytes, header: BlockHeader, frame: memoryview, now_s: float
     ) -> tuple[list[Gap], Block]:
         """The gaps before a block and the block, without what was taken before.
 
-        WireError where it is not what was agreed, or comes late over a connection that was lost.
+        Its samples stay as they are until it is no longer `held` in an acknowledgment. WireError
+        where it is not what was agreed, or comes late over a connection that was lost; as
+        NotSharedError where it must be asked for anew, to come by the socket.
         """
         hello = self._agreed(peer, header, "block")
+        if header.asked != self.asked:  # sent before the digitizer heard of what was asked last
+            return [], Block(self.next, np.empty((header.n_channels, 0), "<i2"))
         shape = (header.n_channels, header.n_samples)
+        if header.shared is not None:
+            frame = self._shared(header.shared, 2 * shape[0] * shape[1])
         if header.n_channels != len(hello.channels) or frame.nbytes != 2 * shape[0] * shape[1]:
             raise WireError(
                 f"expected {len(hello.channels)} channels of int16 from {self.name}, "
                 f"found {shape[0]} x {shape[1]} samples in {frame.nbytes} bytes"
             )
-        if not self._begins(header):
-            self.taken += frame.nbytes
-            return [], Block(self.next, np.empty((header.n_channels, 0), "<i2"))
+        if not self.begun:
+            self.begun, self.n_begun = True, self.n_begun + 1
         known = min(max(self.next - header.start, 0), header.n_samples)
         samples = np.frombuffer(frame, "<i2").reshape(shape)[:, known:]
         samples.flags.writeable = False
@@ -91,25 +118,35 @@ class Stream:
         self._agreed(peer, end, "end")
         self.ended = end.stop
 
-    def _begins(self, header: BlockHeader) -> bool:
-        """Whether what was asked for last has begun; before it come blocks asked for earlier."""
-        gaps = [(gap.start, gap.stop) for gap in header.gaps]
-        if not self.begun and (
-            header.start <= self.next or any(start <= self.next < stop for start, stop in gaps)
-        ):
-            self.begun, self.n_begun = True, self.n_begun + 1
-        return self.begun
-
-    def acknowledgment(self) -> Message | None:
-        """What to tell the digitizer now, if it is new enough to be worth a message."""
-        told_durable, told_credit = self.told
-        credit = self.taken + WINDOW
+    def acknowledgment(self, held: int) -> Message | None:
+        """What to tell the digitizer now, if it is new enough to be worth a message; of what was
+        taken, `held` bytes are still to be read."""
+        told_durable, told_credit, told_free = self.told
+        credit, free = self.taken + WINDOW, max(self.in_memory - held, told_free)
         if self.hello is None or not self.wanted:
             return None
-        if self.durable <= told_durable and credit - told_credit < WINDOW // 4:
+        news = max(credit - told_credit, free - told_free)
+        if self.durable <= told_durable and news < WINDOW // 4:
             return None
-        self.told = (max(self.durable, told_durable), credit)
-        return StreamAck(epoch=self.hello.epoch, durable=self.told[0], credit=credit)
+        self.told = (max(self.durable, told_durable), credit, free)
+        token = self.memory.token if self.memory is not None else ""
+        return StreamAck(
+            epoch=self.hello.epoch, durable=self.told[0], credit=credit, token=token, free=free
+        )
+
+    def _shared(self, place: SharedItem, n_bytes: int) -> memoryview:
+        """Samples that the digitizer put into memory."""
+        if not self.shares:
+            raise WireError(f"expected samples of {self.name} by the socket, found them in memory")
+        if self.memory is None or self.memory.token != place.token:
+            try:
+                self.memory, self.in_memory = shared.Incoming(place), 0
+            except NotSharedError:
+                self.shares = False
+                raise
+            self.told = (*self.told[:2], 0)
+        self.in_memory += n_bytes
+        return self.memory.read(place.at, n_bytes)
 
     def _agreed(self, peer: bytes, message: BlockHeader | StreamEnd, what: str) -> StreamHello:
         """The hello of the stream that was asked for; WireError for a message about another."""

@@ -49,6 +49,15 @@ class GapItem(msgspec.Struct, frozen=True, array_like=True):
     cause: Annotated[str, Meta(max_length=16)]
 
 
+class SharedItem(msgspec.Struct, frozen=True, array_like=True):
+    """(pid, fd, token, at): samples lie at byte `at` of memory that process `pid` shares."""
+
+    pid: Count
+    fd: Count
+    token: Name
+    at: Count
+
+
 class StreamHello(Message, frozen=True, tag="stream-hello"):
     """Digitizer to core, at connect and whenever the stream begins anew.
 
@@ -73,15 +82,22 @@ class StreamHello(Message, frozen=True, tag="stream-hello"):
 
 
 class StreamWant(Message, frozen=True, tag="stream-want"):
-    """Core to digitizer: send `epoch` from `start` on; `credit` bytes may be on the way."""
+    """Core to digitizer: send `epoch` from `start` on; `credit` bytes may be on the way.
+
+    `asked` comes back in each block. `shared`: they may lie in memory, in another than that of an
+    earlier StreamWant.
+    """
 
     epoch: Name
     start: Count
+    asked: Count
     credit: Count
+    shared: bool = False
 
 
 class BlockHeader(Message, frozen=True, tag="block"):
-    """Digitizer to core; the next frame is int16 little-endian [channel, sample].
+    """Digitizer to core; the next frame is int16 little-endian [channel, sample], or they lie in
+    `shared` memory and there is no frame.
 
     Gaps are the stretches that were lost between the previous block sent and this one; they end
     at or before `start`.
@@ -89,11 +105,13 @@ class BlockHeader(Message, frozen=True, tag="block"):
 
     digitizer: Name
     epoch: Name
+    asked: Count
     start: Count
     n_channels: Count
     n_samples: Count
     anchors: list[AnchorItem] = []
     gaps: list[GapItem] = []
+    shared: SharedItem | None = None
 
 
 class StreamEnd(Message, frozen=True, tag="stream-end"):
@@ -106,11 +124,14 @@ class StreamEnd(Message, frozen=True, tag="stream-end"):
 
 class StreamAck(Message, frozen=True, tag="stream-ack"):
     """Core to digitizer: what is before `durable` in `epoch` need not be kept; `credit` bytes in
-    all since the StreamWant may have been sent."""
+    all since the StreamWant may have been sent. `free` bytes in all of those that lay in the memory
+    `token` were read for good."""
 
     epoch: Name
     durable: Count
     credit: Count
+    token: Annotated[str, Meta(max_length=64)] = ""
+    free: Count = 0
 
 
 # --- commands: ROUTER <- DEALER ---------------------------------------------------------------

@@ -55,6 +55,11 @@ def readable(socket: Socket) -> bool:
     return bool(int(socket.getsockopt(EVENTS)) & POLLIN)
 
 
+def is_local(endpoint: str) -> bool:
+    """Whether only processes of this machine can come there."""
+    return endpoint.startswith("ipc://")
+
+
 def serve_blocks(endpoint: str) -> Socket:
     """The core's end of `blocks`: ROUTER, nothing is dropped, credit bounds what is on the way."""
     socket = _socket(zmq.ROUTER, hwm=0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from daq.errors import WireError
 from daq.model.block import Gap
 from daq.model.clock import Anchor
-from daq.wire import codec, sockets
+from daq.wire import codec, shared, sockets
 from daq.wire.schemas import (
     AnchorItem,
     BlockHeader,
@@ -66,6 +66,8 @@ class Uplink:
         self._digitizer, self._clock = digitizer, clock
         self._buffer_s, self._buffer_bytes = buffer_s, int(buffer_bytes)
         self._streams: deque[Stream] = deque()
+        self._asked = 0  # which StreamWant is in force
+        self._memory: shared.Outgoing | None = None  # that the core reads from
         self._lost_before = self._gaps_before = 0  # of streams that are done
         self._hello_at = 0.0
         self._n_hellos = self._n_blocks = 0
@@ -121,8 +123,10 @@ class Uplink:
             stream.end_told = sockets.offer(self.socket, codec.encode(end))
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Give the socket and the memory back."""
         self.socket.close(0)
+        if self._memory is not None:
+            self._memory.close()
 
     # --- how it stands ----------------------------------------------------------------------
 
@@ -169,9 +173,22 @@ class Uplink:
         self.problem = ""
         if isinstance(message, StreamAck):
             stream.ring.acknowledge(message.durable, message.credit)
+            if self._memory is not None and message.token == self._memory.token:
+                self._memory.free(message.free)
         else:
             stream.ring.want(message.start, message.credit)
-            stream.end_told = False
+            stream.end_told, self._asked = False, message.asked
+            self._share(message.shared)
+
+    def _share(self, wanted: bool) -> None:
+        """Have fresh memory for blocks to come: the core may still read in the one before."""
+        if self._memory is not None:
+            self._memory.close()
+        try:
+            self._memory = shared.Outgoing(shared.SIZE) if wanted else None
+        except OSError as error:
+            self._memory = None
+            logger.warning("Samples go by the socket; no memory for them: %s", error)
 
     def _told_of(self, message: StreamWant | StreamAck) -> Stream:
         """The stream that is spoken of; WireError where it is another one, such as one before."""
@@ -207,19 +224,28 @@ class Uplink:
         self._hello_at = self._clock() + (HELLO_S if arrives else AWAY_S)
 
     def _send_piece(self, stream: Stream, piece: Piece) -> bool:
-        """Send a block; where nobody is there any more, wait for the next StreamWant."""
+        """Send a block; False where there is no room for it yet, or nobody there any more: then
+        wait for the next StreamWant."""
         block = piece.block
+        samples, place = block.samples.data.cast("B"), None
+        if self._memory is not None and self._memory.takes(samples.nbytes):
+            place = self._memory.put(samples)
+            if place is None:
+                return False
         header = BlockHeader(
             seq=self._n_blocks + 1,
             digitizer=self._digitizer,
             epoch=stream.facts.stream,
+            asked=self._asked,
             start=block.start,
             n_channels=block.samples.shape[0],
             n_samples=block.samples.shape[1],
             anchors=[AnchorItem(a.sample, a.t_ns) for a in block.anchors],
             gaps=[GapItem(g.start, g.stop, g.exact, g.cause) for g in piece.gaps],
+            shared=place,
         )
-        if not sockets.offer(self.socket, codec.encode(header), block.samples.data.cast("B")):
+        frames = [codec.encode(header)] if place is not None else [codec.encode(header), samples]
+        if not sockets.offer(self.socket, *frames):
             stream.ring.halt()
             return False
         self._n_blocks += 1

@@ -90,6 +90,7 @@ class Repeating(DigitizerDouble):
         header = BlockHeader(
             digitizer=self.digitizer,
             epoch=self.epoch,
+            asked=self._asked,
             start=at,
             n_channels=len(self.samples),
             n_samples=BLOCK,
@@ -97,9 +98,8 @@ class Repeating(DigitizerDouble):
             gaps=[],
         )
         payload = self._blocks[at // BLOCK % len(self._blocks)]
-        self._socket.send(codec.encode(header), 2)  # SNDMORE
-        self._socket.send(payload, copy=False)
-        self._sent += len(payload)
+        if not self._send(header, memoryview(payload)):
+            return at
         if at + BLOCK >= self._until:
             end = StreamEnd(digitizer=self.digitizer, epoch=self.epoch, stop=at + BLOCK)
             self._socket.send(codec.encode(end))
@@ -250,6 +250,6 @@ def test_cost_by_channels(runtime, tmp_path):
     for channels in (4, 8, 16, 32, 64):
         folder = tmp_path / str(channels)
         folder.mkdir()
-        _, used = flat_out(folder, channels, 640.0 / channels)
+        _, used = flat_out(folder, channels, 1600.0 / channels)
         rate = channels * RATE_HZ / used["core"] / 1e6
         note(f"chain flat out, core, {channels} ch", rate, "MS/s per CPU second")

@@ -226,7 +226,7 @@ def test_the_digitizer_service_delivers_the_bench_to_a_core(started, runtime):
         peer, header = sockets.receive(core)
         hello = codec.decode(header, StreamHello)
         start = at = hello.oldest
-        want = StreamWant(epoch=hello.epoch, start=start, credit=1 << 30)
+        want = StreamWant(epoch=hello.epoch, start=start, asked=1, credit=1 << 30)
         assert sockets.offer(core, peer, codec.encode(want))
         while at < start + 250_000:
             assert core.poll(1000 * WAIT_S)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import numpy as np
 
-from daq.wire import codec, sockets
+from daq.wire import codec, shared, sockets
 from daq.wire.schemas import (
     AnchorItem,
     BlockHeader,
@@ -45,23 +46,30 @@ class DigitizerDouble(threading.Thread):
         self.go_on, self.done = threading.Event(), threading.Event()
         self.durable = 0
         self.wants: list[int] = []
+        self._asked = 0  # which StreamWant is in force
         self._sent = 0  # bytes since it was last asked, which the credit bounds
+        self._memory: shared.Outgoing | None = None
+        self._full = False  # it has no room until the core says something
         self._socket = sockets.join_blocks(endpoint)
 
     def run(self) -> None:
         at, credit = None, 0
         self._hello()
         while not self.done.is_set():
-            idle = at is None or at >= self.samples.shape[1] or self._sent >= credit
+            idle = at is None or at >= self.samples.shape[1] or self._sent >= credit or self._full
             if self._socket.poll(20 if idle or self._held(at) else 0):
                 message = codec.decode(self._socket.recv(), StreamWant, StreamAck)
+                self._full = False
                 assert message.epoch == self.epoch
                 credit = message.credit
                 if isinstance(message, StreamWant):
-                    at, self._sent = message.start, 0
+                    at, self._sent, self._asked = message.start, 0, message.asked
+                    self._memory = shared.Outgoing(shared.SIZE) if message.shared else None
                     self.wants.append(message.start)
                 else:
                     self.durable = message.durable
+                    if self._memory is not None and message.token == self._memory.token:
+                        self._memory.free(message.free)
             elif at is None:
                 self._hello()
             elif not idle and not self._held(at):
@@ -87,7 +95,7 @@ class DigitizerDouble(threading.Thread):
         self._socket.send(codec.encode(hello))
 
     def _block(self, at: int) -> int:
-        gaps = []
+        gaps, before = [], at
         if self.gap is not None and at == self.gap[0]:
             gaps, at = [GapItem(*self.gap, True, "overflow")], self.gap[1]
         stop = min(at + self.n, self.samples.shape[1])
@@ -98,6 +106,7 @@ class DigitizerDouble(threading.Thread):
         header = BlockHeader(
             digitizer=self.digitizer,
             epoch=self.epoch,
+            asked=self._asked,
             start=at,
             n_channels=len(self.samples),
             n_samples=stop - at,
@@ -105,9 +114,22 @@ class DigitizerDouble(threading.Thread):
             gaps=gaps,
         )
         block = np.ascontiguousarray(self.samples[:, at:stop])
-        self._socket.send_multipart([codec.encode(header), block.tobytes()])
-        self._sent += block.nbytes
+        if not self._send(header, block.data.cast("B")):
+            return before
         if stop == self.samples.shape[1]:
             end = StreamEnd(digitizer=self.digitizer, epoch=self.epoch, stop=stop)
             self._socket.send(codec.encode(end))
         return stop
+
+    def _send(self, header: BlockHeader, samples: memoryview) -> bool:
+        """Send a block as its core wants it; False where that must wait."""
+        frames = [samples]
+        if self._memory is not None:
+            place = self._memory.put(samples)
+            self._full = place is None
+            if place is None:
+                return False
+            header, frames = msgspec.structs.replace(header, shared=place), []
+        self._socket.send_multipart([codec.encode(header), *frames], copy=False)
+        self._sent += samples.nbytes
+        return True

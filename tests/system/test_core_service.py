@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from daq.settings.loader import Settings, parse
 from daq.store import names, numbers
 from daq.store.log import recover
 from daq.wire import codec, sockets
-from daq.wire.schemas import Pulses, State, StreamHello, Traces
+from daq.wire.schemas import BlockHeader, Pulses, SharedItem, State, StreamHello, Traces
 from tests.system.digitizer_double import T0_NS, DigitizerDouble
 
 CONFIG = """
@@ -124,6 +125,50 @@ def test_a_stream_becomes_a_run_and_everything_is_acknowledged(settings):
     recovery = recover(folder)
     assert recovery.ended
     assert recovery.problems == []
+
+
+class Elsewhere(DigitizerDouble):
+    """Shares memory that its core cannot come to, as from another container."""
+
+    n_shared = 0
+
+    def _send(self, header: BlockHeader, samples: memoryview) -> bool:
+        if self._memory is None:
+            return super()._send(header, samples)
+        self.n_shared += 1
+        place = SharedItem(os.getpid(), 1 << 40, "ab" * 16, 64)
+        header = msgspec.structs.replace(header, shared=place)
+        self._socket.send(codec.encode(header))
+        return True
+
+
+def test_where_memory_cannot_be_shared_samples_come_by_the_socket(settings):
+    endpoint = settings.endpoint("core.blocks")
+    digitizer = Elsewhere(endpoint, pulses(), hold_at=35_000)
+    with core_of(settings):
+        digitizer.start()
+        try:
+            folder = start(settings)
+            until(lambda: status(settings)["elapsed_s"] == 3.5, "all samples so far")
+            assert digitizer.n_shared
+            table = status(settings)["digitizers"]["d"]
+            assert not table["shared"]
+            assert table["refused"]
+            assert "expected memory that process" in status(settings)["problem"]
+            digitizer.go_on.set()
+            until(lambda: status(settings)["run"] is None, "the end of the run")
+            assert status(settings)["last"]["records"] == {"A": len(AT), "B": len(AT)}
+        finally:
+            digitizer.done.set()
+            digitizer.join()
+    assert recover(folder).problems == []
+
+
+def test_samples_of_this_machine_come_through_memory(settings):
+    with core_of(settings), digitizer_of(settings, pulses(), hold_at=30_000):
+        start(settings)
+        until(lambda: status(settings)["elapsed_s"] == 3.0, "samples")
+        assert status(settings)["digitizers"]["d"]["shared"]
 
 
 def test_a_second_run_is_refused_while_one_is_recorded(settings):

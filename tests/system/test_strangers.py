@@ -13,7 +13,7 @@ import msgspec
 from daq.services import system
 from daq.store.verify import verify
 from daq.wire import codec, schemas, sockets
-from daq.wire.schemas import BlockHeader, RawRequest, Request, StreamEnd, StreamHello
+from daq.wire.schemas import BlockHeader, RawRequest, Request, SharedItem, StreamEnd, StreamHello
 from tests.system.chain import bench, core, services, until
 
 SEED, EACH = 20261126, 150
@@ -28,7 +28,16 @@ HELLO = StreamHello(
 )
 VALID: dict[str, list[schemas.Message]] = {
     "core.blocks": [
-        BlockHeader(digitizer="targets", epoch="x", start=0, n_channels=1, n_samples=8),
+        BlockHeader(digitizer="targets", epoch="x", asked=1, start=0, n_channels=1, n_samples=8),
+        BlockHeader(
+            digitizer="targets",
+            epoch="x",
+            asked=1,
+            start=0,
+            n_channels=1,
+            n_samples=8,
+            shared=SharedItem(1, 3, "ab", 64),
+        ),
         StreamEnd(digitizer="targets", epoch="x", stop=10),
         StreamEnd(digitizer="nobody", epoch="x", stop=10),
     ],

@@ -95,7 +95,7 @@ class Core:
             self.epochs.append(hello.epoch)
             self.offset = 0 if self.numbered else None
             self.expected = hello.oldest
-        want = StreamWant(epoch=hello.epoch, start=self.expected, credit=PLENTY)
+        want = StreamWant(epoch=hello.epoch, start=self.expected, asked=1, credit=PLENTY)
         sockets.offer(self.socket, peer, codec.encode(want))
 
     def _take(self, header: BlockHeader, frame: bytes) -> None:
@@ -254,12 +254,14 @@ def test_the_account_finds_what_is_wrong(runtime):
     core = Core(f"ipc://{runtime}/blocks", numbered=True)
     core.expected = core.offset = 0
     good = Counter().samples(0, 10)
-    header = BlockHeader(digitizer="d", epoch="e", start=0, n_channels=2, n_samples=10)
+    header = BlockHeader(digitizer="d", epoch="e", asked=1, start=0, n_channels=2, n_samples=10)
     core._take(header, good.tobytes())
     assert core.wrong == []
     bad = Counter().samples(10, 20)
     bad[0, 3] += 1
-    core._take(BlockHeader(digitizer="d", epoch="e", start=10, n_channels=2, n_samples=10), bad)
+    core._take(
+        BlockHeader(digitizer="d", epoch="e", asked=1, start=10, n_channels=2, n_samples=10), bad
+    )
     core._take(header, good.tobytes())
     assert core.wrong == ["samples from 10 are not their own", "0, not 20"]
     core.socket.close(0)

@@ -19,6 +19,7 @@ HELLO = StreamHello(
 BLOCK = BlockHeader(
     digitizer="d",
     epoch="e",
+    asked=1,
     start=5,
     n_channels=1,
     n_samples=2,

@@ -11,11 +11,12 @@ import pytest
 
 from daq.errors import UsageError
 from daq.services.service import Waker
-from daq.wire import codec, sockets
+from daq.wire import codec, shared, sockets
 from daq.wire.schemas import BlockHeader, State, StreamAck, StreamEnd, StreamHello, StreamWant
 from drivers.digitizer.stream import StreamDigitizer
 from drivers.services.digitizer import DigitizerService, Endpoints, Limits
 from tests.digitizer_server import T0_NS, DigitizerServer, values
+from tests.limits import no_memory
 
 WAIT_S = 10.0
 PLENTY = 1 << 30
@@ -27,9 +28,11 @@ class Core:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self.socket = sockets.serve_blocks(endpoint)
-        self.expected, self.epoch = 0, ""
+        self.expected, self.asked, self.epoch = 0, 0, ""
         self.gaps, self.anchors = [], []
         self.samples = np.empty((2, 0), np.int16)
+        self.memory: shared.Incoming | None = None  # that the last block lay in
+        self.n_memories = 0
 
     def restart(self) -> None:
         """Die, and come back knowing nothing."""
@@ -53,19 +56,42 @@ class Core:
                 self.epoch = message.epoch
                 return message
 
-    def want(self, start: int, credit: int = PLENTY) -> None:
+    def want(self, start: int, credit: int = PLENTY, shared: bool = False) -> None:
         self.expected = start
-        self._tell(StreamWant(epoch=self.epoch, start=start, credit=credit))
+        self.asked += 1
+        self._tell(
+            StreamWant(
+                epoch=self.epoch, start=start, asked=self.asked, credit=credit, shared=shared
+            )
+        )
 
-    def acknowledge(self, durable: int, credit: int = PLENTY, epoch: str = "") -> None:
-        self._tell(StreamAck(epoch=epoch or self.epoch, durable=durable, credit=credit))
+    def acknowledge(
+        self, durable: int, credit: int = PLENTY, epoch: str = "", free: int = 0
+    ) -> None:
+        token = self.memory.token if self.memory is not None else ""
+        self._tell(
+            StreamAck(
+                epoch=epoch or self.epoch, durable=durable, credit=credit, token=token, free=free
+            )
+        )
 
     def receive(self, until: int) -> None:
         """Blocks, until sample `until` is there; those that do not follow are not for us."""
         while self.expected < until:
             header, rest = self.next()
             if isinstance(header, BlockHeader):
-                self._take(header, rest[0])
+                self._take(header, rest)
+
+    def receive_what_comes(self) -> None:
+        """Blocks, until none comes between two hellos."""
+        came = True
+        while came:
+            came = False
+            header, rest = self.next()
+            while isinstance(header, BlockHeader):
+                self._take(header, rest)
+                came = True
+                header, rest = self.next()
 
     def end(self) -> StreamEnd:
         while True:
@@ -73,16 +99,24 @@ class Core:
             if isinstance(message, StreamEnd):
                 return message
 
-    def _take(self, header: BlockHeader, frame: bytes) -> None:
-        start = header.gaps[0].start if header.gaps else header.start
-        if start != self.expected:
+    def _take(self, header: BlockHeader, rest: list[bytes]) -> None:
+        if header.asked != self.asked:
             return  # sent for a want before this one
+        frame = rest[0] if rest else self._shared(header)
+        assert self.expected == (header.gaps[0].start if header.gaps else header.start)
         samples = np.frombuffer(frame, "<i2").reshape(header.n_channels, header.n_samples)
         stop = header.start + header.n_samples
         np.testing.assert_array_equal(samples, values(header.start, stop, header.n_channels))
         self.gaps += [(g.start, g.stop, g.exact, g.cause) for g in header.gaps]
         self.anchors += [(a.sample, a.t_ns) for a in header.anchors]
         self.expected = stop
+
+    def _shared(self, header: BlockHeader) -> memoryview:
+        place = header.shared
+        assert place is not None
+        if self.memory is None or self.memory.token != place.token:
+            self.memory, self.n_memories = shared.Incoming(place), self.n_memories + 1
+        return self.memory.read(place.at, 2 * header.n_channels * header.n_samples)
 
     def _tell(self, message) -> None:
         assert sockets.offer(self.socket, self.peer, codec.encode(message))
@@ -172,6 +206,49 @@ def test_only_the_credit_is_sent(serve, server, core):
         assert isinstance(core.next()[0], StreamHello)
     core.acknowledge(0, credit=4 * 240)
     core.receive(240)
+
+
+def test_samples_come_through_memory_where_the_core_wants_that(serve, server, core):
+    server.produce(1000)
+    serve()
+    core.hello()
+    core.want(0, shared=True)
+    core.receive(1000)
+    first = core.memory
+    core.want(300, shared=True)
+    core.receive(1000)
+    assert core.n_memories == 2
+    assert first is not None
+    core.want(0)
+    server.produce(500)
+    core.receive(1500)
+    assert core.n_memories == 2  # the rest by the socket
+
+
+def test_what_the_core_still_reads_is_not_overwritten(serve, server, core, monkeypatch):
+    size = 8192  # bytes
+    monkeypatch.setattr(shared, "SIZE", size)
+    server.produce(5000)
+    caller = serve()
+    core.hello()
+    status_with(caller, lambda s: s["newest"] == 5000)
+    core.want(0, shared=True)
+    core.receive_what_comes()
+    assert size // 2 < 4 * core.expected <= size  # and every sample was the right one
+    core.acknowledge(0, free=4 * core.expected)
+    core.receive(core.expected + 1)
+    assert core.gaps == []
+
+
+def test_without_memory_samples_go_by_the_socket(serve, server, core, caplog):
+    server.produce(1000)
+    serve()
+    core.hello()
+    with no_memory():
+        core.want(0, shared=True)
+        core.receive(1000)
+    assert core.n_memories == 0
+    assert "Samples go by the socket; no memory for them" in caplog.text
 
 
 def test_what_is_durable_is_not_kept(serve, server, core):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 import pytest
 
-from daq.errors import WireError
+from daq.errors import NotSharedError, WireError
 from daq.services.streams import WINDOW, Stream
+from daq.wire import shared
 from daq.wire.schemas import AnchorItem, BlockHeader, GapItem, StreamAck, StreamEnd, StreamHello
 
 
@@ -24,10 +27,10 @@ def hello(epoch: str = "e", newest: int = 100) -> StreamHello:
 
 
 def block(
-    start: int, n: int, epoch: str = "e", channels: int = 2
+    start: int, n: int, epoch: str = "e", channels: int = 2, asked: int = 1
 ) -> tuple[BlockHeader, memoryview]:
     header = BlockHeader(
-        digitizer="d", epoch=epoch, start=start, n_channels=channels, n_samples=n,
+        digitizer="d", epoch=epoch, asked=asked, start=start, n_channels=channels, n_samples=n,
         anchors=[AnchorItem(start, 7)], gaps=[GapItem(start - 1, start, True, "overflow")],
     )  # fmt: skip
     return header, memoryview(np.arange(channels * n, dtype="<i2").tobytes())
@@ -62,7 +65,7 @@ def test_it_is_told_when_what_was_asked_for_began_to_come():
         stream.want(100, now_s=1.0)
         assert stream.n_begun == n_begun - 1  # asked for, and nothing came yet
         for start in (100, 105):
-            stream.take(peer, *block(start, 5), now_s=2.0)
+            stream.take(peer, *block(start, 5, asked=n_begun), now_s=2.0)
             assert stream.n_begun == n_begun
 
 
@@ -117,12 +120,107 @@ def test_a_want_names_the_epoch_of_the_hello():
 
 def test_acknowledgments_say_what_is_durable_and_extend_the_credit():
     stream = streaming()
-    assert stream.acknowledgment() is None
+    assert stream.acknowledgment(held=0) is None
     stream.durable = 103
-    assert stream.acknowledgment() == StreamAck(epoch="e", durable=103, credit=WINDOW)
-    assert stream.acknowledgment() is None
+    assert stream.acknowledgment(held=0) == StreamAck(epoch="e", durable=103, credit=WINDOW)
+    assert stream.acknowledgment(held=0) is None
     stream.taken = WINDOW // 2
-    assert stream.acknowledgment() == StreamAck(epoch="e", durable=103, credit=WINDOW + WINDOW // 2)
+    assert stream.acknowledgment(held=0) == StreamAck(
+        epoch="e", durable=103, credit=WINDOW + WINDOW // 2
+    )
+
+
+@pytest.fixture
+def memory() -> Iterator[shared.Outgoing]:
+    memory = shared.Outgoing(1 << 16)
+    yield memory
+    memory.close()
+
+
+def sharing() -> Stream:
+    stream = Stream("d", local=True)
+    stream.greet(b"d", hello())
+    assert stream.want(100, now_s=1.0).shared
+    return stream
+
+
+def lying(
+    memory: shared.Outgoing, start: int, n: int, asked: int = 1, **other: object
+) -> tuple[BlockHeader, memoryview]:
+    """A block whose samples lie in memory, or are said to lie elsewhere."""
+    header, samples = block(start, n, asked=asked)
+    place = memory.put(samples)
+    assert place is not None
+    place = msgspec.structs.replace(place, **other)
+    return msgspec.structs.replace(header, shared=place), memoryview(b"")
+
+
+def test_samples_that_lie_in_memory_are_handed_on_as_they_are(memory):
+    stream = sharing()
+    _, taken = stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
+    assert taken.samples.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    with pytest.raises(ValueError, match="read-only"):
+        taken.samples[0, 0] = 1
+
+
+def test_what_is_held_is_not_free(memory):
+    stream = sharing()
+    for start in (100, 105):
+        stream.take(b"d", *lying(memory, start, 5), now_s=2.0)
+    stream.durable = 105
+    assert stream.acknowledgment(held=20) == StreamAck(
+        epoch="e", durable=105, credit=WINDOW + 40, token=memory.token, free=20
+    )
+    stream.durable = 110
+    assert stream.acknowledgment(held=0) == StreamAck(
+        epoch="e", durable=110, credit=WINDOW + 40, token=memory.token, free=40
+    )
+
+
+def test_room_in_memory_is_news_like_credit(memory):
+    stream = sharing()
+    stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
+    assert stream.acknowledgment(held=20) is None
+    stream.in_memory = WINDOW // 4
+    ack = stream.acknowledgment(held=0)
+    assert isinstance(ack, StreamAck)
+    assert ack.free == WINDOW // 4
+
+
+def test_what_is_free_is_counted_anew_in_another_memory(memory):
+    stream = sharing()
+    stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
+    stream.want(105, now_s=2.0)
+    other = shared.Outgoing(1 << 16)
+    stream.take(b"d", *lying(other, 105, 7, asked=2), now_s=2.0)
+    other.close()
+    stream.durable = 112
+    ack = stream.acknowledgment(held=0)
+    assert isinstance(ack, StreamAck)
+    assert (ack.token, ack.free) == (other.token, 28)
+
+
+def test_memory_that_cannot_be_reached_is_not_wanted_again_on_this_connection(memory):
+    stream = sharing()
+    with pytest.raises(NotSharedError, match="found another at its place"):
+        stream.take(b"d", *lying(memory, 100, 5, token="ab" * 16), now_s=2.0)
+    assert stream.next == 100
+    assert not stream.want(100, now_s=2.0).shared
+    gaps, late = stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
+    assert (gaps, late.samples.size, stream.next) == ([], 0, 100)
+    with pytest.raises(WireError, match="expected samples of d by the socket"):
+        stream.take(b"d", *lying(memory, 100, 5, asked=2), now_s=2.0)
+    stream.take(b"d", *block(100, 5, asked=2), now_s=2.0)
+    assert stream.next == 105
+    assert stream.greet(b"another process", hello())
+    assert stream.want(105, now_s=2.0).shared
+
+
+def test_a_place_outside_of_memory_is_refused(memory):
+    stream = sharing()
+    with pytest.raises(WireError, match="expected samples within 65536 shared bytes"):
+        stream.take(b"d", *lying(memory, 100, 5, at=1 << 40), now_s=2.0)
+    assert stream.next == 100
 
 
 def test_what_was_taken_before_is_cut_off():
@@ -146,10 +244,10 @@ def test_blocks_of_an_earlier_question_are_passed_over_when_it_is_asked_again():
     stream.take(b"d", *block(100, 5), now_s=2.0)
     stream.want(50, now_s=3.0)
     gaps, late = stream.take(b"d", *block(105, 5), now_s=3.0)  # was under way already
-    assert (gaps, late.samples.size, stream.next) == ([], 0, 50)
-    header, frame = block(60, 5)
+    assert (gaps, late.samples.size, stream.next, stream.taken) == ([], 0, 50, 0)
+    header, frame = block(60, 5, asked=2)
     header = msgspec.structs.replace(header, gaps=[GapItem(50, 60, True, "overflow")])
     gaps, first = stream.take(b"d", header, frame, now_s=3.0)
     assert ([(g.start, g.stop) for g in gaps], first.start, stream.next) == ([(50, 60)], 60, 65)
-    _, more = stream.take(b"d", *block(70, 5), now_s=3.0)
+    _, more = stream.take(b"d", *block(70, 5, asked=2), now_s=3.0)
     assert more.start == 70  # from here on a hole is a hole
