@@ -243,16 +243,18 @@ class Finder:
     def _search(self, i: int, search: Threshold, tape: Tape, first_of_stretch: int) -> None:
         state, entry = self.state, self.state.entries[i]
         first = max(state.searched, first_of_stretch + search.history)
-        if tape.stop <= first:
-            return
-        found = search.find(tape.read(first - search.history, tape.stop), first, entry.armed)
-        if i == self._main:
-            self._account(found, entry.armed, first, tape.stop)
-        entry.armed = found.armed
-        if found.at:
-            state.crossings += [(sample, i) for sample in found.at]
-            earliest = first_of_stretch + self.channel.pretrigger
-            entry.waiting += [sample for sample in found.at if sample >= earliest]
+        while first < tape.stop:
+            window = tape.window(first, search.history)
+            stop = first + window.size - search.history
+            found = search.find(window, first, entry.armed)
+            if i == self._main:
+                self._account(found, entry.armed, first, stop)
+            entry.armed = found.armed
+            if found.at:
+                state.crossings += [(sample, i) for sample in found.at]
+                earliest = first_of_stretch + self.channel.pretrigger
+                entry.waiting += [sample for sample in found.at if sample >= earliest]
+            first = stop
 
     def _take_filtered(self, filtered: Filtered, first_of_stretch: int) -> None:
         """Take the pulses that the filter has found, each once."""

@@ -53,6 +53,15 @@ class Tape:
             parts.append(self._pieces[i][: stop - self._starts[i]])
         return np.concatenate(parts)
 
+    def window(self, first: int, history: int) -> I16:
+        """Samples [first - history, ...), more than `history`, as far as that takes no long copy:
+        to the end of what was given at once, or a little past its start; not to be changed."""
+        i = bisect_right(self._starts, first) - 1
+        piece, shift = self._pieces[i], self._starts[i]
+        if first - history >= shift:
+            return piece[first - history - shift :]
+        return self.read(first - history, min(shift + history, self.stop))
+
     def forget_before(self, sample: int) -> None:
         """Samples before this one will not be asked for again."""
         self.start = max(self.start, min(sample, self.stop))

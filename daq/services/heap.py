@@ -6,7 +6,7 @@ import ctypes
 
 LIBC = ctypes.CDLL(None)
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
-KEPT, AT_ONCE, LARGE = 128 << 20, 32 << 20, 64 << 20  # bytes
+KEPT, AT_ONCE, LARGE = 512 << 20, 32 << 20, 64 << 20  # bytes
 
 
 def keep() -> None:
