@@ -22,6 +22,7 @@ import gc
 import getpass
 import importlib.metadata
 import logging
+import math
 import socket
 import threading
 import time
@@ -66,7 +67,7 @@ from daq.services.salting import calibration_of
 from daq.services.service import Beat, CommandServer, Nothing, Result, Verb, Waker
 from daq.services.setup import log_settings, plan_of, triggers_of, wander_of, with_level
 from daq.services.spectra import Spectra
-from daq.services.streams import Stream
+from daq.services.streams import WINDOW, Stream
 from daq.settings.loader import Settings
 from daq.settings.sections import Experiment
 from daq.store import names
@@ -78,6 +79,7 @@ logger = logging.getLogger(__name__)
 COMMIT_S = 0.1
 POLL_MS = 40  # more than between blocks: what comes wakes us
 TAKE_S = 0.02  # at most for blocks, until others are served
+FLOOD = WINDOW // 4  # bytes between two commits
 GARBAGE = 20_000  # objects more than before, until the collector looks for cycles
 DAY_S = 86_400.0
 REFUSED_S = 30.0  # a message that was refused is told for so long
@@ -215,6 +217,7 @@ class Core:
         self._refused = (0.0, "")  # until when to tell it, and what
         self._last: Result | None = None
         self._progress, self._commit_due, self._turned = 0, 0.0, clock()
+        self._flood, self._counted, self._counted_until = False, 0, 0.0  # bytes of samples
         self._inbox = ReadingInbox()
         self._open_sockets()
 
@@ -235,7 +238,7 @@ class Core:
 
     def _turn(self) -> None:
         self._excuse_own_stall()
-        ready = [one for one, _ in self._poller.poll(POLL_MS)]
+        ready = self._wait()
         self._waker.clear()
         self._take_blocks()
         for one, serve in self._served:
@@ -245,6 +248,28 @@ class Core:
         self._guard(self._advance)
         if self._beat.due(self._state()):
             self._beat.publish(self._state(), progress=self._progress, body=self._body())
+
+    def _wait(self) -> list[object]:
+        """The sockets that can be served. Until the next commit is due, blocks may gather: every
+        time that we wake costs as much as what we do then."""
+        if not self._may_gather():
+            return [one for one, _ in self._poller.poll(POLL_MS)]
+        due = self._commit_due if self._recording is not None else self._turned + COMMIT_S
+        wait_s = min(max(due - self._clock(), 0.0), COMMIT_S)
+        return [one for one, _ in self._patient.poll(math.ceil(1000 * wait_s))]
+
+    def _may_gather(self) -> bool:
+        """Whether nobody is kept waiting by that: no eyes, no process, and no flood of samples."""
+        looked_at = self._eyes.looked_at or self._raw.is_asked
+        steady = all(stream.streaming for stream in self._streams.values())
+        return steady and not looked_at and not self._flooded()
+
+    def _flooded(self) -> bool:
+        """Whether so much comes between two commits that its sender would have to wait for us."""
+        if self._turned >= self._counted_until:
+            self._flood, self._counted = self._counted >= FLOOD, 0
+            self._counted_until = self._turned + COMMIT_S
+        return self._flood
 
     def _excuse_own_stall(self) -> None:
         """Where it was we who stood still, nobody else was silent."""
@@ -325,6 +350,7 @@ class Core:
             self._ask(stream, stream.next)
             raise
         self._progress += 1
+        self._counted += block.samples.nbytes
         for anchor in block.anchors:
             self._clocks[stream.name].take(anchor)
         recording = self._recording
@@ -830,7 +856,9 @@ class Core:
         self._beat = Beat(endpoint("core.state"), "core")
         served = (self._commands, self._raw, self._beat, self._eyes.traces, self._eyes.pulses)
         self._served = [(part.socket, part.serve) for part in served]
-        self._poller = sockets.poller(self._blocks, *(one for one, _ in self._served), self._waker)
+        others = [part.socket for part in served]
+        self._poller = sockets.poller(self._blocks, self._waker, *others)
+        self._patient = sockets.poller(self._waker, *others)
 
     def _close_sockets(self) -> None:
         self._blocks.close(0)

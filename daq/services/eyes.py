@@ -61,6 +61,11 @@ class Eyes:
         for channel in channels:
             self._recent[channel.name] = deque()
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether anybody subscribes to anything."""
+        return self.traces.is_watched or self.pulses.is_watched
+
     def block(self, digitizer: str, block: Block, clock: Clock) -> None:
         """Show a block."""
         seen, topic = self._seen[digitizer], digitizer.encode()

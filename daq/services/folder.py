@@ -30,8 +30,9 @@ from daq.wire import sockets
 
 logger = logging.getLogger(__name__)
 
-POLL_MS = 100
-PERIOD_S, RETRY_S = 0.2, 2.0  # between two looks; the longer one where something did not work
+POLL_MS = 250
+PERIOD_S, RETRY_S = 1.0, 2.0  # between two looks; the longer one where something did not work
+SOON_S = 0.2  # to look again for who waits
 PATIENCE_S = 30.0  # for a core that is about to let go of its run
 LAST_FEW = 5
 
@@ -55,11 +56,14 @@ class _Request:
 class Work:
     """Folds in a thread of its own, for HDF5 takes its time; the rest of it may be called by any.
 
-    `state`, `progress` and `body` are replaced, never changed, by that thread.
+    `state`, `progress` and `body` are replaced, never changed, by that thread, which then wakes
+    who tells them.
     """
 
-    def __init__(self, folder: Folder, clock: Callable[[], float]) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self, folder: Folder, clock: Callable[[], float], wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._clock, self._wake = folder, clock, wake
         self._new: SimpleQueue[_Request] = SimpleQueue()
         self._requests: list[_Request] = []
         self._wanted, self._stop = threading.Event(), threading.Event()
@@ -84,17 +88,26 @@ class Work:
             self._wanted.clear()
             self._fold()
             self._answer()
-            self.state, self.body = "idle", self._told()
-            self._wanted.wait(RETRY_S if self._folder.problems else PERIOD_S)
+            self._tell("idle")
+            self._wanted.wait(self._pause_s())
         for request in self._waiting():
             request.answer.set_exception(StorageError("the folder service was stopped"))
+
+    def _tell(self, state: str) -> None:
+        self.state, self.body = state, self._told()
+        self._wake()
+
+    def _pause_s(self) -> float:
+        if self._requests:
+            return SOON_S
+        return RETRY_S if self._folder.problems else PERIOD_S
 
     def _fold(self) -> None:
         for path in self._folder.steps():
             logger.info("Made %s.", path)
             heap.give_back()
-            self.state, self.body = "folding", self._told()
             self.progress += 1
+            self._tell("folding")
             if self._stop.is_set():
                 return
         for run, problem in self._folder.problems.items():
@@ -149,7 +162,7 @@ def serve(
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Fold every run below `data_dir` until `stop` is set; `waker` wakes the loop at once."""
-    work, copying = Work(Folder(data_dir, now_ns), clock), Copying(copies)
+    work, copying = Work(Folder(data_dir, now_ns), clock, waker.wake), Copying(copies)
 
     def body() -> Result:
         return {**work.body, "copies": copying.body}

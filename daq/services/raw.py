@@ -53,6 +53,11 @@ class RawServer:
         self._source_of, self._t_ns = source_of, t_ns
         self._waiting: list[_Wanted] = []
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody waits for samples."""
+        return bool(self._waiting)
+
     def serve(self) -> None:
         """Take the requests that are there."""
         while sockets.readable(self.socket):

@@ -32,6 +32,15 @@ def shuffle_pairs(raw: Bytes, out: Bytes) -> None:
 
 
 @_compile
+def unshuffle_pairs(shuffled: Bytes, out: Bytes) -> None:
+    """Undo `shuffle_pairs`; `out` may hold fewer items, of which the first are wanted."""
+    n = shuffled.size // 2
+    for i in range(out.size // 2):
+        out[2 * i] = shuffled[i]
+        out[2 * i + 1] = shuffled[n + i]
+
+
+@_compile
 def shuffle(raw: Bytes, size: int, out: Bytes) -> None:
     """The same for items of any `size`; `raw` holds whole items."""
     n = raw.size // size

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daq.errors import FormatError, StorageError
+from daq.model.block import Samples
 from daq.store.start import Compression
 
 CHUNK_BYTES = 1 << 18
@@ -26,6 +27,42 @@ def write_dataset(file: Group, path: str, array: Array, compression: Compression
     if not len(array):
         return file.create_dataset(path, data=array, dtype=array.dtype)
     return WRITERS[compression](file, path, np.ascontiguousarray(array))
+
+
+def read_samples(dataset: Group) -> Samples:
+    """All samples of a dataset. Those that ISA-L packed it unpacks, four times as fast as HDF5's
+    own filters, which read the first chunk as well; ValueError where that is not the same."""
+    ours = (dataset.compression, dataset.shuffle, dataset.fletcher32) == ("gzip", True, True)
+    if not ours or dataset.dtype.itemsize != 2 or not len(dataset):
+        return np.asarray(dataset[:], dataset.dtype)
+    samples: Samples = np.empty(dataset.shape, dataset.dtype)
+    n_rows, rest = dataset.chunks[0], (0,) * (dataset.ndim - 1)
+    for first in range(0, len(dataset), n_rows):
+        mask, chunk = dataset.id.read_direct_chunk((first, *rest))
+        if mask:
+            raise ValueError(f"{dataset.name}: chunk at row {first} lacks filters: mask {mask}")
+        _ungzip(chunk, samples[first : first + n_rows], f"{dataset.name}: chunk at row {first}")
+    if not np.array_equal(dataset[:n_rows], samples[:n_rows]):
+        raise ValueError(f"{dataset.name}: HDF5 reads its first chunk otherwise than we do")
+    return samples
+
+
+def _ungzip(chunk: bytes, rows: Samples, what: str) -> None:
+    """Undo `gzip_chunk` of two-byte items."""
+    from isal import igzip_lib, isal_zlib
+
+    from daq.store.chunks import fletcher32, unshuffle_pairs
+
+    packed = np.frombuffer(chunk, np.uint8)[:-4]
+    if int(fletcher32(packed)) != int.from_bytes(chunk[-4:], "little"):
+        raise ValueError(f"{what}: its checksum is wrong")
+    try:
+        shuffled = np.frombuffer(isal_zlib.decompress(packed), np.uint8)
+    except igzip_lib.IsalError as error:  # type: ignore[misc] # a class, which its stub denies
+        raise ValueError(f"{what}: {error}") from error
+    if shuffled.size < rows.nbytes:
+        raise ValueError(f"{what}: expected {rows.nbytes} bytes or more, found {shuffled.size}")
+    unshuffle_pairs(shuffled, rows.reshape(-1).view(np.uint8))
 
 
 def needs(compression: str) -> None:

@@ -41,6 +41,12 @@ from daq.store.layout import (
 )
 
 
+def all_of(dataset: Group) -> Samples:
+    """The samples of a dataset, as HDF5 reads them."""
+    samples: Samples = dataset[:]
+    return samples
+
+
 def segment_image(contents: Contents, index: int, t_ns: int) -> bytes:
     """The HDF5 file that holds `contents`; `t_ns` is when it is made."""
     return image(partial(_fill, contents=contents, index=index, t_ns=t_ns))
@@ -81,15 +87,15 @@ def read_facts(file: Group) -> Facts:
     return facts_of(*texts, commits, bool(file.attrs["recovered"]))
 
 
-def read_segment(path: Path) -> Contents:
-    """All of a segment."""
+def read_segment(path: Path, samples: Callable[[Group], Samples] = all_of) -> Contents:
+    """All of a segment; `samples` reads a dataset of samples."""
     with opened(path) as file:
         facts = read_facts(file)
         return Contents(
             facts=facts,
-            records=[read_records(file, channel.name) for channel in facts.start.channels],
+            records=[read_records(file, c.name, samples) for c in facts.start.channels],
             tables={name: read_table(file, name) for name in TABLES},
-            raw={name: read_raw(file, name) for name in facts.start.raw},
+            raw={name: read_raw(file, name, samples) for name in facts.start.raw},
         )
 
 
@@ -103,9 +109,11 @@ def read_record_table(file: Group, channel: str) -> Rows:
     return _rows(file, table_path(channel), RECORDS)
 
 
-def read_records(file: Group, channel: str) -> tuple[Rows, Samples]:
+def read_records(
+    file: Group, channel: str, samples: Callable[[Group], Samples] = all_of
+) -> tuple[Rows, Samples]:
     """The records of a channel."""
-    return read_record_table(file, channel), file[samples_path(channel)][:]
+    return read_record_table(file, channel), samples(file[samples_path(channel)])
 
 
 def read_raw_pieces(file: Group, channel: str) -> Rows:
@@ -113,9 +121,11 @@ def read_raw_pieces(file: Group, channel: str) -> Rows:
     return _rows(file, raw_pieces_path(channel), RAW_PIECES)
 
 
-def read_raw(file: Group, channel: str) -> tuple[Rows, Samples]:
+def read_raw(
+    file: Group, channel: str, samples: Callable[[Group], Samples] = all_of
+) -> tuple[Rows, Samples]:
     """A channel's raw stream: its pieces, and the samples of all of them."""
-    return read_raw_pieces(file, channel), file[raw_samples_path(channel)][:]
+    return read_raw_pieces(file, channel), samples(file[raw_samples_path(channel)])
 
 
 def wrong_pieces(pieces: Rows, samples: Samples) -> list[int]:

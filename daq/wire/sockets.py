@@ -118,6 +118,11 @@ class Publisher:
             said = self.socket.recv()  # 1 or 0 for the first of a topic or the last, and the topic
             (self._topics.add if said[:1] == b"\x01" else self._topics.discard)(said[1:])
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody looks at anything."""
+        return bool(self._topics)
+
     def watched(self, topic: bytes) -> bool:
         """Whether anybody looks: what nobody sees need not be made."""
         return any(topic.startswith(prefix) for prefix in self._topics)

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,7 @@ from daq.settings.loader import Settings, parse
 from daq.store import names, numbers
 from daq.store.log import recover
 from daq.wire import codec, sockets
-from daq.wire.schemas import BlockHeader, Pulses, SharedItem, State, StreamHello, Traces
+from daq.wire.schemas import BlockHeader, Pulses, RawRequest, SharedItem, State, StreamHello, Traces
 from tests.system.digitizer_double import T0_NS, DigitizerDouble
 
 CONFIG = """
@@ -169,6 +169,28 @@ def test_samples_of_this_machine_come_through_memory(settings):
         start(settings)
         until(lambda: status(settings)["elapsed_s"] == 3.0, "samples")
         assert status(settings)["digitizers"]["d"]["shared"]
+
+
+def test_blocks_gather_until_a_commit_while_nobody_is_kept_waiting(settings):
+    endpoint = settings.endpoint
+    with core_of(settings) as core:
+        assert not core._may_gather()  # a digitizer may say hello
+        with digitizer_of(settings, pulses(), can_wait=False, hold_at=2000):
+            until(core._may_gather, "a stream")
+            with closing(sockets.subscribe(endpoint("core.traces"), topics=(b"d",))):
+                until(lambda: not core._may_gather(), "somebody to look")
+            until(core._may_gather, "nobody to look")
+            with closing(sockets.join_requests(endpoint("core.raw"))) as asking:
+                asking.send(codec.encode(RawRequest(id=1, channel="A", n_samples=10**6)))
+                until(lambda: not core._may_gather(), "somebody to wait for samples")
+
+
+def test_what_comes_faster_than_it_can_be_kept_does_not_gather(settings, monkeypatch):
+    monkeypatch.setattr("daq.services.core.FLOOD", 10_000)  # bytes
+    with core_of(settings) as core, digitizer_of(settings, pulses(), can_wait=False) as digitizer:
+        until(lambda: core._flood, "the flood")
+        until(lambda: digitizer.durable == N, "its end")
+        until(lambda: not core._flood, "quiet")
 
 
 def test_a_second_run_is_refused_while_one_is_recorded(settings):

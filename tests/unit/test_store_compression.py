@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from daq.settings import sections
 from daq.settings.loader import parse
 from daq.store import names
 from daq.store.chunks import fletcher32
-from daq.store.compression import WRITERS, needs, write_dataset
+from daq.store.compression import WRITERS, needs, read_samples, write_dataset
 from daq.store.folder import Folder
 from daq.store.reader import open_run
 from daq.store.verify import verify
@@ -85,6 +86,74 @@ def test_what_is_written_is_what_hdf5_reads(compression, dtype, n, tail, seed) -
         write_dataset(file, "group/x", array, compression)
         assert file["group/x"][:].tobytes() == array.tobytes()
         assert file["group/x"].dtype == dtype
+
+
+@given(
+    st.sampled_from(list(WRITERS)), st.integers(0, 700), st.sampled_from([(), (300,)]),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_what_we_read_of_samples_is_what_hdf5_reads(compression, n, tail, seed) -> None:
+    array = np.random.default_rng(seed).integers(-(1 << 15), 1 << 15, (n, *tail), "<i2")
+    with in_memory() as file:
+        dataset = write_dataset(file, "x", array, compression)
+        assert read_samples(dataset).tobytes() == array.tobytes()
+        assert read_samples(dataset).dtype == dataset.dtype
+
+
+def packed(samples: np.ndarray) -> tuple[h5py.File, h5py.Dataset]:
+    file = in_memory()
+    dataset = write_dataset(file, "x", samples, "gzip")
+    file.flush()
+    return file, dataset
+
+
+SAMPLES = np.random.default_rng(4).normal(0, 20, (1500, 256)).astype("<i2")  # of three chunks
+
+
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_no_flipped_bit_of_samples_that_we_read_goes_unnoticed(chunk) -> None:
+    file, dataset = packed(SAMPLES)
+    with file:
+        at = (chunk * dataset.chunks[0], 0)
+        mask, whole = dataset.id.read_direct_chunk(at)
+        for bit in np.random.default_rng(3).integers(0, 8 * len(whole), 60).tolist():
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            dataset.id.write_direct_chunk(at, bytes(damaged), mask)
+            with pytest.raises(ValueError, match=f"/x: chunk at row {at[0]}: its checksum is"):
+                read_samples(dataset)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no deflate", "chunk at row 512: "),
+        (zlib.compress(b"few"), "expected 262144 bytes or more, found 3"),
+    ],
+)
+def test_what_is_packed_otherwise_is_refused_with_its_place(content, said) -> None:
+    file, dataset = packed(SAMPLES)
+    with file:
+        summed = int(fletcher32(np.frombuffer(content, np.uint8))).to_bytes(4, "little")
+        dataset.id.write_direct_chunk((512, 0), content + summed)
+        with pytest.raises(ValueError, match=said):
+            read_samples(dataset)
+
+
+def test_a_chunk_without_its_filters_is_refused() -> None:
+    file, dataset = packed(SAMPLES)
+    with file:
+        dataset.id.write_direct_chunk((512, 0), bytes(262144), 1)
+        with pytest.raises(ValueError, match="chunk at row 512 lacks filters: mask 1"):
+            read_samples(dataset)
+
+
+def test_what_hdf5_reads_otherwise_than_we_do_is_refused(monkeypatch) -> None:
+    file, dataset = packed(SAMPLES)
+    with file:
+        monkeypatch.setattr("daq.store.chunks.unshuffle_pairs", lambda raw, out: out.fill(1))
+        with pytest.raises(ValueError, match="/x: HDF5 reads its first chunk otherwise"):
+            read_samples(dataset)
 
 
 def test_gzip_is_the_filters_that_every_reader_has() -> None:
