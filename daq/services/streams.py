@@ -6,6 +6,7 @@ process of this machine samples come through memory that both share, if that can
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +37,8 @@ class Stream:
     peer: bytes = b""
     hello: StreamHello | None = None
     wanted: bool = False  # blocks were asked for, and none other may come
-    asked: int = 0  # times that blocks were asked for
+    # which question is in force; the core before this one, whose blocks may come late, had others
+    asked: int = field(default_factory=lambda: secrets.randbits(48))
     begun: bool = False  # what was asked for last has begun to come
     n_begun: int = 0  # times that it has come, as from a digitizer's process that was started again
     next: int = 0  # the sample that comes next
@@ -126,7 +128,8 @@ class Stream:
         if self.hello is None or not self.wanted:
             return None
         news = max(credit - told_credit, free - told_free)
-        if self.durable <= told_durable and news < WINDOW // 4:
+        last = free > told_free and not held  # nothing may come for which to tell more
+        if self.durable <= told_durable and news < WINDOW // 4 and not last:
             return None
         self.told = (max(self.durable, told_durable), credit, free)
         token = self.memory.token if self.memory is not None else ""

@@ -18,7 +18,6 @@ from daq.wire.schemas import SharedItem
 
 SIZE = 64 << 20  # bytes: what may be on the way
 ALIGNED = 64  # bytes: a cache line; vector copies from elsewhere can be 12 times as slow
-PLENTY = 2  # times what is in use
 TOKEN = 16  # bytes at the front, by which a reader knows that it has the right memory
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # which a pipe in its place does not stop
 SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -78,10 +77,9 @@ class Outgoing:
         begin, end = self._taken[0][0], -(-self._taken[-1][1] // ALIGNED) * ALIGNED
         if begin >= end:  # what is in use goes on at the front
             return end if end + n_bytes <= begin else None
-        # where the front has room in plenty: it is in the caches
-        if end + n_bytes > self._size or begin > PLENTY * (end - begin + n_bytes):
-            return ALIGNED if ALIGNED + n_bytes <= begin else None
-        return end
+        if end + n_bytes <= self._size:
+            return end
+        return ALIGNED if ALIGNED + n_bytes <= begin else None
 
 
 class Incoming:

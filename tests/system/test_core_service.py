@@ -23,7 +23,7 @@ from daq.services.service import Beat, Waker
 from daq.settings.loader import Settings, parse
 from daq.store import names, numbers
 from daq.store.log import recover
-from daq.wire import codec, sockets
+from daq.wire import codec, shared, sockets
 from daq.wire.schemas import BlockHeader, Pulses, RawRequest, SharedItem, State, StreamHello, Traces
 from tests.system.digitizer_double import T0_NS, DigitizerDouble
 
@@ -169,6 +169,15 @@ def test_samples_of_this_machine_come_through_memory(settings):
         start(settings)
         until(lambda: status(settings)["elapsed_s"] == 3.0, "samples")
         assert status(settings)["digitizers"]["d"]["shared"]
+
+
+def test_memory_for_a_few_blocks_only_stops_no_stream(settings, monkeypatch):
+    monkeypatch.setattr(shared, "SIZE", 3 * 2000)  # bytes; a block has 2000
+    with core_of(settings), digitizer_of(settings, pulses()[:, :10_000]) as digitizer:
+        start(settings)
+        until(lambda: status(settings)["run"] is None, "the end of the run")
+        assert status(settings)["lost_samples"] == 0
+        until(lambda: digitizer.durable == 10_000, "the last acknowledgment")
 
 
 def test_blocks_gather_until_a_commit_while_nobody_is_kept_waiting(settings):

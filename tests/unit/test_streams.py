@@ -37,7 +37,7 @@ def block(
 
 
 def streaming() -> Stream:
-    stream = Stream("d")
+    stream = Stream("d", asked=0)
     assert stream.greet(b"d", hello())
     stream.want(100, now_s=1.0)
     return stream
@@ -57,7 +57,7 @@ def test_a_block_is_handed_on_with_its_gaps_and_anchors_and_cannot_be_changed():
 
 
 def test_it_is_told_when_what_was_asked_for_began_to_come():
-    stream = Stream("d")
+    stream = Stream("d", asked=0)
     assert stream.greet(b"d", hello())
     assert stream.n_begun == 0
     for peer, n_begun in ((b"d", 1), (b"another process", 2)):
@@ -97,7 +97,7 @@ def test_what_was_not_agreed_is_refused(bad, said):
 
 
 def test_nothing_is_taken_before_it_was_asked_for():
-    stream = Stream("d")
+    stream = Stream("d", asked=0)
     stream.greet(b"d", hello())
     with pytest.raises(WireError, match="expected no block"):
         stream.take(b"d", *block(0, 5), now_s=0.0)
@@ -138,7 +138,7 @@ def memory() -> Iterator[shared.Outgoing]:
 
 
 def sharing() -> Stream:
-    stream = Stream("d", local=True)
+    stream = Stream("d", local=True, asked=0)
     stream.greet(b"d", hello())
     assert stream.want(100, now_s=1.0).shared
     return stream
@@ -181,10 +181,28 @@ def test_room_in_memory_is_news_like_credit(memory):
     stream = sharing()
     stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
     assert stream.acknowledgment(held=20) is None
-    stream.in_memory = WINDOW // 4
-    ack = stream.acknowledgment(held=0)
+    stream.in_memory = WINDOW // 4 + 20
+    ack = stream.acknowledgment(held=20)
     assert isinstance(ack, StreamAck)
     assert ack.free == WINDOW // 4
+
+
+def test_all_room_is_told_when_nothing_is_held_for_nothing_more_may_come(memory):
+    stream = sharing()
+    stream.take(b"d", *lying(memory, 100, 5), now_s=2.0)
+    ack = stream.acknowledgment(held=0)
+    assert isinstance(ack, StreamAck)
+    assert (ack.durable, ack.free) == (0, 20)
+    assert stream.acknowledgment(held=0) is None
+
+
+def test_every_core_asks_by_numbers_of_its_own():
+    wants = []
+    for _ in range(2):
+        stream = Stream("d")
+        stream.greet(b"d", hello())
+        wants.append(stream.want(100, now_s=1.0).asked)
+    assert wants[0] != wants[1]
 
 
 def test_what_is_free_is_counted_anew_in_another_memory(memory):
