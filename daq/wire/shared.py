@@ -20,6 +20,8 @@ SIZE = 64 << 20  # bytes: what may be on the way
 ALIGNED = 64  # bytes: a cache line; vector copies from elsewhere can be 12 times as slow
 TOKEN = 16  # bytes at the front, by which a reader knows that it has the right memory
 READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # which a pipe in its place does not stop
+# at once, not page by page as the stream comes by: a process that grows for minutes looks ill
+WHOLE = mmap.MAP_SHARED | mmap.MAP_POPULATE
 SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -34,7 +36,7 @@ class Outgoing:
         try:
             os.posix_fallocate(self._fd, 0, size)  # now, not by SIGBUS when it is written to
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, SEALED)
-            self._map = mmap.mmap(self._fd, size)
+            self._map = mmap.mmap(self._fd, size, WHOLE)
         except OSError:
             os.close(self._fd)
             raise
@@ -95,7 +97,7 @@ class Incoming:
             ) from error
         try:
             seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-            self._map = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+            self._map = mmap.mmap(fd, 0, WHOLE, mmap.PROT_READ)
         except (OSError, ValueError) as error:
             raise NotSharedError(
                 f"expected memory that process {place.pid} shares, found something else: {error}"

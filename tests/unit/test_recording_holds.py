@@ -99,4 +99,22 @@ def test_joined_blocks_have_all_samples_and_anchors():
     assert np.array_equal(whole.samples, SAMPLES[:, :40])
     assert not whole.samples.flags.writeable
     assert [anchor.sample for anchor in whole.anchors] == [0, 10, 15]
-    assert joined(parts[:1]) is parts[0]
+
+
+def test_what_is_joined_does_not_hang_on_where_it_lay():
+    samples = SAMPLES[:, :10].copy()
+    whole = joined([Block(0, samples)])
+    samples[:] = 0
+    assert np.array_equal(whole.samples, SAMPLES[:, :10])
+
+
+def test_what_is_held_is_told_in_bytes_until_it_is_fed_or_let_go(recording, fed):
+    assert recording.held_bytes("d") == 0
+    recording.feed("d", [], block(0, 100))
+    recording.feed("d", [], block(100, 250))
+    assert recording.held_bytes("d") == 500
+    recording.commit()
+    assert recording.held_bytes("d") == 0
+    recording.feed("d", [], block(250, 300))
+    recording.drop()
+    assert recording.held_bytes("d") == 0
