@@ -87,8 +87,8 @@ def test_flat_out(runtime, tmp_path):
             while core(settings)["run"] is not None:
                 time.sleep(0.05)
             elapsed = time.monotonic() - began
+            system.wait_for_end(settings, started["number"])  # the folder has made its files
             used = {n: (cpu_s(p) - before[n]) for n, p in processes.items()}
-            system.wait_for_end(settings, started["number"])
     samples = CHANNELS * 1e6 * seconds
     copy = memcpy_s(round(2 * samples))
     note(
