@@ -63,8 +63,8 @@ class Eyes:
 
     @property
     def looked_at(self) -> bool:
-        """Whether anybody subscribes to anything."""
-        return self.traces.is_watched or self.pulses.is_watched
+        """Whether anybody wants to see every block at once; records come by commits."""
+        return self.traces.is_watched
 
     def block(self, digitizer: str, block: Block, clock: Clock) -> None:
         """Show a block."""

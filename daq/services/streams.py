@@ -95,7 +95,7 @@ class Stream:
         """
         hello = self._agreed(peer, header, "block")
         if header.asked != self.asked:  # sent before the digitizer heard of what was asked last
-            return [], Block(self.next, np.empty((header.n_channels, 0), "<i2"))
+            return [], Block(self.next, np.empty((len(hello.channels), 0), "<i2"))
         shape = (header.n_channels, header.n_samples)
         if header.shared is not None:
             frame = self._shared(header.shared, 2 * shape[0] * shape[1])

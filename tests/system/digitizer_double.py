@@ -64,6 +64,7 @@ class DigitizerDouble(threading.Thread):
                 credit = message.credit
                 if isinstance(message, StreamWant):
                     at, self._sent, self._asked = message.start, 0, message.asked
+                    self._forget_memory()
                     self._memory = shared.Outgoing(shared.SIZE) if message.shared else None
                     self.wants.append(message.start)
                 else:
@@ -75,6 +76,11 @@ class DigitizerDouble(threading.Thread):
             elif not idle and not self._held(at):
                 at = self._block(at)
         self._socket.close(0)
+        self._forget_memory()
+
+    def _forget_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
 
     def _held(self, at: int | None) -> bool:
         held = self.hold_at is not None and not self.go_on.is_set()

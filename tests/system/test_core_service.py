@@ -189,6 +189,9 @@ def test_blocks_gather_until_a_commit_while_nobody_is_kept_waiting(settings):
             with closing(sockets.subscribe(endpoint("core.traces"), topics=(b"d",))):
                 until(lambda: not core._may_gather(), "somebody to look")
             until(core._may_gather, "nobody to look")
+            with closing(sockets.subscribe(endpoint("core.pulses"), topics=(b"A",))):
+                until(lambda: core._eyes.pulses.is_watched, "a page that shows records")
+                assert core._may_gather()
             with closing(sockets.join_requests(endpoint("core.raw"))) as asking:
                 asking.send(codec.encode(RawRequest(id=1, channel="A", n_samples=10**6)))
                 until(lambda: not core._may_gather(), "somebody to wait for samples")

@@ -267,5 +267,7 @@ def test_blocks_of_an_earlier_question_are_passed_over_when_it_is_asked_again():
     header = msgspec.structs.replace(header, gaps=[GapItem(50, 60, True, "overflow")])
     gaps, first = stream.take(b"d", header, frame, now_s=3.0)
     assert ([(g.start, g.stop) for g in gaps], first.start, stream.next) == ([(50, 60)], 60, 65)
+    lie = msgspec.structs.replace(block(105, 5)[0], n_channels=2**63 - 1)
+    assert stream.take(b"d", lie, frame, now_s=3.0)[1].samples.shape == (2, 0)
     _, more = stream.take(b"d", *block(70, 5, asked=2), now_s=3.0)
     assert more.start == 70  # from here on a hole is a hole
