@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from daq.services.filterfile import write_filters
 from daq.settings.loader import Settings, load
 from daq.store import numbers
 from daq.store.reader import open_run
-from daq.wire import codec
+from daq.wire import codec, sockets
 from daq.wire.schemas import AnchorItem, BlockHeader, StreamEnd
 from tests.bench.results import memcpy_s, note
 from tests.filters import adc, template, tes_filter, with_pulses
@@ -232,6 +232,28 @@ def test_paced(runtime, tmp_path, kind):
     copy = memcpy_s(2 * 16 * RATE_HZ)
     for name, share in used.items():
         note(f"chain, 16 x 1 MS/s {kind}: {name}", share, "cores", share / copy, "memcpy")
+
+
+def test_paced_while_a_window_looks(runtime, tmp_path):
+    """With what a console subscribes to; its own cost is measured in test_gui_speed.py."""
+    endpoints, over, seen = [f"ipc://{runtime}/core.{of}" for of in ("traces", "pulses")], [], []
+
+    def look() -> None:
+        with closing(sockets.subscribe(*endpoints)) as socket:
+            while not over:
+                if socket.poll(100):
+                    seen.append(len(sockets.receive(socket)))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        used = steadily(tmp_path, 16, "matched")
+    finally:
+        over.append(True)
+        looking.join()
+    assert len(seen) > 30 * 3 * FILE_S  # traces of more than 30 blocks a second
+    for name, share in used.items():
+        note(f"chain, 16 x 1 MS/s matched, looked at: {name}", share, "cores")
 
 
 @pytest.mark.parametrize("kind", ["matched", "edge"])
